@@ -1,0 +1,11 @@
+"""The one exception type for what a user can put right."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line that says what was found, what is accepted and what to do. The command
+    line prints it and exits with code 2.
+    """
