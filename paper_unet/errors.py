@@ -9,3 +9,7 @@ class InputError(ValueError):
     The message is one line that says what was found, what is accepted and what to do. The command
     line prints it and exits with code 2.
     """
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss that is not finite; the last good checkpoint stays on disk."""

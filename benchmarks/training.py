@@ -1,0 +1,105 @@
+"""Time and memory of a training step, for each arithmetic and memory layout, side by side.
+
+python benchmarks/training.py [--width 64] [--tile 572] [--steps 30] [--out FILE.json]
+
+Made-up sections (noise), so no data are needed. Ratios are to the first row. A step is one tile:
+augmentation, forward, backward, update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paper_unet.environment import environment
+from paper_unet.samples import TileSampler, training_set
+from paper_unet.train import (
+    TrainConfig,
+    new_network,
+    new_optimizer,
+    pick_device,
+    replayed,
+    reproducible,
+    train_step,
+)
+
+ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
+GRAPH = {"cuda": (False, True), "cpu": (False,)}
+
+
+def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[str, object]:
+    """Return the median milliseconds of a step and the peak memory on the device."""
+    rng = np.random.default_rng(config.seed)
+    images = rng.random((2, 512, 512), dtype=np.float32)
+    data = training_set(images, rng.integers(0, 2, images.shape))
+    model = new_network(config).to(device)
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    optimizer = new_optimizer(model, config)
+    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    model.train()
+    with reproducible(config.precision, device), replayed(model, sampler, config):
+        for step in range(-max(2, steps // 5), steps):
+            started = time.perf_counter()
+            train_step(model, optimizer, sampler, abs(step), config).item()  # item() waits
+            if step >= 0:
+                seconds.append(time.perf_counter() - started)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    return {"milliseconds": 1000 * statistics.median(seconds), "peak_gib": peak}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, nargs="+", default=[64])
+    parser.add_argument("--tile", type=int, default=572)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    rows: list[dict[str, object]] = []
+    print("| width | arithmetic | layout | launch | ms per step | speed | peak GiB |")
+    print("|---|---|---|---|---|---|---|")
+    for width in options.width:
+        base = TrainConfig(width=width, tile=options.tile, warmup=1)
+        reference = None
+        for precision, channels_last, graph in itertools.product(
+            ARITHMETIC[device.type], (False, True), GRAPH[device.type]
+        ):
+            config = replace(
+                base, precision=precision, channels_last=channels_last, cuda_graph=graph
+            )
+            row = time_steps(config, device, options.steps)
+            ms = float(row["milliseconds"])  # type: ignore[arg-type]
+            reference = reference or ms
+            layout = "channels last" if channels_last else "NCHW"
+            launch = "graph" if graph else "eager"
+            peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
+            print(
+                f"| {width} | {precision} | {layout} | {launch} | {ms:.1f} | "
+                f"{reference / ms:.2f} | {peak} |",
+                flush=True,
+            )
+            rows.append(
+                {"width": width, "precision": precision, "layout": layout, "launch": launch, **row}
+            )
+    result = {"tile": options.tile, "environment": environment(), "rows": rows}
+    print(json.dumps(result["environment"]))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

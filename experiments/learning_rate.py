@@ -1,0 +1,107 @@
+"""Which learning rate? The paper gives momentum 0.99 and no rate; this sweep is behind our default.
+
+python experiments/learning_rate.py --data data [--quick]
+
+Trains the same network with each rate, on ISBI 2012 sections 0-23, and scores sections 24-29.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+from matplotlib.figure import Figure
+
+from paper_unet.errors import DivergedError
+from paper_unet.train import TrainConfig, train
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    config: TrainConfig
+    data: Path
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train and score one rate."""
+    sections = common.isbi2012(job.data)
+    started = time.time()
+    row: dict[str, Any] = {"lr": job.config.lr, "seed": job.config.seed}
+    try:
+        data = common.membrane_training_set(sections[common.TRAINING])
+        model = train(job.config, data, overwrite=True, progress=False)
+    except DivergedError as error:
+        return row | {"diverged": str(error)}
+    seconds = time.time() - started
+    return row | common.held_out_scores(model, sections[common.HELD_OUT]) | {"seconds": seconds}
+
+
+def draw(rows: list[dict[str, Any]], source: str) -> Figure:
+    """Draw the scores against the rate."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, names in ((left, ("v_rand", "v_info")), (right, ("pixel_error", "rand_error"))):
+        for name in names:
+            done = [row for row in rows if name in row]
+            axes.semilogx([row["lr"] for row in done], [row[name] for row in done], "o", label=name)
+        axes.set_xlabel("learning rate")
+        axes.legend()
+    left.set_title(f"{source}: higher is better", fontsize=9)
+    right.set_title("lower is better", fontsize=9)
+    return figure
+
+
+def main() -> None:
+    """Run the sweep."""
+    parser = common.parser("learning_rate", __doc__)
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    parser.add_argument("--seeds", type=int, default=2, help="runs per rate")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--tile", type=int, default=572)
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    options = parser.parse_args()
+    if options.quick:
+        quick = argparse.Namespace(rates=[1e-3, 1e-2], seeds=1, width=4, steps=20, tile=252)
+        vars(options).update(vars(quick))
+    started = time.time()
+    jobs = [
+        Job(
+            TrainConfig(
+                out=str(options.work / f"lr{rate:g}-seed{seed}"),
+                width=options.width,
+                tile=options.tile,
+                steps=options.steps,
+                lr=rate,
+                seed=seed,
+                device=options.device,
+                precision=options.precision,
+                channels_last=True,
+                cuda_graph=True,
+                checkpoint_every=10**9,
+            ),
+            options.data,
+        )
+        for rate in options.rates
+        for seed in range(options.seed, options.seed + options.seeds)
+    ]
+    rows = common.run_jobs(run, jobs, options.jobs)
+    source = common.isbi2012(options.data).source
+    for row in rows:
+        print({k: v for k, v in row.items() if k != "thresholds"})
+    results = {"source": source, "config": asdict(jobs[0].config), "rows": rows}
+    common.write_results(options.out, results, started)
+    figure = draw(rows, source)
+    for suffix in ("png", "pdf"):
+        figure.savefig(options.out / f"learning_rate.{suffix}", dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Weights on disk: safetensors with the network's configuration, its record and a SHA-256.
+
+Nothing here can run code from a file. A file is written beside its final name and moved there when
+it is complete and on the disk, so a crash leaves the previous one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from paper_unet.errors import InputError
+from paper_unet.images import write_atomic
+from paper_unet.model import UNet, UNetConfig
+
+FORMAT = "paper_unet-1"
+BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
+"""The weights that come with the package: `predict` and `demo` use them by default."""
+
+
+def save_model(path: Path | str, model: UNet, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a network with its configuration, grey ranges and record.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced atomically.
+    model : UNet
+    dtype : torch.dtype
+        How the weights are stored; ``torch.float16`` halves the file.
+    """
+    tensors = {name: value.to("cpu", dtype) for name, value in model.state_dict().items()}
+    write_tensors(path, tensors, describe(model))
+
+
+def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> UNet:
+    """Read a network, ready to predict.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        A file that `save_model` or training wrote; default: the bundled weights.
+    device : str or torch.device
+        Where to put it.
+
+    Returns
+    -------
+    UNet
+        In evaluation mode, float32.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, damaged (SHA-256), of another format, or does not hold
+        the network that it declares.
+    """
+    path = BUNDLED if path is None else Path(path)
+    tensors, about = read_tensors(path)
+    if "step" in about:
+        raise InputError(
+            f"{path}: is the checkpoint of an unfinished training; give the weights.safetensors "
+            "that the finished one leaves beside it, or finish it with --resume"
+        )
+    model = network_of(about, path)
+    load_weights(model, tensors, path)
+    return model.to(device).eval()
+
+
+def describe(model: UNet) -> dict[str, Any]:
+    """Return what is stored beside the weights of a network."""
+    return {
+        "network": asdict(model.config),
+        "grey_ranges": model.grey_ranges,
+        "record": model.record,
+    }
+
+
+def network_of(about: Mapping[str, Any], path: Path) -> UNet:
+    """Build the network that a file declares, its weights still random."""
+    try:
+        model = UNet.from_config(UNetConfig(**about["network"]))
+        ranges = {k: (float(low), float(high)) for k, (low, high) in about["grey_ranges"].items()}
+        model.grey_ranges, model.record = ranges, dict(about["record"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: declares no network that this version knows ({error}); it needs a file "
+            "written by paper-unet train"
+        ) from error
+    return model
+
+
+def load_weights(model: UNet, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy tensors into a network after checking names and shapes."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != found:
+        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        first = wrong[0]
+        raise InputError(
+            f"{path}: {len(wrong)} tensors do not fit the network of width {model.config.width}; "
+            f"the first is {first}: found {found.get(first)}, needed {expected.get(first)}"
+        )
+    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: object) -> None:
+    """Write tensors and a JSON description, with a SHA-256 over both, atomically."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"format": FORMAT, "about": text, "sha256": _digest(tensors, text)}
+    write_atomic(Path(path), to_bytes(dict(tensors), metadata))
+
+
+def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote and verify its SHA-256.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, damaged or of another format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights; give a .safetensors file")
+    size = path.stat().st_size
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch or train it "
+            "again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: its format is {metadata.get('format', 'not stated')!r}; {FORMAT!r} is "
+            "needed, a file written by paper-unet train"
+        )
+    text = metadata.get("about", "")
+    if _digest(tensors, text) != metadata.get("sha256"):
+        raise InputError(
+            f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
+            "again"
+        )
+    about: dict[str, Any] = json.loads(text)
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """SHA-256 of the description and of each tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Stacks of grey images on disk: open, read and write them, and scale their values.
+
+Files are touched only here. A stack is always (Z, Y, X); a single image is a stack of one slice.
+What a user can put right raises `paper_unet.errors.InputError`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images.files import refuse_same_file, write_atomic
+from paper_unet.images.grey_values import to_unit_range
+from paper_unet.images.stack import Stack, parse_slices
+from paper_unet.images.tiff_reader import TiffStack
+from paper_unet.images.tiff_writer import StackWriter, create_tiff
+
+__all__ = [
+    "Stack",
+    "StackWriter",
+    "create_tiff",
+    "open_stack",
+    "parse_slices",
+    "read_stack",
+    "refuse_same_file",
+    "to_unit_range",
+    "write_atomic",
+]
+
+
+def open_stack(path: str | Path, *, axes: str | None = None, series: int | None = None) -> Stack:
+    """Open a stack of grey images without reading its pixels.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TIFF file: classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed.
+    axes : str, optional
+        One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
+    series : int, optional
+        Which image series of the file; needed only where there are several.
+
+    Returns
+    -------
+    Stack
+        ``stack[z]`` reads one slice; use it in a ``with`` statement or close it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no TIFF, is damaged, or is not one grey stack.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the path of a TIFF file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the path of one TIFF file")
+    return TiffStack(path, axes=axes, series=series)
+
+
+def read_stack(
+    path: str | Path, *, axes: str | None = None, series: int | None = None
+) -> NDArray[Any]:
+    """Read a whole stack of grey images or labels.
+
+    Parameters
+    ----------
+    path, axes, series
+        As for `open_stack`.
+
+    Returns
+    -------
+    ndarray, shape (Z, Y, X)
+        The values as stored, in the dtype of the file.
+
+    Raises
+    ------
+    InputError
+        As `open_stack`, and if a slice cannot be decoded or the stack does not fit in memory.
+    """
+    with open_stack(path, axes=axes, series=series) as stack:
+        try:
+            pixels = np.empty(stack.shape, stack.dtype)
+        except (MemoryError, ValueError) as error:
+            raise InputError(
+                f"{path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "
+                f"slice by slice, or copy it again if this size is wrong"
+            ) from error
+        for z in range(len(stack)):
+            pixels[z] = stack[z]
+    return pixels

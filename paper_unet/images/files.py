@@ -1,0 +1,76 @@
+"""Writing files so that a final name never holds half a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from paper_unet.errors import InputError
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write a whole file or nothing.
+
+    The bytes go to a partial file in the same folder, reach the disk, and take the final name in
+    one step; a previous file of that name stays until then.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name; its folder must exist.
+    data : bytes
+        The content.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
+    path = Path(path)
+    require_folder(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created or replaced in a folder survive a power loss."""
+    if os.name == "nt":  # Windows cannot open a folder, and needs no such call
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_folder(path: Path) -> None:
+    """Raise InputError unless the folder that is to hold `path` exists."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
+def refuse_same_file(source: str | Path, target: str | Path) -> None:
+    """Raise InputError if the output is the input, under whatever name.
+
+    Parameters
+    ----------
+    source, target : str or Path
+        What is read, and what is to be written. Neither needs to exist.
+    """
+    source, target = Path(source), Path(target)
+    if source.exists() and target.exists():
+        same = source.samefile(target)
+    else:
+        same = source.resolve() == target.resolve()
+    if same:
+        raise InputError(f"{target}: is the input {source} itself; choose another output")

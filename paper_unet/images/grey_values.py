@@ -1,0 +1,78 @@
+"""From the grey values of a file to the input of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+
+
+def to_unit_range(
+    image: NDArray[Any],
+    value_range: tuple[float, float] | None = None,
+    *,
+    name: str = "image",
+) -> NDArray[np.float32]:
+    """Scale grey values by the rule of their dtype, never by their content.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, another integer type or float, any shape
+        Grey values.
+    value_range : tuple of two floats, optional
+        The grey values that become 0 and 1. Needed for all integers but uint8, and for floating
+        values that are not in [0, 1] already.
+    name : str
+        What to call the image in an error.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        With a range (image - low) / (high - low), not clipped; else image / 255 for uint8, and
+        floating values as they are.
+
+    Raises
+    ------
+    InputError
+        If values are not finite, or the dtype needs a range and there is none.
+    """
+    if image.dtype.kind not in "uif":
+        raise InputError(f"{name}: grey values of {image.dtype}; convert to uint8 or float32")
+    _check_finite(image, name)
+    if value_range is not None:
+        low, high = _check_range(value_range, name)
+        return ((image.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / np.float32(255)
+    if image.dtype.kind != "f":
+        raise InputError(
+            f"{name}: {image.dtype} has no scale of its own; "
+            f"say which grey values are black and white with --range LOW HIGH"
+        )
+    if image.size and (image.min() < 0 or image.max() > 1):
+        raise InputError(
+            f"{name}: {image.dtype} values from {image.min():g} to {image.max():g}, accepted "
+            f"without a range is 0 to 1; say what is black and white with --range LOW HIGH"
+        )
+    return image.astype(np.float32)
+
+
+def _check_finite(image: NDArray[Any], name: str) -> None:
+    bad = image.size - np.count_nonzero(np.isfinite(image))
+    if bad:
+        raise InputError(
+            f"{name}: {bad} of {image.size} pixels are NaN or infinite; replace them first"
+        )
+
+
+def _check_range(value_range: tuple[float, float], name: str) -> tuple[float, float]:
+    low, high = value_range
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise InputError(
+            f"{name}: grey-value range {low:g} to {high:g}; LOW and HIGH must be finite numbers "
+            f"with LOW < HIGH"
+        )
+    return float(low), float(high)

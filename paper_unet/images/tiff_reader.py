@@ -1,0 +1,229 @@
+"""Reading a TIFF file as one grey stack, page by page."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images.stack import Stack
+from paper_unet.images.tiff_structure import check_structure
+
+# bool and complex have no grey value; int8 and 64-bit integers are no image format in use
+DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
+MINISWHITE, MINISBLACK = 0, 1
+UNKNOWN_AXES = "QI"
+AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
+
+
+class TiffStack(Stack):
+    """A stack in a TIFF file; see `paper_unet.images.open_stack`."""
+
+    def __init__(self, path: Path, *, axes: str | None, series: int | None) -> None:
+        self.path = path
+        pages = check_structure(path)
+        with _silenced(), _decoding(path, "the file"):
+            self._file = tifffile.TiffFile(path)
+            try:
+                self._series = _choose_series(path, self._file, series)
+                self._page = self._series.keyframe
+                _check_page(path, self._page)
+                self.dtype = self._page.dtype.newbyteorder("=")
+                self.shape = _stack_shape(path, self._series, axes)
+                self._offset = self._find_pixels(pages)
+            except BaseException:
+                self._file.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; calling it twice does no harm."""
+        self._file.close()
+
+    def _find_pixels(self, pages: int) -> int | None:
+        """Offset of the pixels if all slices lie in one block, else None: one page each."""
+        count, height, width = self.shape
+        _check_imagej_count(self.path, self._file, self._series)
+        offset = self._series.dataoffset
+        if offset is not None and self._page.is_memmappable:
+            need = int(offset) + count * height * width * self.dtype.itemsize
+            have = self.path.stat().st_size
+            if need > have:
+                raise InputError(
+                    f"{self.path}: truncated: {count} slices need {need} bytes and the file has "
+                    f"{have}; copy or export it again"
+                )
+            return int(offset)
+        found = _count_pages(self._series, count)
+        if found != count:
+            raise InputError(
+                f"{self.path}: the file declares {count} slices and has {found} (in {pages} "
+                f"pages); copy or export it again"
+            )
+        return None
+
+    def _read_slice(self, z: int) -> NDArray[Any]:
+        with _silenced(), _decoding(self.path, f"slice {z}"):
+            if self._offset is None:
+                plane = self._read_page(z)
+            else:
+                plane = self._read_block(z, self._offset)
+        if self._page.photometric == MINISWHITE:
+            # the format counts down from white; with unsigned integers this is exact
+            return np.asarray(np.iinfo(self.dtype).max - plane, self.dtype)
+        return plane
+
+    def _read_block(self, z: int, offset: int) -> NDArray[Any]:
+        _, height, width = self.shape
+        start = offset + z * height * width * self.dtype.itemsize
+        stored = self.dtype.newbyteorder(self._file.byteorder)
+        # a plain read: a memory map of a file cut short meanwhile would kill the process
+        flat = self._file.filehandle.read_array(stored, height * width, start)
+        return np.array(flat, self.dtype).reshape(height, width)
+
+    def _read_page(self, z: int) -> NDArray[Any]:
+        page = self._series.pages[z]
+        return np.array(page.asarray(), self.dtype).reshape(self.shape[1:])
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep the reader's log lines from the user, who gets our checks' one line instead."""
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _decoding(path: Path, what: str) -> Iterator[None]:
+    """Name the file and the slice in whatever a decoder raises: each codec has its own types."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "imagecodecs" in reason:
+            raise _needs_codecs(path, reason) from error
+        raise InputError(
+            f"{path}: {what} cannot be read ({reason}); the file is damaged: "
+            f"copy or export it again"
+        ) from error
+
+
+def _needs_codecs(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: {reason}; install it (pip install imagecodecs) or save the stack uncompressed"
+    )
+
+
+def _choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
+    found = file.series
+    if series is None and len(found) == 1:
+        return found[0]
+    listing = ", ".join(f"{k}: {s.axes} {s.shape} {s.dtype}" for k, s in enumerate(found[:8]))
+    listing += ", ..." if len(found) > 8 else ""
+    if series is None:
+        raise InputError(
+            f"{path}: holds {len(found)} image series ({listing}); choose one with --series K"
+        )
+    if not 0 <= series < len(found):
+        raise InputError(f"{path}: no series {series}; the file has {listing}")
+    return found[series]
+
+
+def _check_page(path: Path, page: Any) -> None:
+    """Refuse what is not one grey value of a known type for each pixel."""
+    if page.imagewidth == 0 or page.imagelength == 0:
+        raise InputError(
+            f"{path}: an image of {page.imagelength}x{page.imagewidth} pixels; export it again"
+        )
+    if page.samplesperpixel != 1:
+        raise InputError(
+            f"{path}: {page.samplesperpixel} values for each pixel (RGB, RGBA or channels); one "
+            f"grey value is accepted: convert it (ImageJ: Image > Type > 8-bit)"
+        )
+    if page.imagedepth != 1:
+        raise InputError(f"{path}: pages of several slices; save it with one page for each slice")
+    dtype = None if page.dtype is None else page.dtype.name
+    if dtype not in DTYPES:
+        raise InputError(
+            f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(DTYPES)}: "
+            f"convert it, masks to uint8"
+        )
+    if page.photometric not in (MINISBLACK, MINISWHITE):
+        name = getattr(page.photometric, "name", page.photometric)
+        raise InputError(
+            f"{path}: colour model {name}; grey values are accepted: convert it "
+            f"(ImageJ: Image > Lookup Tables > Grays, or Image > Type > 8-bit)"
+        )
+    if page.photometric == MINISWHITE and page.dtype.kind != "u":
+        raise InputError(
+            f"{path}: {dtype} with white as zero (MINISWHITE) has no defined inverse; save it "
+            f"with black as zero"
+        )
+    try:
+        page.decode(None, 0)  # no data: raises only if the codec is missing or unknown
+    except Exception as error:
+        raise _needs_codecs(path, " ".join(str(error).split())) from error
+
+
+def _stack_shape(path: Path, series: Any, axes: str | None) -> tuple[int, int, int]:
+    """Read the shape as (Z, Y, X) by the axes of the file, or by those given."""
+    shape, found = tuple(series.shape), str(series.axes)
+    if axes is not None:
+        axes = axes.upper()
+        if len(axes) != len(shape) or len(set(axes)) != len(axes):
+            raise InputError(
+                f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
+                f"for each of its {len(shape)} axes, such as ZYX"
+            )
+        found = axes
+    if not found.endswith("YX"):
+        raise InputError(f"{path}: axes {found} of shape {shape}; accepted are ZYX and YX")
+    leading = [(a, n) for a, n in zip(found[:-2], shape[:-2], strict=True) if n > 1]
+    for axis, length in leading:
+        if axis not in "Z" + UNKNOWN_AXES:
+            raise InputError(
+                f"{path}: {length} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {found}, "
+                f"shape {shape}); one grey stack is accepted: save one of them, or say --axes "
+                f"with Z in place of {axis} if these are sections"
+            )
+    if len(leading) > 1:
+        raise InputError(
+            f"{path}: axes {found} of shape {shape}; accepted are ZYX and YX: save one stack, or "
+            f"name the axes with --axes"
+        )
+    return math.prod(n for _, n in leading), shape[-2], shape[-1]
+
+
+def _count_pages(series: Any, expected: int) -> int:
+    """Count the slices that have a page; a missing one is None, or the list ends early."""
+    found = 0
+    for k in range(expected):
+        try:
+            found += series.pages[k] is not None
+        except IndexError:
+            break
+    return found
+
+
+def _check_imagej_count(path: Path, file: tifffile.TiffFile, series: Any) -> None:
+    """ImageJ writes how many images there are; a reader that cannot match it falls back."""
+    declared = int((file.imagej_metadata or {}).get("images", 0))
+    if declared and series.kind != "imagej":
+        raise InputError(
+            f"{path}: ImageJ declares {declared} images and the file has {len(series.pages)}; "
+            f"copy or export it again"
+        )

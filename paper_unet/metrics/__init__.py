@@ -1,0 +1,17 @@
+"""Scores of the ISBI 2012 EM segmentation challenge and of the Cell Tracking Challenge."""
+
+from paper_unet.metrics._classify import Mismatch
+from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
+from paper_unet.metrics.cells import SegScores, seg_measure
+from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
+
+__all__ = [
+    "Isbi2012Scores",
+    "Mismatch",
+    "SegScores",
+    "ThresholdScores",
+    "WarpingCounts",
+    "isbi2012_scores",
+    "seg_measure",
+    "warping_mismatches",
+]

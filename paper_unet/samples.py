@@ -1,0 +1,193 @@
+"""Training samples from arrays: the class and weight of each pixel, and the n-th tile of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from paper_unet.augment import (
+    AugmentSettings,
+    centre_crop,
+    change_grey,
+    draw_augmentation,
+    sample,
+    source_coordinates,
+)
+from paper_unet.errors import InputError
+from paper_unet.geometry import output_size
+from paper_unet.weight_map import class_weights, separate_touching, weight_map
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Annotated sections, ready to be looked at.
+
+    Attributes
+    ----------
+    images : ndarray of float32, shape (Z, C, Y, X)
+        Grey values in [0, 1].
+    classes : ndarray of uint8, shape (Z, Y, X)
+        0 is background or membrane, 1 is cell.
+    weights : ndarray of float32, shape (Z, Y, X)
+        w(x) of Eq. 2; 0 where a pixel is to be ignored.
+    """
+
+    images: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    weights: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape[0] == 0:
+            raise InputError(
+                f"images have shape {self.images.shape}; (Z, C, Y, X) is needed, Z >= 1"
+            )
+        expected = (self.images.shape[0], *self.images.shape[2:])
+        for name in ("classes", "weights"):
+            found = getattr(self, name).shape
+            if found != expected:
+                raise InputError(
+                    f"{name} have shape {found}, the images {expected}; give one label image of "
+                    "the same size for each section"
+                )
+
+
+def instances_from_membranes(labels: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Give each cell of a membrane label image a number: 4-connected regions, per section.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Z, Y, X)
+        0 = membrane, one other value = cell (ISBI 2012: 255).
+
+    Returns
+    -------
+    ndarray of int32, shape (Z, Y, X)
+        0 = membrane, 1.. = cells; numbering starts again in each section.
+
+    Raises
+    ------
+    InputError
+        If there are other than these two values; the message lists what was found.
+    """
+    values = np.unique(labels)
+    if len(values) > 2 or values[0] != 0:
+        shown = ", ".join(str(value) for value in values[:6]) + (", ..." if len(values) > 6 else "")
+        raise InputError(
+            f"membrane labels hold the values {shown}; exactly two are accepted, 0 for membrane "
+            "and one other for cell: map them first, or say that they are instance labels"
+        )
+    instances = np.zeros(labels.shape, np.int32)
+    for section, numbered in zip(labels, instances, strict=True):
+        ndimage.label(section, output=numbered)
+    return instances
+
+
+def training_set(
+    images: NDArray[np.float32],
+    instances: NDArray[np.integer],
+    *,
+    ignore: NDArray[np.bool_] | None = None,
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    separate: bool = True,
+) -> TrainingSet:
+    """Turn sections and their instances into classes and loss weights (sec. 3).
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (Z, Y, X) or (Z, C, Y, X)
+        Grey values in [0, 1].
+    instances : ndarray of int, shape (Z, Y, X)
+        0 = background or membrane, 1.. = cells.
+    ignore : ndarray of bool, shape (Z, Y, X), optional
+        Pixels that are not annotated; they weigh 0.
+    w0, sigma : float
+        The border term of Eq. 2 (sec. 3: 10 and 5 pixels).
+    separate : bool
+        Draw the gap between touching cells first.
+
+    Returns
+    -------
+    TrainingSet
+        The class balance w_c is that of all sections together.
+
+    Raises
+    ------
+    InputError
+        If the arrays do not fit each other, or nothing is annotated.
+    """
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.shape[:1] + images.shape[2:] != instances.shape:
+        raise InputError(
+            f"images are {images.shape[0]} x {images.shape[2:]}, labels {instances.shape[0]} x "
+            f"{instances.shape[1:]}; give one label image of the same size for each section"
+        )
+    if separate:
+        instances = separate_touching(instances)
+    classes = (instances != 0).astype(np.uint8)
+    if ignore is not None and ignore.all():
+        raise InputError("every pixel is marked as not annotated; nothing to learn from")
+    balance = np.pad(class_weights(classes, ignore), (0, 2))[:2]
+    weights = np.empty(classes.shape, np.float32)
+    for z, section in enumerate(instances):
+        unknown = None if ignore is None else ignore[z]
+        weights[z] = weight_map(section, w0, sigma, balance=balance, ignore=unknown)
+    return TrainingSet(images.astype(np.float32, copy=False), classes, weights)
+
+
+class Sample(NamedTuple):
+    """One tile with a batch axis: image (1, C, t, t), labels and weights (1, t - 184, t - 184)."""
+
+    image: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+class TileSampler:
+    """The endless sequence of training tiles of a run; the n-th depends on (seed, n) alone.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    tile : int
+        Input side, pixels, 16k + 60.
+    settings : AugmentSettings
+    seed : int
+    device : torch.device
+        Where the sections are kept and the tiles are made.
+    """
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        tile: int,
+        settings: AugmentSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.tile, self.settings, self.seed = tile, settings, seed
+        self.output = output_size(tile)
+        self.images = torch.from_numpy(data.images).to(device)
+        self.classes = torch.from_numpy(data.classes).to(device)
+        self.weights = torch.from_numpy(data.weights).to(device)
+
+    def __getitem__(self, n: int) -> Sample:
+        """Make the n-th tile."""
+        rng = np.random.default_rng((self.seed, n))
+        z = int(rng.integers(len(self.images)))
+        rows, columns = self.images.shape[2:]
+        look = draw_augmentation(rng, (rows, columns), self.settings, margin=self.output / 4)
+        where = source_coordinates(look, self.tile, self.images.device)
+        inner = centre_crop(where, self.output)
+        image = sample(self.images[z], where, "bicubic")
+        image = change_grey(image, look) if self.settings.grey else image
+        labels = sample(self.classes[z, None].float(), inner, "nearest").round().long()
+        weights = sample(self.weights[z, None], inner, "bilinear")
+        return Sample(image[None], labels, weights)

@@ -1,0 +1,23 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _real_data(name: str) -> Path:
+    """A file or folder of the real data sets; the test is skipped where they are not."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("PAPER_UNET_DATA") or beside) / name
+    if not path.exists():
+        pytest.skip(f"{name} not found: fetch the data and set PAPER_UNET_DATA to its folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def isbi2012_folder() -> Path:
+    return _real_data("isbi2012/train-volume.tif").parent
+
+
+@pytest.fixture(scope="session")
+def vnc_stack() -> Path:
+    return _real_data("drosophila-vnc/stack2-raw.tif")

@@ -1,0 +1,438 @@
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from paper_unet.datasets import (
+    DATA_SETS,
+    ISBI2012,
+    DataSet,
+    ExpectedStack,
+    data_folder,
+    extract_members,
+    fetch,
+    fetch_isbi2012,
+    load_isbi2012,
+    map_labels,
+)
+from paper_unet.datasets import isbi2012 as isbi2012_module
+from paper_unet.errors import InputError
+
+SHAPE = (5, 16, 24)
+NAMES = ("train-volume.tif", "train-labels.tif", "test-volume.tif")
+PIXELS = {
+    name: np.random.default_rng(k).integers(0, 2, SHAPE).astype(np.uint8) * 255
+    for k, name in enumerate(NAMES)
+}
+EXTRA = "test-labels.tif"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request with `body`, and counts them."""
+
+    body = b""
+    status = 200
+    declared: int | None = None
+    requests = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/Tiny-challenge.zip"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        self.send_response(self.server.status)
+        length = self.server.declared
+        self.send_header("Content-Length", str(len(self.server.body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server(("127.0.0.1", 0), Answer) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def tiny(server: Server) -> DataSet:
+    """A data set like ISBI 2012, served by the local server."""
+    stacks = [
+        ExpectedStack(name, SHAPE, hashlib.sha256(PIXELS[name].tobytes()).hexdigest())
+        for name in NAMES
+    ]
+    stacks.append(ExpectedStack(EXTRA, SHAPE, None, required=False))
+    server.body = archive_of(tiff_files())
+    return DataSet("tiny", server.url, tuple(stacks), "free for tests")
+
+
+def tiff_files(**changed: bytes) -> dict[str, bytes]:
+    files = {}
+    for name, pixels in PIXELS.items():
+        container = io.BytesIO()
+        tifffile.imwrite(container, pixels, metadata={"axes": "ZYX"})
+        files[f"ISBI-2012-challenge/{name}"] = container.getvalue()
+    return files | {f"ISBI-2012-challenge/{key}": data for key, data in changed.items()}
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    container = io.BytesIO()
+    with zipfile.ZipFile(container, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return container.getvalue()
+
+
+def tiff_of(pixels: np.ndarray) -> bytes:
+    container = io.BytesIO()
+    tifffile.imwrite(container, pixels)
+    return container.getvalue()
+
+
+def everything_below(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+def refused(tiny: DataSet, tmp_path: Path, source: Path | None = None) -> str:
+    """The one-line error of a fetch that must fail, and must leave nothing behind."""
+    with pytest.raises(InputError) as caught:
+        fetch(tiny, tmp_path / "to", source)
+    assert "\n" not in str(caught.value)
+    assert everything_below(tmp_path / "to") == []
+    return str(caught.value)
+
+
+# fetching
+
+
+def test_fetch_from_the_archive(tiny, server, tmp_path, capfd):
+    folder = fetch(tiny, tmp_path / "new" / "data")
+    assert folder == tmp_path / "new" / "data" / "tiny"
+    assert everything_below(folder) == sorted(NAMES)
+    for name in NAMES:
+        np.testing.assert_array_equal(tifffile.imread(folder / name), PIXELS[name])
+    assert server.requests == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_there_and_right_is_not_fetched_again(tiny, server, tmp_path):
+    folder = fetch(tiny, tmp_path)
+    before = {name: (folder / name).stat().st_ino for name in NAMES}
+    fetch(tiny, tmp_path)
+    assert server.requests == 1
+    (folder / NAMES[1]).unlink()
+    fetch(tiny, tmp_path)
+    assert server.requests == 2
+    kept = {name: (folder / name).stat().st_ino for name in NAMES}
+    assert (kept[NAMES[0]], kept[NAMES[2]]) == (before[NAMES[0]], before[NAMES[2]])
+    np.testing.assert_array_equal(tifffile.imread(folder / NAMES[1]), PIXELS[NAMES[1]])
+
+
+def test_a_wrong_file_that_is_there_is_named_and_kept(tiny, server, tmp_path):
+    folder = fetch(tiny, tmp_path)
+    mine = tiff_of(255 - PIXELS[NAMES[0]])
+    (folder / NAMES[0]).write_bytes(mine)
+    with pytest.raises(InputError, match=r"train-volume\.tif: other pixels than published"):
+        fetch(tiny, tmp_path)
+    assert (folder / NAMES[0]).read_bytes() == mine
+    assert server.requests == 1
+
+
+def test_the_optional_file_is_taken_if_there(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{EXTRA: tiff_of(PIXELS[NAMES[1]])}))
+    assert everything_below(fetch(tiny, tmp_path)) == sorted((*NAMES, EXTRA))
+
+
+def test_the_optional_file_is_checked_for_its_shape(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{EXTRA: tiff_of(np.zeros((6, 7), np.uint8))}))
+    assert "test-labels.tif is uint8 of shape (5, 16, 24)" in refused(tiny, tmp_path)
+
+
+def test_the_hash_covers_the_pixels_not_the_container(tiny, server, tmp_path):
+    container = io.BytesIO()
+    tifffile.imwrite(container, PIXELS[NAMES[0]], compression="zlib", bigtiff=True, byteorder=">")
+    server.body = archive_of(tiff_files(**{NAMES[0]: container.getvalue()}))
+    folder = fetch(tiny, tmp_path)
+    assert (folder / NAMES[0]).read_bytes() == container.getvalue()
+
+
+@pytest.mark.parametrize("inside", ["", "tiny", "Tiny-challenge"])
+def test_fetch_from_a_folder(tiny, server, tmp_path, inside):
+    (tmp_path / "from" / inside).mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / "from" / inside / name).write_bytes(tiff_of(PIXELS[name]))
+    folder = fetch(tiny, tmp_path / "to", tmp_path / "from")
+    assert everything_below(folder) == sorted(NAMES)
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize("given", ["", "Tiny-challenge.zip"])
+def test_fetch_from_an_archive_on_disk(tiny, server, tmp_path, given):
+    (tmp_path / "Tiny-challenge.zip").write_bytes(server.body)
+    folder = fetch(tiny, tmp_path / "to", tmp_path / given)
+    assert everything_below(folder) == sorted(NAMES)
+    assert server.requests == 0
+
+
+def test_sources_that_lack_files(tiny, tmp_path):
+    assert "none: no such folder" in refused(tiny, tmp_path, tmp_path / "none")
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / NAMES[0]).write_bytes(tiff_of(PIXELS[NAMES[0]]))
+    message = refused(tiny, tmp_path, tmp_path / "from")
+    assert "from: has no train-labels.tif, test-volume.tif" in message
+
+
+def test_wrong_pixels_name_file_and_hashes(tiny, server, tmp_path):
+    wrong = PIXELS[NAMES[2]].copy()
+    wrong[1, 2, 3] ^= 1
+    server.body = archive_of(tiff_files(**{NAMES[2]: tiff_of(wrong)}))
+    message = refused(tiny, tmp_path)
+    assert NAMES[2] in message
+    assert hashlib.sha256(PIXELS[NAMES[2]].tobytes()).hexdigest() in message
+    assert hashlib.sha256(wrong.tobytes()).hexdigest() in message
+
+
+def test_wrong_size_and_type(tiny, server, tmp_path):
+    for wrong in (PIXELS[NAMES[0]][:, :8], PIXELS[NAMES[0]].astype(np.uint16)):
+        server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(wrong)}))
+        assert f"{wrong.dtype} of shape {wrong.shape}" in refused(tiny, tmp_path)
+
+
+def test_a_truncated_stack_inside_the_archive(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(PIXELS[NAMES[0]])[:-300]}))
+    assert "truncated" in refused(tiny, tmp_path)
+
+
+# what a server can do
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_error_of_the_server(tiny, server, tmp_path, status):
+    server.status, server.body = status, b"<html>sorry</html>"
+    message = refused(tiny, tmp_path)
+    assert f"cannot be downloaded ({status}" in message
+    assert "--from" in message
+
+
+def test_an_error_page_in_place_of_the_archive(tiny, server, tmp_path):
+    server.body = b"<html>Please log in</html>"
+    assert "not a sound zip file" in refused(tiny, tmp_path)
+
+
+def test_a_download_that_breaks_off(tiny, server, tmp_path):
+    server.declared, server.body = len(server.body), server.body[:-100]
+    assert "cannot be downloaded" in refused(tiny, tmp_path)
+
+
+def test_an_archive_that_was_cut_short(tiny, server, tmp_path):
+    server.body = server.body[:-100]
+    assert "not a sound zip file" in refused(tiny, tmp_path)
+
+
+def test_a_download_without_end(tiny, server, tmp_path):
+    server.body = bytes(4 * tiny.max_bytes + 1)
+    assert "sends more than the data set has" in refused(tiny, tmp_path)
+
+
+def test_no_server(tiny, tmp_path):
+    gone = replace(tiny, url="http://127.0.0.1:9/Tiny-challenge.zip")
+    assert "cannot be downloaded" in refused(gone, tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from paper_unet.datasets import fetching
+from paper_unet.datasets import DataSet, ExpectedStack, fetch
+fetching.read_verified = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stacks = tuple(ExpectedStack(name, (5, 16, 24), None) for name in sys.argv[3:])
+fetch(DataSet("tiny", "http://127.0.0.1:9/x.zip", stacks, ""), sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_fetch_leaves_no_final_name(tiny, tmp_path):
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in NAMES:
+        (source / name).write_bytes(tiff_of(PIXELS[name]))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "to"), str(source), *NAMES]
+    assert subprocess.run(command, check=False).returncode == -9  # noqa: S603
+    folder = tmp_path / "to" / "tiny"
+    assert [p.suffix for p in folder.iterdir()] == [".partial"]
+    fetch(tiny, tmp_path / "to", source)
+    assert {p.name for p in folder.iterdir()} >= set(NAMES)
+
+
+# what an archive can do
+
+
+def extract(tmp_path: Path, data: bytes, max_bytes: int = 10_000) -> list[str]:
+    (tmp_path / "a.zip").write_bytes(data)
+    (tmp_path / "inside").mkdir()
+    try:
+        extract_members(
+            tmp_path / "a.zip", ["a.tif", "b.tif"], tmp_path / "inside", max_bytes=max_bytes
+        )
+    finally:
+        assert set(everything_below(tmp_path)) <= {"a.zip", "inside/a.tif", "inside/b.tif"}
+    return everything_below(tmp_path / "inside")
+
+
+def test_only_expected_members_are_extracted(tmp_path):
+    files = {"x/a.tif": b"1", "x/evil.sh": b"2", "__MACOSX/x/a.tif": b"3", "b.tif/": b""}
+    assert extract(tmp_path, archive_of(files)) == ["a.tif"]
+    assert (tmp_path / "inside" / "a.tif").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a.tif", "x/../../a.tif", "/tmp/a.tif", "..\\a.tif", "C:\\a.tif"],  # noqa: S108
+)
+def test_members_that_leave_the_folder(tmp_path, name):
+    with pytest.raises(InputError, match="outside its folder"):
+        extract(tmp_path, archive_of({"b.tif": b"1", name: b"2"}))
+
+
+def test_a_name_twice(tmp_path):
+    with pytest.raises(InputError, match=r"has a\.tif twice"):
+        extract(tmp_path, archive_of({"x/a.tif": b"1", "y/a.tif": b"2"}))
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path):
+    with pytest.raises(InputError, match=r"would be 1000000 bytes, at most 10000"):
+        extract(tmp_path, archive_of({"a.tif": bytes(10**6)}))
+    assert everything_below(tmp_path / "inside") == []
+
+
+def test_a_bomb_with_a_false_header(tmp_path):
+    """The size in the header is made small; no more than that is ever written."""
+    data = archive_of({"a.tif": bytes(10**6)})
+    data = data.replace(struct.pack("<I", 10**6), struct.pack("<I", 100))
+    with pytest.raises(InputError, match="not a sound zip file"):
+        extract(tmp_path, data)
+    inside = tmp_path / "inside" / "a.tif"
+    assert not inside.exists() or inside.stat().st_size <= 100
+
+
+def test_damage_inside_a_member(tmp_path):
+    data = bytearray(archive_of({"a.tif": np.random.default_rng(0).bytes(5000)}))
+    data[2000] ^= 0xFF
+    with pytest.raises(InputError, match="not a sound zip file"):
+        extract(tmp_path, bytes(data))
+
+
+# ISBI 2012
+
+
+def test_the_table_of_data_sets():
+    assert DATA_SETS["isbi2012"] is ISBI2012
+    assert [s.name for s in ISBI2012.stacks if s.required] == list(NAMES)
+    for words in ("non-commercial", "10.1371/journal.pbio.1000502", "10.3389/fnana.2015.00142"):
+        assert words in ISBI2012.terms
+    assert ISBI2012.archive_name == "ISBI-2012-challenge.zip"
+
+
+def test_the_data_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("PAPER_UNET_DATA", raising=False)
+    assert data_folder() == Path("data")
+    monkeypatch.setenv("PAPER_UNET_DATA", str(tmp_path))
+    assert data_folder() == tmp_path
+
+
+def test_load_without_the_data(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"has no train-volume\.tif; fetch it \(paper-unet fetch"):
+        load_isbi2012(tmp_path)
+    monkeypatch.setenv("PAPER_UNET_DATA", str(tmp_path))
+    with pytest.raises(InputError, match="isbi2012: has no"):
+        load_isbi2012()
+
+
+def test_load_verifies_pixels(tmp_path):
+    for name in NAMES:
+        tifffile.imwrite(tmp_path / name, np.zeros((30, 512, 512), np.uint8), compression="zlib")
+    with pytest.raises(InputError, match=r"train-volume\.tif: other pixels than published"):
+        load_isbi2012(tmp_path)
+
+
+def test_load_maps_labels(tiny, tmp_path, monkeypatch):
+    folder = fetch(tiny, tmp_path)
+    for constant, stack in zip(
+        ("TRAIN_VOLUME", "TRAIN_LABELS", "TEST_VOLUME"), tiny.stacks, strict=False
+    ):
+        monkeypatch.setattr(isbi2012_module, constant, stack)
+    data = load_isbi2012(folder)
+    np.testing.assert_array_equal(data.images, PIXELS[NAMES[0]])
+    np.testing.assert_array_equal(data.labels, PIXELS[NAMES[1]] == 255)
+    np.testing.assert_array_equal(data.test_images, PIXELS[NAMES[2]])
+    assert data.labels.dtype == np.uint8
+
+
+@pytest.mark.data
+def test_the_real_data(isbi2012_folder):
+    data = load_isbi2012(isbi2012_folder)
+    assert data.images.shape == data.labels.shape == data.test_images.shape == (30, 512, 512)
+    assert set(np.unique(data.labels)) == {0, 1}
+    assert 0.7 < data.labels.mean() < 0.85  # cells, not membranes, are most of the tissue
+
+
+@pytest.mark.data
+def test_fetch_the_real_data(isbi2012_folder, server, tmp_path, monkeypatch):
+    """The published hashes, from a folder and from an archive as the public one is."""
+    folder = fetch_isbi2012(tmp_path / "folder", isbi2012_folder)
+    assert everything_below(folder) == sorted(NAMES)
+    server.body = archive_of(
+        {f"ISBI-2012-challenge/{name}": (isbi2012_folder / name).read_bytes() for name in NAMES}
+    )
+    local = replace(ISBI2012, url=server.url)
+    monkeypatch.setattr(isbi2012_module, "ISBI2012", local)
+    folder = fetch_isbi2012(tmp_path / "archive")
+    assert everything_below(folder) == sorted(NAMES)
+    assert server.requests == 1
+
+
+# labels
+
+
+def test_labels_are_mapped_explicitly():
+    labels = np.array([[0, 255], [255, 0]], np.uint16)
+    found = map_labels(labels)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(map_labels(labels, {255: 0, 0: 2}), [[2, 0], [0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "listing"),
+    [
+        (np.array([0, 1, 255], np.uint8), r"1 unknown label values \(1\)"),
+        (np.array([0, 254.5, 255]), r"1 unknown label values \(254\.5\)"),
+        (np.arange(256).astype(np.uint8), r"254 unknown label values \(1, 2, .*, \.\.\.\)"),
+    ],
+)
+def test_other_labels_are_listed(labels, listing):
+    with pytest.raises(InputError, match=rf"gt\.tif: {listing}; accepted are 0 \(class 0\), 255"):
+        map_labels(labels, name="gt.tif")
