@@ -19,20 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from paper_unet.config import TrainConfig
 from paper_unet.environment import environment
 from paper_unet.samples import TileSampler, training_set
 from paper_unet.train import (
-    TrainConfig,
     new_network,
     new_optimizer,
     pick_device,
-    replayed,
     reproducible,
     train_step,
 )
 
 ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
-GRAPH = {"cuda": (False, True), "cpu": (False,)}
 
 
 def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[str, object]:
@@ -49,7 +47,7 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[st
         torch.cuda.reset_peak_memory_stats(device)
     seconds = []
     model.train()
-    with reproducible(config.precision, device), replayed(model, sampler, config):
+    with reproducible(config.precision, device):
         for step in range(-max(2, steps // 5), steps):
             started = time.perf_counter()
             train_step(model, optimizer, sampler, abs(step), config).item()  # item() waits
@@ -70,31 +68,23 @@ def main() -> None:
     options = parser.parse_args()
     device = pick_device(options.device)
     rows: list[dict[str, object]] = []
-    print("| width | arithmetic | layout | launch | ms per step | speed | peak GiB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| width | arithmetic | layout | ms per step | speed | peak GiB |")
+    print("|---|---|---|---|---|---|")
     for width in options.width:
         base = TrainConfig(width=width, tile=options.tile, warmup=1)
         reference = None
-        for precision, channels_last, graph in itertools.product(
-            ARITHMETIC[device.type], (False, True), GRAPH[device.type]
-        ):
-            config = replace(
-                base, precision=precision, channels_last=channels_last, cuda_graph=graph
-            )
+        for precision, channels_last in itertools.product(ARITHMETIC[device.type], (False, True)):
+            config = replace(base, precision=precision, channels_last=channels_last)
             row = time_steps(config, device, options.steps)
             ms = float(row["milliseconds"])  # type: ignore[arg-type]
             reference = reference or ms
             layout = "channels last" if channels_last else "NCHW"
-            launch = "graph" if graph else "eager"
             peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
             print(
-                f"| {width} | {precision} | {layout} | {launch} | {ms:.1f} | "
-                f"{reference / ms:.2f} | {peak} |",
+                f"| {width} | {precision} | {layout} | {ms:.1f} | {reference / ms:.2f} | {peak} |",
                 flush=True,
             )
-            rows.append(
-                {"width": width, "precision": precision, "layout": layout, "launch": launch, **row}
-            )
+            rows.append({"width": width, "precision": precision, "layout": layout, **row})
     result = {"tile": options.tile, "environment": environment(), "rows": rows}
     print(json.dumps(result["environment"]))
     if options.out:

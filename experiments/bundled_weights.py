@@ -18,7 +18,9 @@ import common
 import torch
 
 from paper_unet.checkpoint import load_model, save_model
-from paper_unet.train import LOG, TrainConfig, pick_device, train
+from paper_unet.config import TrainConfig
+from paper_unet.run_folder import LOG
+from paper_unet.train import pick_device, train
 
 NAME = "isbi2012.safetensors"
 
@@ -51,7 +53,6 @@ def main() -> None:
         device=options.device,
         precision=options.precision,
         channels_last=True,
-        cuda_graph=True,
         checkpoint_every=250,
     )
     data = common.membrane_training_set(sections[common.TRAINING])

@@ -16,8 +16,9 @@ from typing import Any
 import common
 from matplotlib.figure import Figure
 
+from paper_unet.config import TrainConfig
 from paper_unet.errors import DivergedError
-from paper_unet.train import TrainConfig, train
+from paper_unet.train import train
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,6 @@ def main() -> None:
                 device=options.device,
                 precision=options.precision,
                 channels_last=True,
-                cuda_graph=True,
                 checkpoint_every=10**9,
             ),
             options.data,

@@ -15,14 +15,9 @@ from skimage.measure import label as connected_components
 from skimage.measure import regionprops
 
 from paper_unet.errors import InputError
-from paper_unet.synthetic import (
-    Appearance,
-    SmoothField,
-    SyntheticStack,
-    cut_membranes,
-    draw_tissue,
-    synthetic_stack,
-)
+from paper_unet.synthetic import Appearance, SyntheticStack, synthetic_stack
+from paper_unet.synthetic.smooth import SmoothField
+from paper_unet.synthetic.tissue import cut_membranes, draw_tissue
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,54 @@
+"""The command line ``paper-unet``: parse, call, save."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from paper_unet import __version__
+from paper_unet.cli import data, demo, evaluate, predict, train
+from paper_unet.errors import DivergedError, InputError
+
+EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
+    says what was found, what is accepted and what to do. 130: interrupted.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        return _fail(error, EXIT_INPUT)
+    except torch.OutOfMemoryError as error:
+        first = str(error).splitlines()[0]
+        return _fail(f"out of memory ({first}); use a smaller --tile or --device cpu", EXIT_FAILED)
+    except (DivergedError, OSError) as error:
+        return _fail(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    return 0
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"paper-unet: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="paper-unet",
+        description="The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015).",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (demo, predict, train, evaluate, data):
+        module.add(commands)
+    return parser

@@ -1,0 +1,80 @@
+"""``paper-unet evaluate`` and ``paper-unet evaluate-cells``."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.cli.common import Commands, add_command, headline, print_scores
+from paper_unet.datasets.cell_tracking import paired_frames
+from paper_unet.images import parse_slices, read_stack, write_atomic
+from paper_unet.metrics import isbi2012_scores, seg_measure
+
+
+def add(commands: Commands) -> None:
+    """Add the two commands."""
+    text = "score a prediction by the five metrics of the ISBI 2012 challenge"
+    command = add_command(commands, "evaluate", text, _evaluate)
+    command.add_argument("labels", type=Path, metavar="LABELS", help="TIFF, 0 = membrane")
+    command.add_argument("prediction", type=Path, metavar="PREDICTION", help="TIFF, P(cell)")
+    command.add_argument(
+        "--slices",
+        help="of the labels, such as 24:30, default: all; of the prediction too, unless it has "
+        "just as many",
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
+    text = "score cells by the SEG measure of the Cell Tracking Challenge"
+    command = add_command(commands, "evaluate-cells", text, _evaluate_cells)
+    command.add_argument("truth", type=Path, help="folder of man_segTTT.tif, or above it: 01_GT")
+    command.add_argument("result", type=Path, help="folder of maskTTT.tif: 01_RES")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    labels, prediction = read_stack(options.labels), read_stack(options.prediction)
+    chosen = list(parse_slices(options.slices, len(labels)))
+    labels = labels[chosen]
+    if options.slices and len(prediction) != len(chosen):
+        prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
+    interior = _unit_range(prediction, options.prediction)
+    scores = isbi2012_scores(labels, interior, workers=os.cpu_count())
+    if options.json:
+        print(json.dumps(headline(scores)))
+    else:
+        print_scores(scores)
+    if options.plot:
+        from paper_unet.figures import scores_figure
+
+        picture = io.BytesIO()
+        kind = options.plot.suffix.lstrip(".") or "png"
+        scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
+        write_atomic(options.plot, picture.getvalue())
+
+
+def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    """Rescale 8 or 16 bits to [0, 1], and say so."""
+    if prediction.dtype.kind == "u":
+        top = np.iinfo(prediction.dtype).max
+        print(f"{path}: {prediction.dtype}, divided by {top}", file=sys.stderr)
+        prediction = prediction / np.float64(top)
+    return prediction.astype(np.float32)
+
+
+def _evaluate_cells(options: argparse.Namespace) -> None:
+    pairs = paired_frames(options.truth, options.result)
+    scores = seg_measure(
+        (read_stack(truth)[0] for truth, _ in pairs), (read_stack(found)[0] for _, found in pairs)
+    )
+    if options.json:
+        print(json.dumps({"seg": scores.seg, "objects": scores.objects}))
+    else:
+        print(f"SEG {scores.seg:.6f} over {scores.objects} objects in {len(pairs)} frames")
