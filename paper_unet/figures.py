@@ -87,7 +87,8 @@ def scores_figure(
         left.plot(curve(scores).thresholds, curve(scores).scores, ".-", label=name)
     left.set_title("higher is better", fontsize=9)
     left.set_ylim(top=1)
-    middle.semilogy(scores.warping.thresholds, scores.warping.errors, ".-k")
+    middle.plot(scores.warping.thresholds, scores.warping.errors, ".-k")
+    middle.set_yscale("symlog", linthresh=1e-4)  # a perfect map has an error of 0
     middle.set_title("warping error, lower is better", fontsize=9)
     left.legend(fontsize=8)
     for axes in (left, middle):

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DivergedError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _fail(
+            "interrupted; train goes on from its last checkpoint with --resume", EXIT_INTERRUPTED
+        )
     return 0
 
 

@@ -35,10 +35,10 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _size(options: argparse.Namespace) -> None:
     side = options.side
+    needed = input_size(side)
     if is_input_size(side):
         print(f"an input of {side} pixels gives an output of {output_size(side)}")
     else:
         below, above = nearest_input_sizes(side)
         print(f"{side} is no legal input; nearest are {below} and {above} (16k + 60, from 188)")
-    needed = input_size(side)
     print(f"an output of at least {side} needs an input of {needed} (gives {output_size(needed)})")
