@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from paper_unet.config import TrainConfig
+from paper_unet.device import pick_device
 from paper_unet.environment import environment
 from paper_unet.samples import TileSampler, training_set
 from paper_unet.train import (
     new_network,
     new_optimizer,
-    pick_device,
     reproducible,
     train_step,
 )

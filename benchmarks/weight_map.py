@@ -1,4 +1,4 @@
-"""Does the border weight map's time go with the area, not with the number of cells?
+"""Time of the border weight map: it should go with the area, not with the number of cells.
 
 python benchmarks/weight_map.py
 

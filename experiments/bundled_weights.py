@@ -41,7 +41,9 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     started = time.time()
-    sections = common.isbi2012(options.data)
+    sections = common.isbi2012(options.data, options.quick)
+    if sections.source != "ISBI 2012" and not options.quick:
+        raise SystemExit("the bundled weights are trained on ISBI 2012: fetch it, or give --data")
     config = TrainConfig(
         out=str(options.work),
         slices="0:24",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paper_unet.datasets import load_isbi2012
 from paper_unet.environment import environment
-from paper_unet.images import read_stack
 from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
 from paper_unet.scoring import score_sections
 from paper_unet.synthetic import synthetic_stack
@@ -32,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Sections:
-    """Annotated sections and where they are from; images and labels uint8 (Z, Y, X)."""
+    """Annotated sections and where they are from; uint8 (Z, Y, X), labels 0 = membrane."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -57,14 +58,18 @@ def parser(name: str, text: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def isbi2012(data: Path) -> Sections:
-    """Read the annotated ISBI 2012 sections, or make synthetic ones where they are absent."""
+def isbi2012(data: Path, quick: bool = False) -> Sections:
+    """Read the annotated ISBI 2012 sections, or make synthetic ones where they are absent.
+
+    Quick runs get a corner of each section.
+    """
+    corner = (slice(None), slice(0, 128), slice(0, 128)) if quick else ()
     folder = data / "isbi2012"
     if (folder / "train-volume.tif").exists():
-        images = read_stack(folder / "train-volume.tif")
-        return Sections(images, read_stack(folder / "train-labels.tif"), "ISBI 2012")
+        real = load_isbi2012(folder)
+        return Sections(real.images[corner], real.labels[corner], "ISBI 2012")
     print(f"no ISBI 2012 in {folder}: synthetic sections instead")
-    made = synthetic_stack(sections=30, side=512, seed=0)
+    made = synthetic_stack(sections=30, side=128 if quick else 512, seed=0)
     return Sections(made.images, made.labels, "synthetic")
 
 
@@ -93,9 +98,10 @@ def run_jobs(run: Callable[[Job], Result], jobs: Iterable[Job], at_once: int) ->
 
 
 def write_results(out: Path, results: dict[str, Any], started: float) -> None:
-    """Write metrics.json with the environment, the command's options and the wall time."""
+    """Write metrics.json with the command, the wall time and the environment."""
     out.mkdir(parents=True, exist_ok=True)
     document = {
+        "command": " ".join([f"python experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         **results,
         "wall_seconds": round(time.time() - started, 1),
         "environment": environment(),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import common
@@ -27,22 +26,21 @@ class Job:
     """One training run."""
 
     config: TrainConfig
-    data: Path
+    sections: common.Sections
 
 
 def run(job: Job) -> dict[str, Any]:
     """Train and score one rate."""
-    sections = common.isbi2012(job.data)
     started = time.time()
     config = job.config
     row: dict[str, Any] = {"lr": config.lr, "centre": config.centre, "seed": config.seed}
     try:
-        data = common.membrane_training_set(sections[common.TRAINING])
+        data = common.membrane_training_set(job.sections[common.TRAINING])
         model = train(job.config, data, overwrite=True, progress=False)
     except DivergedError as error:
         return row | {"diverged": str(error)}
     seconds = time.time() - started
-    return row | common.held_out_scores(model, sections[common.HELD_OUT]) | {"seconds": seconds}
+    return row | common.held_out_scores(model, job.sections[common.HELD_OUT]) | {"seconds": seconds}
 
 
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
@@ -77,6 +75,7 @@ def main() -> None:
         quick = argparse.Namespace(rates=[1e-3, 1e-2], seeds=1, width=4, steps=20, tile=252)
         vars(options).update(vars(quick))
     started = time.time()
+    sections = common.isbi2012(options.data, options.quick)
     jobs = [
         Job(
             TrainConfig(
@@ -92,19 +91,18 @@ def main() -> None:
                 channels_last=True,
                 checkpoint_every=10**9,
             ),
-            options.data,
+            sections,
         )
         for centre in options.centres
         for rate in options.rates
         for seed in range(options.seed, options.seed + options.seeds)
     ]
     rows = common.run_jobs(run, jobs, options.jobs)
-    source = common.isbi2012(options.data).source
     for row in rows:
         print({k: v for k, v in row.items() if k != "thresholds"})
-    results = {"source": source, "config": asdict(jobs[0].config), "rows": rows}
+    results = {"source": sections.source, "config": asdict(jobs[0].config), "rows": rows}
     common.write_results(options.out, results, started)
-    figure = draw(rows, source)
+    figure = draw(rows, sections.source)
     for suffix in ("png", "pdf"):
         figure.savefig(options.out / f"learning_rate.{suffix}", dpi=150)
 

@@ -41,8 +41,10 @@ class AugmentSettings:
                 f"grid is {self.grid}; the deformation needs at least 2 nodes per axis"
             )
         for name in ("elastic", "grey"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; it must be finite and at least 0"
+                )
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def draw_augmentation(
     black, white, gamma = settings.grey * rng.uniform(-1, 1, 3)
     last = np.array(shape) - 1
     near = np.minimum(margin, last / 2)
-    y, x = near + position * (last - 2 * near) if settings.shift else last / 2
+    middle = np.array(shape) // 2 - 0.5  # pixels of an even tile then fall on pixels
+    y, x = near + position * (last - 2 * near) if settings.shift else middle
     return Augmentation(
         centre=(float(y), float(x)),
         angle=float(angle) if settings.rotate else 0.0,

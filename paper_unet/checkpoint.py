@@ -152,7 +152,12 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
             "again"
         )
-    about: dict[str, Any] = json.loads(text)
+    try:
+        about = json.loads(text)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: has no description of its network; train it again")
     return tensors, about
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
@@ -36,14 +37,16 @@ class TrainConfig:
     # loss
     w0: Annotated[float, "border weight (sec. 3: 10)"] = 10.0
     sigma: Annotated[float, "width of the border weight, pixels (sec. 3: 5)"] = 5.0
-    normalise: Annotated[bool, "divide the energy by the sum of the weights (not in the paper)"] = (
-        True
-    )
+    normalise: Annotated[
+        bool,
+        "divide the energy by the sum of the weights (not in the paper); without it the rate "
+        "must be smaller by about the number of pixels",
+    ] = True
     # augmentation
     grid: Annotated[int, "nodes per axis of the elastic deformation (sec. 3.1: 3)"] = 3
     elastic: Annotated[float, "its standard deviation, pixels (sec. 3.1: 10)"] = 10.0
     rotate: Annotated[bool, "by any angle (sec. 3.1; not in the paper: the range)"] = True
-    mirror: Annotated[bool, "(not in the paper)"] = True
+    mirror: Annotated[bool, "swap left and right at random (not in the paper)"] = True
     shift: Annotated[bool, "anywhere in the section (sec. 3.1; not in the paper: the range)"] = True
     grey: Annotated[
         float, "strength of the grey-value change (sec. 3.1; not in the paper: the model)"
@@ -55,14 +58,14 @@ class TrainConfig:
         "(not in the paper)",
     ] = 0.5
     tile: Annotated[int, "input side of a tile, pixels, 16k + 60 (Fig. 1: 572)"] = 572
-    steps: Annotated[int, "(not in the paper)"] = 20_000
+    steps: Annotated[int, "how many tiles to learn from (not in the paper)"] = 20_000
     momentum: Annotated[float, "(sec. 3: 0.99)"] = 0.99
     lr: Annotated[float, "learning rate (not in the paper)"] = 1e-3
     warmup: Annotated[int, "steps of linear warm-up (not in the paper)"] = 100
     decay: Annotated[
         float, "last share of the steps, with a cosine down to 0 (not in the paper)"
     ] = 0.4
-    weight_decay: Annotated[float, "(not in the paper)"] = 0.0
+    weight_decay: Annotated[float, "of all parameters (not in the paper)"] = 0.0
     # run
     seed: Annotated[int, "of the weights, the tiles and the drop-out"] = 0
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
@@ -74,20 +77,21 @@ class TrainConfig:
     checkpoint_every: Annotated[int, "steps"] = 500
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels", "out"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
         output_size(self.tile)
-        for name in ("width", "steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name, top in (("momentum", 1.0), ("decay", 1.0 + 1e-12), ("dropout", 1.0)):
-            if not 0 <= getattr(self, name) < top:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise InputError(f"lr is {self.lr}; it must be above 0")
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value < high:
+                raise InputError(f"{name} is {value}; it must be in [{low:g}, {high:g})")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"lr is {self.lr}; it must be finite and above 0")
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(accepted)}"
                 )
+        _ = self.augmentation  # has checks of its own
 
     @property
     def augmentation(self) -> AugmentSettings:
@@ -96,6 +100,21 @@ class TrainConfig:
         return AugmentSettings(**{name: getattr(self, name) for name in names})
 
 
+_LIMITS = {
+    "width": (1, math.inf),
+    "dropout": (0, 1),
+    "w0": (0, math.inf),
+    "sigma": (1e-6, math.inf),
+    "centre": (0, 1 + 1e-9),
+    "steps": (1, math.inf),
+    "momentum": (0, 1),
+    "warmup": (0, math.inf),
+    "decay": (0, 1 + 1e-9),
+    "weight_decay": (0, math.inf),
+    "seed": (0, math.inf),
+    "log_every": (1, math.inf),
+    "checkpoint_every": (1, math.inf),
+}
 _CHOICES = {
     "label_kind": ("membrane", "instance"),
     "precision": ("float32", "tf32", "bfloat16"),

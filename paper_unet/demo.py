@@ -11,7 +11,7 @@ import numpy as np
 from paper_unet.checkpoint import load_model
 from paper_unet.errors import InputError
 from paper_unet.figures import segmentation_figure
-from paper_unet.images import create_tiff, write_atomic
+from paper_unet.images import create_tiff, make_folder, write_atomic
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
 from paper_unet.predict import predict_stack
 from paper_unet.synthetic import synthetic_stack
@@ -56,9 +56,9 @@ def run_demo(
     existing = [str(path) for path in files if path.exists()]
     if existing and not overwrite:
         raise InputError(f"{existing[0]} exists; use --overwrite or another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
     stack = synthetic_stack(sections=sections, side=side, seed=seed)
     model = load_model()
+    make_folder(out)
     interior = np.asarray(predict_stack(model, stack.images, progress=True))
     for path, pixels in zip(files, (stack.images, stack.labels, interior), strict=False):
         with create_tiff(path, pixels.shape, pixels.dtype, overwrite=overwrite) as writer:

@@ -29,6 +29,8 @@ class UNetConfig:
         for name in ("in_channels", "out_channels", "width"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.last_up_width is not None and self.last_up_width < 1:
+            raise InputError(f"last_up_width is {self.last_up_width}; it must be at least 1")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be in [0, 1)")
 
@@ -106,7 +108,7 @@ class UNet(nn.Module):
         self.config = UNetConfig(in_channels, out_channels, width, dropout, up_relu, last_up_width)
         self.grey_ranges: dict[str, tuple[float, float]] = {"uint8": (0.0, 255.0)}
         self.record: dict[str, object] = {}
-        w, last = width, last_up_width or width
+        w, last = width, width if last_up_width is None else last_up_width
         # contracting path
         self.down0 = double_conv(in_channels, w)
         self.down1 = double_conv(w, 2 * w)
@@ -128,12 +130,26 @@ class UNet(nn.Module):
         self.reset_parameters()
 
     @classmethod
-    def release(cls, in_channels: int = 1, out_channels: int = 2, width: int = 64) -> UNet:
+    def release(
+        cls,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        width: int = 64,
+        *,
+        dropout: float = 0.5,
+    ) -> UNet:
         """Return the network that the authors released in 2015 (``phseg_v5``), untrained.
 
         It has a ReLU after each up-convolution and twice the channels out of the last one.
         """
-        return cls(in_channels, out_channels, width, up_relu=True, last_up_width=2 * width)
+        return cls(
+            in_channels,
+            out_channels,
+            width,
+            dropout=dropout,
+            up_relu=True,
+            last_up_width=2 * width,
+        )
 
     @classmethod
     def from_config(cls, config: UNetConfig) -> UNet:

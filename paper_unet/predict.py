@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from paper_unet.augment import sample
 from paper_unet.errors import InputError
-from paper_unet.geometry import PAPER_TILE, Tiling, mirror_window, tile_spans
+from paper_unet.geometry import PAPER_TILE, STRIDE, Tiling, mirror_window, tile_spans
 from paper_unet.images import to_unit_range
 from paper_unet.model import UNet
 
@@ -22,6 +22,10 @@ Average = Literal["none", "flips", "rotations"]
 
 ROTATIONS = 7
 """Sec. 4 averages over 7 rotated versions of the input."""
+
+
+SMALL_MAP = 20_480
+"""Values up to which PyTorch's CPU convolutions take other code than for larger maps."""
 
 
 class Slices(Protocol):
@@ -89,11 +93,18 @@ def predict_image(
             f"the image has shape {image.shape}; {wanted} with at least one pixel is needed (a "
             "colour image must become grey first, a stack goes through predict_stack)"
         )
-    grey_range = value_range or model.grey_ranges.get(str(image.dtype))
-    unit = to_unit_range(stacked, grey_range)
+    if value_range is None:
+        value_range = model.grey_ranges.get(image.dtype.name)
+    unit = to_unit_range(stacked, value_range)
     with evaluating(model):
         scores = averaged_scores(model, unit, tile, tiling, average)
-        return torch.softmax(scores, dim=0)[-1].numpy()
+    if not torch.isfinite(scores).all():
+        raise InputError(
+            "the network's scores are not finite: its weights are those of a training that "
+            "diverged; use others"
+        )
+    probability: NDArray[np.float32] = torch.softmax(scores, dim=0)[-1].numpy()
+    return probability
 
 
 def predict_stack(
@@ -154,7 +165,7 @@ def predict_stack(
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluate without gradients, in true float32; everything is as before afterwards."""
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with (
@@ -165,7 +176,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         ):
             yield
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def mosaic(
@@ -195,12 +207,28 @@ def mosaic(
     for row in rows:
         for column in columns:
             window = np.ascontiguousarray(mirror_window(image, row.source, column.source))
-            output = model(torch.from_numpy(window)[None].to(device))[0].float().cpu()
+            output = _steady(model, torch.from_numpy(window)[None].to(device))[0].float().cpu()
             if scores is None:
                 scores = torch.empty((output.shape[0], *image.shape[1:]))
             scores[:, row.target, column.target] = output[:, : row.core, : column.core]
     assert scores is not None  # noqa: S101  (tile_spans gives at least one tile per axis)
     return scores
+
+
+def _steady(model: nn.Module, window: Tensor) -> Tensor:
+    """Run one tile so that its values do not depend on its size.
+
+    On the CPU, PyTorch computes a convolution of few values (up to 20,480, batch of one) by other
+    code that rounds differently, and a mosaic of small tiles would differ from one pass in the last
+    digits. A batch of two is always computed by the code for large maps. The smallest map of the
+    network is the input of the lowest up-convolution.
+    """
+    if window.is_cuda or not isinstance(model, UNet):
+        return model(window)  # type: ignore[no-any-return]
+    bottom = [(side - 60) // STRIDE - 4 for side in window.shape[2:]]
+    if 16 * model.config.width * bottom[0] * bottom[1] > 2 * SMALL_MAP:
+        return model(window)  # type: ignore[no-any-return]
+    return model(window.expand(2, -1, -1, -1).contiguous())[:1]  # type: ignore[no-any-return]
 
 
 def averaged_scores(

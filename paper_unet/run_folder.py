@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ from paper_unet.checkpoint import describe, load_weights, read_tensors, write_te
 from paper_unet.config import TrainConfig, learning_rate
 from paper_unet.errors import InputError
 from paper_unet.images import write_atomic
+from paper_unet.images.files import sync_folder
 from paper_unet.model import UNet
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 CHECKPOINT, WEIGHTS, LOG, CONFIG = (
     "checkpoint.safetensors",
@@ -26,31 +34,66 @@ CHECKPOINT, WEIGHTS, LOG, CONFIG = (
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
-    """Return what has to agree for a run to be the same: not where it lies or how it reports."""
-    aside = ("out", "log_every", "checkpoint_every")
-    return {key: value for key, value in asdict(config).items() if key not in aside}
+    """Return the settings that have to agree for a run to be the same run.
+
+    Not where it lies and how it reports; nor the names of the files, since the data themselves
+    are compared.
+    """
+    aside = ("out", "log_every", "checkpoint_every", "images", "labels")
+    kept = {key: value for key, value in asdict(config).items() if key not in aside}
+    settings: dict[str, Any] = json.loads(json.dumps(kept))
+    return settings
 
 
 def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool) -> None:
     """Raise `InputError` if the folder holds a run and nobody said what is to become of it."""
-    if (out / CHECKPOINT).exists() and not (resume or overwrite):
-        raise InputError(f"{out} already holds a run; use --resume, --overwrite or another folder")
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other; give one of them")
+    existing = [name for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG) if (out / name).exists()]
+    if existing and not (resume or overwrite):
+        raise InputError(
+            f"{out} already holds a run ({existing[0]}); use --resume, --overwrite or another "
+            "folder"
+        )
+    if resume and WEIGHTS in existing and CHECKPOINT not in existing:
+        raise InputError(
+            f"{out} holds weights and no {CHECKPOINT} to go on from; use another folder"
+        )
 
 
-def restore(out: Path, config: TrainConfig, model: UNet, optimizer: torch.optim.Optimizer) -> int:
-    """Load the checkpoint of a folder, if there is one, and return its step."""
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder."""
+    with (out / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{out}: another process is training there; wait for it or use another folder"
+                ) from error
+        yield
+
+
+def restore(
+    out: Path, config: TrainConfig, data: str, model: UNet, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load the checkpoint of a folder, if there is one, and return its step.
+
+    ``data`` is the fingerprint of the training set.
+    """
     path = out / CHECKPOINT
     if not path.exists():
         return 0
     tensors, about = read_tensors(path)
-    then = about.get("config", {})
-    now = json.loads(json.dumps(comparable(config)))
-    differing = [key for key in now.keys() | then.keys() if now.get(key) != then.get(key)]
+    then = {**about.get("config", {}), "data": about.get("data")}
+    now = {**comparable(config), "data": data}
+    differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
     if differing:
-        key = sorted(differing)[0]
+        key = differing[0]
         raise InputError(
             f"{path}: was trained with {key} = {then.get(key)!r}, now {now.get(key)!r}; give the "
-            "same settings to resume, or another folder"
+            "same settings and data to resume, or another folder"
         )
     load_weights(model, {k: v for k, v in tensors.items() if "/" not in k}, path)
     state: dict[int, dict[str, Tensor]] = {}
@@ -64,24 +107,40 @@ def restore(out: Path, config: TrainConfig, model: UNet, optimizer: torch.optim.
 
 
 def save_checkpoint(
-    out: Path, step: int, config: TrainConfig, model: UNet, optimizer: torch.optim.Optimizer
+    out: Path,
+    step: int,
+    config: TrainConfig,
+    data: str,
+    model: UNet,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write the weights, the optimiser's memory and the step, atomically."""
     tensors = dict(model.state_dict())
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer/{index}/{key}"] = value
-    about = {**describe(model), "config": comparable(config), "step": step}
+    about = {**describe(model), "config": comparable(config), "data": data, "step": step}
     write_tensors(out / CHECKPOINT, tensors, about)
 
 
 def prepare_folder(out: Path, config: TrainConfig, step: int) -> None:
-    """Write the resolved configuration and drop log lines of steps that will be done again."""
+    """Write the resolved configuration; drop what a run that goes on from ``step`` makes anew."""
+    stale = [WEIGHTS] if step else [WEIGHTS, CHECKPOINT, LOG]
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+    sync_folder(out)
     write_atomic(out / CONFIG, (json.dumps(asdict(config), indent=2) + "\n").encode())
     log = out / LOG
-    lines = log.read_text().splitlines(keepends=True) if step and log.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    write_atomic(log, "".join(kept).encode())
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    write_atomic(log, "".join(line for line in lines if _is_before(line, step)).encode())
+
+
+def _is_before(line: str, step: int) -> bool:
+    """Whether a line of the log is whole and not later than the step; a crash may cut one."""
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= step
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def append_log(

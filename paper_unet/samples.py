@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from paper_unet.augment import (
 )
 from paper_unet.errors import InputError
 from paper_unet.geometry import output_size
-from paper_unet.weight_map import class_weights, separate_touching, weight_map
+from paper_unet.weight_map import checked_mask, class_weights, separate_touching, weight_map
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class TrainingSet:
                     "the same size for each section"
                 )
 
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over everything in it: what a resumed run has to be resumed with."""
+        digest = hashlib.sha256()
+        for values in (self.images, self.classes, self.weights):
+            digest.update(f"{values.dtype} {values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
 
 def instances_from_membranes(labels: NDArray[np.integer]) -> NDArray[np.int32]:
     """Give each cell of a membrane label image a number: 4-connected regions, per section.
@@ -76,7 +85,7 @@ def instances_from_membranes(labels: NDArray[np.integer]) -> NDArray[np.int32]:
         If there are other than these two values; the message lists what was found.
     """
     values = np.unique(labels)
-    if len(values) > 2 or values[0] != 0:
+    if labels.size == 0 or len(values) > 2 or values[0] != 0:
         shown = ", ".join(str(value) for value in values[:6]) + (", ..." if len(values) > 6 else "")
         raise InputError(
             f"membrane labels hold the values {shown}; exactly two are accepted, 0 for membrane "
@@ -129,17 +138,27 @@ def training_set(
             f"images are {images.shape[0]} x {images.shape[2:]}, labels {instances.shape[0]} x "
             f"{instances.shape[1:]}; give one label image of the same size for each section"
         )
+    ignore = checked_mask(ignore, instances.shape)
+    _check_unit_range(images)
     if separate:
         instances = separate_touching(instances)
     classes = (instances != 0).astype(np.uint8)
     if ignore is not None and ignore.all():
         raise InputError("every pixel is marked as not annotated; nothing to learn from")
-    balance = np.pad(class_weights(classes, ignore), (0, 2))[:2]
+    balance = class_weights(classes, ignore)
     weights = np.empty(classes.shape, np.float32)
     for z, section in enumerate(instances):
         unknown = None if ignore is None else ignore[z]
         weights[z] = weight_map(section, w0, sigma, balance=balance, ignore=unknown)
-    return TrainingSet(images.astype(np.float32, copy=False), classes, weights)
+    return TrainingSet(np.require(images, np.float32, ["C", "W"]), classes, weights)
+
+
+def _check_unit_range(images: NDArray[np.floating]) -> None:
+    if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):
+        raise InputError(
+            f"images are {images.dtype} from {images.min()} to {images.max()}; floats in [0, 1] "
+            "are needed, see paper_unet.images.to_unit_range"
+        )
 
 
 class Sample(NamedTuple):

@@ -7,10 +7,10 @@ resumed is, on the same CPU with the same number of threads, the run that was no
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,36 +20,22 @@ from tqdm import tqdm
 
 from paper_unet.checkpoint import save_model
 from paper_unet.config import TrainConfig, learning_rate
+from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError, InputError
-from paper_unet.images import open_stack, parse_slices, read_stack, to_unit_range
+from paper_unet.images import make_folder, open_stack, parse_slices, read_stack, to_unit_range
 from paper_unet.loss import weighted_cross_entropy
 from paper_unet.model import UNet
 from paper_unet.run_folder import (
+    CHECKPOINT,
     WEIGHTS,
     append_log,
-    comparable,
+    locked,
     prepare_folder,
     refuse_to_overwrite,
     restore,
     save_checkpoint,
 )
 from paper_unet.samples import TileSampler, TrainingSet, instances_from_membranes, training_set
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device is {name!r}, and PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
-            "use auto or cpu"
-        )
-    return device
 
 
 def read_training_set(config: TrainConfig) -> TrainingSet:
@@ -81,14 +67,10 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
 
 def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
     """Return the untrained network of a configuration, drawn from its seed."""
+    kind = UNet.release if config.release else UNet
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        if config.release:
-            w = config.width
-            return UNet(
-                in_channels, 2, w, dropout=config.dropout, up_relu=True, last_up_width=2 * w
-            )
-        return UNet(in_channels, 2, config.width, dropout=config.dropout)
+        torch.default_generator.manual_seed(config.seed)
+        return kind(in_channels, 2, config.width, dropout=config.dropout)
 
 
 def train(
@@ -134,18 +116,42 @@ def train(
     model = new_network(config, data.images.shape[1]).to(device)
     if config.value_range and config.images:
         with open_stack(config.images) as stack:
-            model.grey_ranges[str(stack.dtype)] = config.value_range
+            model.grey_ranges[stack.dtype.name] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = new_optimizer(model, config)
-    out.mkdir(parents=True, exist_ok=True)
-    step = restore(out, config, model, optimizer) if resume else 0
-    prepare_folder(out, config, step)
     sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device)
+    make_folder(out)
+    with locked(out):
+        _optimise(model, sampler, config, data.fingerprint(), resume, progress)
+        absorb_shift(model, config.centre)
+        model.record = {
+            "config": asdict(config),
+            "steps": config.steps,
+            "sections": len(data.images),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        }
+        save_model(out / WEIGHTS, model)
+    return model.eval()
+
+
+def _optimise(
+    model: UNet,
+    sampler: TileSampler,
+    config: TrainConfig,
+    data: str,
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Take all steps, from the folder's checkpoint if asked; ``data`` is the data's fingerprint."""
+    out = Path(config.out)
+    optimizer = new_optimizer(model, config)
+    step = restore(out, config, data, model, optimizer) if resume else 0
+    prepare_folder(out, config, step)
     started, pending = time.monotonic(), []
     model.train()
     with (
-        reproducible(config.precision, device),
+        reproducible(config.precision, sampler.images.device),
         tqdm(total=config.steps, initial=step, unit="step", disable=not progress) as bar,
     ):
         while step < config.steps:
@@ -154,22 +160,12 @@ def train(
             if step % config.log_every and step % config.checkpoint_every and step < config.steps:
                 continue
             losses, pending = torch.stack(pending).tolist(), []
-            _stop_if_not_finite(losses, step, config)
+            _stop_if_not_finite(losses, model, step, config)
             append_log(out, step, losses, config, time.monotonic() - started)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % config.checkpoint_every == 0 or step == config.steps:
-                save_checkpoint(out, step, config, model, optimizer)
-    absorb_shift(model, config.centre)
-    model.record = {
-        "config": comparable(config),
-        "steps": step,
-        "sections": len(data.images),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-    save_model(out / WEIGHTS, model)
-    return model.eval()
+                save_checkpoint(out, step, config, data, model, optimizer)
 
 
 def train_step(
@@ -180,7 +176,7 @@ def train_step(
     config: TrainConfig,
 ) -> Tensor:
     """One tile forward, back and down the gradient; returns the loss, still on the device."""
-    torch.manual_seed(int(np.random.SeedSequence((config.seed, step, 1)).generate_state(1)[0]))
+    seed_dropout(config.seed, step, sampler.images.device)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, config)
     tile = sampler[step]
@@ -192,6 +188,16 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def seed_dropout(seed: int, step: int, device: torch.device) -> None:
+    """Make the drop-out of a step follow from (seed, step), on the CPU or on one GPU."""
+    state = int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(state)
+    else:
+        torch.default_generator.manual_seed(state)
 
 
 @contextmanager
@@ -231,16 +237,21 @@ def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
         config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        fused=next(model.parameters()).is_cuda,
     )
 
 
-def _stop_if_not_finite(losses: list[float], step: int, config: TrainConfig) -> None:
-    for offset, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            at = step - len(losses) + offset
-            raise DivergedError(
-                f"the loss became {loss} at step {at + 1} with learning rate "
-                f"{learning_rate(at, config):.3g}; the checkpoint in {shlex.quote(config.out)} is "
-                "from before: use a smaller --lr"
-            )
+def _stop_if_not_finite(losses: list[float], model: UNet, step: int, config: TrainConfig) -> None:
+    """Raise `DivergedError` for the first loss, or for weights, that are not finite."""
+    bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    if bad is not None:
+        at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
+    elif all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        return
+    else:
+        at, what = step, "the weights became infinite"
+    kept = Path(config.out) / CHECKPOINT
+    where = f"; {kept} is from before" if kept.exists() else ""
+    raise DivergedError(
+        f"{what} at step {at} with learning rate {learning_rate(at - 1, config):.3g}{where}: train "
+        "anew with a smaller --lr"
+    )

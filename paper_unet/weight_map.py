@@ -81,8 +81,7 @@ def border_weight_map(
         raise InputError(f"w0 is {w0}; it must be finite and at least 0")
     labels = _instance_image(instances)
     if labels.ndim == 3:
-        stack = [border_weight_map(section, w0, sigma) for section in labels]
-        return np.stack(stack) if stack else np.zeros(labels.shape, np.float32)
+        return np.stack([border_weight_map(section, w0, sigma) for section in labels])
     reach = sigma * np.sqrt(-2 * np.log(RELATIVE_CUTOFF))
     nearest, second = _two_nearest(labels, reach)
     border = np.zeros(labels.shape, np.float32)
@@ -93,7 +92,7 @@ def border_weight_map(
 
 
 def class_weights(
-    classes: NDArray[np.integer], ignore: NDArray[np.bool_] | None = None
+    classes: NDArray[np.integer], ignore: NDArray[np.bool_] | None = None, count: int = 2
 ) -> NDArray[np.float64]:
     """Return w_c per class: inverse frequency, scaled so that its mean over the pixels is 1.
 
@@ -103,6 +102,8 @@ def class_weights(
         Class of each pixel of the whole training set, from 0.
     ignore : ndarray of bool, same shape, optional
         Pixels that do not count.
+    count : int
+        Number of classes K.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def class_weights(
         leaves the value of w_c open.
     """
     counted = classes if ignore is None else classes[~ignore]
-    counts = np.bincount(counted.ravel())
+    counts = np.bincount(counted.ravel(), minlength=count)
     present = counts > 0
     weights = np.zeros(counts.shape)
     weights[present] = counts.sum() / (present.sum() * counts[present])
@@ -151,15 +152,22 @@ def weight_map(
         If ``instances`` is not an integer image or ``ignore`` has another shape.
     """
     labels = _instance_image(instances)
-    if ignore is not None and ignore.shape != labels.shape:
-        raise InputError(
-            f"ignore has shape {ignore.shape}, instances {labels.shape}; they must agree"
-        )
+    ignore = checked_mask(ignore, labels.shape)
     classes = (labels != 0).astype(np.intp)
     if balance is None:
-        balance = np.pad(class_weights(classes, ignore), (0, 2))[:2]
+        balance = class_weights(classes, ignore)
     weights = np.asarray(balance, np.float32)[classes] + border_weight_map(labels, w0, sigma)
     return weights if ignore is None else np.where(ignore, np.float32(0), weights)
+
+
+def checked_mask(ignore: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return the mask of pixels to ignore as booleans, after checking its shape."""
+    if ignore is None:
+        return None
+    mask = np.asarray(ignore)
+    if mask.shape != shape:
+        raise InputError(f"ignore has shape {mask.shape}, the labels {shape}; they must agree")
+    return mask.astype(bool)
 
 
 def _two_nearest(
@@ -167,15 +175,15 @@ def _two_nearest(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distances to the two nearest instances, wherever their sum is at most ``reach``.
 
-    Two rounds: small windows settle every pixel that has two cells close by, as most have in
-    dense tissue; windows of the full reach settle the others. Elsewhere the values are too large.
+    In rounds of growing windows: small ones settle every pixel that has two cells close by, as
+    most have in dense tissue. Elsewhere the values are too large.
     """
     cells = _bounded_ids(labels)
     boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), start=1) if box]
     nearest = np.full(labels.shape, np.inf)
     second = nearest.copy()
     open_pixels = labels == 0
-    for margin in (reach / 4, reach):
+    for margin in (reach / 4, reach / 2, reach):
         for index, box in boxes:
             window = tuple(slice(max(0, s.start - int(margin)), s.stop + int(margin)) for s in box)
             undecided = open_pixels[window]
@@ -183,8 +191,9 @@ def _two_nearest(
                 distance = ndimage.distance_transform_edt(cells[window] != index)
                 distance[~undecided] = np.inf
                 _keep_two(nearest[window], second[window], distance)
-        # within `margin` of a pixel no cell was missed, and beyond reach / 2 none can matter
-        open_pixels &= (second > margin) & ((nearest <= reach / 2) | (nearest > margin))
+        open_pixels &= second > margin  # no cell within `margin` of a pixel was missed
+        if margin >= reach / 2:
+            open_pixels &= nearest <= reach / 2  # else d1 + d2 is beyond reach
         if margin < reach:
             nearest[open_pixels] = second[open_pixels] = np.inf
     return nearest, second
@@ -200,7 +209,7 @@ def _keep_two(
 
 def _bounded_ids(labels: NDArray[np.integer]) -> NDArray[np.int32]:
     """Renumber ids that are larger than the image, so that a table of them stays small."""
-    if labels.size == 0 or int(labels.max()) <= labels.size:
+    if int(labels.max()) <= labels.size:
         return labels.astype(np.int32)
     ids, inverse = np.unique(labels, return_inverse=True)
     first = 0 if ids[0] == 0 else 1
@@ -210,6 +219,8 @@ def _bounded_ids(labels: NDArray[np.integer]) -> NDArray[np.int32]:
 
 def _instance_image(instances: NDArray[np.integer]) -> NDArray[np.integer]:
     labels = np.asarray(instances)
+    if labels.size == 0:
+        raise InputError(f"instances has shape {labels.shape}; at least one pixel is needed")
     if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
         raise InputError(
             f"instances has dtype {labels.dtype}; it must be an integer label image with 0 as "
@@ -217,6 +228,6 @@ def _instance_image(instances: NDArray[np.integer]) -> NDArray[np.integer]:
         )
     if labels.ndim not in (2, 3):
         raise InputError(f"instances has shape {labels.shape}; it must be (Y, X) or (Z, Y, X)")
-    if labels.size and labels.min() < 0:
+    if labels.min() < 0:
         raise InputError(f"instances holds {labels.min()}; ids must be 0 (background) or positive")
     return labels.astype(np.uint8) if labels.dtype == bool else labels

@@ -46,7 +46,7 @@ def test_the_walk_gives_the_sizes_of_the_paper() -> None:
     assert walk_through_the_network(572) == 388  # Fig. 1
     assert walk_through_the_network(512) is None  # its third pool would see 121
     assert LEGAL[:3] == [188, 204, 220]
-    assert SMALLEST_INPUT == LEGAL[0]
+    assert LEGAL[0] == SMALLEST_INPUT
     assert PAPER_TILE == 572
     assert HALO == (572 - 388) / 2
 
@@ -107,11 +107,12 @@ def test_exact_tiles_cover_once_on_the_lattice(side: int, tile: int) -> None:
 @settings(deadline=None)
 def test_exact_tiling_uses_no_more_and_no_larger_tiles_than_needed(side: int, tile: int) -> None:
     spans = tile_spans(side, tile)
-    largest = (tile - 184) // 16 * 16
-    assert len(spans) <= -(-side // largest)
-    # 16 pixels less per tile would not cover the image, or are not legal
-    assert spans[0].input in (204, input_size(-(-side // len(spans) + 15) // 16 * 16), tile)
-    assert (spans[0].input - 184 - 4 - 16) * len(spans) < side
+    largest = (tile - 184) // 16 * 16  # the most of its output that a tile can be moved by
+    fewest = -(-side // largest)
+    stride = spans[0].input - 188
+    assert len(spans) <= fewest
+    assert stride % 16 == 0
+    assert (stride - 16) * fewest < side  # one step of the lattice less would leave a rest
 
 
 @given(side=st.integers(1, 3000), tile=st.sampled_from(LEGAL))

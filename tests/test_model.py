@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from paper_unet import UNet
 from paper_unet.errors import InputError
@@ -221,27 +221,27 @@ def literal_forward(
     """Sec. 2 from the text, with functions only."""
 
     def conv(x: Tensor, name: str) -> Tensor:
-        return F.relu(F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"]))
+        return functional.relu(functional.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"]))
 
     skips = []
     for level in range(5):
         x = conv(conv(x, f"down{level}.0"), f"down{level}.2")
-        dropped = F.dropout(x, dropout) if level >= 3 and dropout else x
+        dropped = functional.dropout(x, dropout) if level >= 3 and dropout else x
         if level < 4:
             skips.append(dropped if drop_skip else x)
-            x = F.max_pool2d(dropped, 2)
+            x = functional.max_pool2d(dropped, 2)
         else:
             x = dropped
     for level in (3, 2, 1, 0):
-        x = F.conv_transpose2d(
+        x = functional.conv_transpose2d(
             x, p[f"upconv{level}.0.weight"], p[f"upconv{level}.0.bias"], stride=2
         )
         if up_relu:
-            x = F.relu(x)
+            x = functional.relu(x)
         margin = (4, 16, 40, 88)[3 - level]  # spec A1: pixels cropped per side
         skip = skips[level][:, :, margin:-margin, margin:-margin]
         x = conv(conv(torch.cat([x, skip], 1), f"up{level}.0"), f"up{level}.2")
-    return F.conv2d(x, p["head.weight"], p["head.bias"])
+    return functional.conv2d(x, p["head.weight"], p["head.bias"])
 
 
 SMALL = {"width": 3, "out_channels": 3, "in_channels": 2}

@@ -26,16 +26,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except InputError as error:
         return _fail(error, EXIT_INPUT)
-    except torch.OutOfMemoryError as error:
-        first = str(error).splitlines()[0]
-        return _fail(f"out of memory ({first}); use a smaller --tile or --device cpu", EXIT_FAILED)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return _fail_for_memory(error)
     except (DivergedError, OSError) as error:
         return _fail(error, EXIT_FAILED)
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):  # PyTorch has no type of its own for this
+            raise
+        return _fail_for_memory(error)
     except KeyboardInterrupt:
-        return _fail(
-            "interrupted; train goes on from its last checkpoint with --resume", EXIT_INTERRUPTED
-        )
+        return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
     return 0
+
+
+def _fail_for_memory(error: Exception) -> int:
+    first = (str(error).splitlines() or ["no details"])[0]
+    return _fail(f"out of memory ({first}); use a smaller --tile or --device cpu", EXIT_FAILED)
 
 
 def _fail(error: object, code: int) -> int:

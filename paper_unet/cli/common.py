@@ -21,12 +21,20 @@ METRICS = {
 }
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not where there is none to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default in (None, "", False)
+        return action.help if silent else super()._get_help_string(action)
+
+
 def add_command(
     commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], None]
 ) -> argparse.ArgumentParser:
     """Add one command that calls ``run`` with its options."""
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name, help=text, description=text, formatter_class=_HelpFormatter
     )
     command.set_defaults(run=run)
     return command

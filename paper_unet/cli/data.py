@@ -40,5 +40,6 @@ def _size(options: argparse.Namespace) -> None:
         print(f"an input of {side} pixels gives an output of {output_size(side)}")
     else:
         below, above = nearest_input_sizes(side)
-        print(f"{side} is no legal input; nearest are {below} and {above} (16k + 60, from 188)")
+        nearest = f"{below}" if below == above else f"{below} and {above}"
+        print(f"{side} is no legal input; nearest: {nearest} (16k + 60, from 188)")
     print(f"an output of at least {side} needs an input of {needed} (gives {output_size(needed)})")

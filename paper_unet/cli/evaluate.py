@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from paper_unet.cli.common import Commands, add_command, headline, print_scores
 from paper_unet.datasets.cell_tracking import paired_frames
-from paper_unet.images import parse_slices, read_stack, write_atomic
+from paper_unet.errors import InputError
+from paper_unet.images import parse_slices, read_stack, refuse_same_file, write_atomic
+from paper_unet.images.files import require_folder
 from paper_unet.metrics import isbi2012_scores, seg_measure
 
 
@@ -32,6 +34,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
+    command.add_argument("--overwrite", action="store_true", help="replace the picture")
     text = "score cells by the SEG measure of the Cell Tracking Challenge"
     command = add_command(commands, "evaluate-cells", text, _evaluate_cells)
     command.add_argument("truth", type=Path, help="folder of man_segTTT.tif, or above it: 01_GT")
@@ -40,6 +43,8 @@ def add(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if options.plot:
+        _check_plot(options)
     labels, prediction = read_stack(options.labels), read_stack(options.prediction)
     chosen = list(parse_slices(options.slices, len(labels)))
     labels = labels[chosen]
@@ -55,7 +60,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         from paper_unet.figures import scores_figure
 
         picture = io.BytesIO()
-        kind = options.plot.suffix.lstrip(".") or "png"
+        kind = options.plot.suffix.lstrip(".")
         scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
         write_atomic(options.plot, picture.getvalue())
 
@@ -66,15 +71,39 @@ def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
         top = np.iinfo(prediction.dtype).max
         print(f"{path}: {prediction.dtype}, divided by {top}", file=sys.stderr)
         prediction = prediction / np.float64(top)
+    elif not (prediction.min() >= 0 and prediction.max() <= 1):
+        raise InputError(
+            f"{path}: values from {prediction.min():g} to {prediction.max():g}; probabilities in "
+            "[0, 1], or uint8 or uint16, are needed"
+        )
     return prediction.astype(np.float32)
+
+
+def _check_plot(options: argparse.Namespace) -> None:
+    """Refuse a picture that could not be written, or would replace something, before the work."""
+    path: Path = options.plot
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
+    for source in (options.labels, options.prediction):
+        refuse_same_file(source, path)
+    if path.exists() and not options.overwrite:
+        raise InputError(f"{path} exists; use --overwrite or another name")
+    require_folder(path)
 
 
 def _evaluate_cells(options: argparse.Namespace) -> None:
     pairs = paired_frames(options.truth, options.result)
-    scores = seg_measure(
-        (read_stack(truth)[0] for truth, _ in pairs), (read_stack(found)[0] for _, found in pairs)
-    )
+    truth, result = zip(*pairs, strict=True)
+    scores = seg_measure(map(_read_frame, truth), map(_read_frame, result))
     if options.json:
         print(json.dumps({"seg": scores.seg, "objects": scores.objects}))
     else:
         print(f"SEG {scores.seg:.6f} over {scores.objects} objects in {len(pairs)} frames")
+
+
+def _read_frame(path: Path) -> NDArray[Any]:
+    stack = read_stack(path)
+    if len(stack) != 1:
+        raise InputError(f"{path}: has {len(stack)} slices; a frame is one 2-D label image")
+    frame: NDArray[Any] = stack[0]
+    return frame

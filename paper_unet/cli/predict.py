@@ -48,10 +48,10 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.checkpoint import load_model
+    from paper_unet.device import pick_device
     from paper_unet.geometry import output_size
     from paper_unet.images import create_tiff, open_stack, parse_slices, refuse_same_file
     from paper_unet.predict import predict_image
-    from paper_unet.train import pick_device
 
     refuse_same_file(options.input, options.out)
     output_size(options.tile)

@@ -22,7 +22,10 @@ def add(commands: Commands) -> None:
     for field in fields(TrainConfig):
         _add_setting(command, field.name, hints[field.name], field.default)
     command.add_argument(
-        "--validate", default="", help="sections of the same stacks to score at the end: 24:30"
+        "--validate",
+        metavar="SLICES",
+        default=argparse.SUPPRESS,
+        help="sections of the same stacks to score at the end: 24:30",
     )
     command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
@@ -32,7 +35,7 @@ def add(commands: Commands) -> None:
 def _add_setting(command: argparse.ArgumentParser, name: str, hint: Any, default: object) -> None:
     """Turn one field of a configuration into one option."""
     kind, text = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
-    flag = "--" + name.replace("_", "-")
+    flag = "--range" if name == "value_range" else "--" + name.replace("_", "-")
     more: dict[str, Any] = {"help": text, "default": default}
     if default in ("", None):
         more["default"] = argparse.SUPPRESS
@@ -43,12 +46,12 @@ def _add_setting(command: argparse.ArgumentParser, name: str, hint: Any, default
     elif kind in (int, float, str):
         command.add_argument(flag, type=kind, required=name in ("images", "labels"), **more)
     else:  # the one pair of numbers
-        command.add_argument(flag, type=float, nargs=2, metavar=("LOW", "HIGH"), **more)
+        command.add_argument(flag, type=float, nargs=2, metavar=("LOW", "HIGH"), dest=name, **more)
 
 
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.checkpoint import save_model
-    from paper_unet.images import parse_slices, read_stack
+    from paper_unet.images import read_stack
     from paper_unet.scoring import score_sections
     from paper_unet.train import train
 
@@ -61,15 +64,33 @@ def _run(options: argparse.Namespace) -> None:
     if options.dry_run:
         print(json.dumps(asdict(config), indent=2))
         return
-    if options.validate and config.label_kind != "membrane":
-        raise InputError("--validate scores membrane labels; leave it out for instance labels")
+    validate = getattr(options, "validate", "")
+    held_out = _held_out(config, validate)
     model = train(config, resume=options.resume, overwrite=options.overwrite)
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
-    if options.validate:
+    if validate:
         images, labels = read_stack(config.images), read_stack(config.labels)
-        held_out = list(parse_slices(options.validate, len(images)))
         scores = score_sections(model, images[held_out], labels[held_out], progress=True)
         print_scores(scores)
-        model.record["held_out"] = {"sections": options.validate, **headline(scores)}
+        model.record["held_out"] = {"sections": validate, **headline(scores)}
         save_model(weights, model)
+
+
+def _held_out(config: TrainConfig, validate: str) -> list[int]:
+    """Return the sections to score in the end, checked before hours of training."""
+    from paper_unet.images import open_stack, parse_slices
+
+    if not validate:
+        return []
+    if config.label_kind != "membrane":
+        raise InputError("--validate scores membrane labels; leave it out for instance labels")
+    with open_stack(config.images) as stack:
+        held_out = parse_slices(validate, len(stack))
+        shared = set(held_out) & set(parse_slices(config.slices or None, len(stack)))
+    if shared:
+        raise InputError(
+            f"--validate {validate} shares section {min(shared)} with the training sections; give "
+            "--slices and --validate that do not overlap"
+        )
+    return list(held_out)

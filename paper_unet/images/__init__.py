@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.files import refuse_same_file, write_atomic
+from paper_unet.images.files import make_folder, refuse_same_file, write_atomic
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.stack import Stack, parse_slices
 from paper_unet.images.tiff_reader import TiffStack
@@ -23,6 +23,7 @@ __all__ = [
     "Stack",
     "StackWriter",
     "create_tiff",
+    "make_folder",
     "open_stack",
     "parse_slices",
     "read_stack",

@@ -59,6 +59,22 @@ def require_folder(path: Path) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises
+    ------
+    InputError
+        If something else has the name, or nothing may be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made a folder ({error.strerror}); choose another"
+        ) from error
+
+
 def refuse_same_file(source: str | Path, target: str | Path) -> None:
     """Raise InputError if the output is the input, under whatever name.
 

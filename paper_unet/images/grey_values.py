@@ -31,8 +31,8 @@ def to_unit_range(
     Returns
     -------
     ndarray of float32, same shape
-        With a range (image - low) / (high - low), not clipped; else image / 255 for uint8, and
-        floating values as they are.
+        With a range (image - low) / (high - low), clipped to [0, 1]; else image / 255 for uint8,
+        and floating values as they are.
 
     Raises
     ------
@@ -44,7 +44,8 @@ def to_unit_range(
     _check_finite(image, name)
     if value_range is not None:
         low, high = _check_range(value_range, name)
-        return ((image.astype(np.float64) - low) / (high - low)).astype(np.float32)
+        scaled = (image.astype(np.float64) - low) / (high - low)
+        return np.clip(scaled, 0, 1).astype(np.float32)
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
     if image.dtype.kind != "f":
