@@ -48,10 +48,10 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     figure = Figure(figsize=(7, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, name in ((left, "v_info"), (right, "pixel_error")):
-        for centre in sorted({row["centre"] for row in rows}):
+        for centre, mark in zip(sorted({row["centre"] for row in rows}), "ox+s", strict=False):
             done = [row for row in rows if name in row and row["centre"] == centre]
             rates, values = [row["lr"] for row in done], [row[name] for row in done]
-            axes.semilogx(rates, values, "o", label=f"{name}, centre {centre:g}")
+            axes.semilogx(rates, values, mark, label=f"{name}, centre {centre:g}")
         axes.set_xlabel("learning rate")
         axes.legend()
     left.set_title(f"{source}: higher is better", fontsize=9)
