@@ -116,7 +116,8 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: object
     """Write tensors and a JSON description, with a SHA-256 over both, atomically."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(about, sort_keys=True)
-    metadata = {"format": FORMAT, "about": text, "sha256": _digest(tensors, text)}
+    # one entry, because safetensors writes several in no fixed order
+    metadata = {FORMAT: json.dumps({"about": text, "sha256": _digest(tensors, text)})}
     write_atomic(Path(path), to_bytes(dict(tensors), metadata))
 
 
@@ -141,23 +142,23 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch or train it "
             "again"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise InputError(
-            f"{path}: its format is {metadata.get('format', 'not stated')!r}; {FORMAT!r} is "
-            "needed, a file written by paper-unet train"
+            f"{path}: holds no {FORMAT!r} description; a file written by paper-unet train is needed"
         )
-    text = metadata.get("about", "")
-    if _digest(tensors, text) != metadata.get("sha256"):
+    try:
+        entry = json.loads(metadata[FORMAT])
+        text, expected = str(entry["about"]), entry["sha256"]
+        about = json.loads(text)
+    except (ValueError, TypeError, KeyError):
+        about = None
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: has no description of its network; fetch or train it again")
+    if _digest(tensors, text) != expected:
         raise InputError(
             f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
             "again"
         )
-    try:
-        about = json.loads(text)
-    except ValueError:
-        about = None
-    if not isinstance(about, dict):
-        raise InputError(f"{path}: has no description of its network; train it again")
     return tensors, about
 
 

@@ -36,9 +36,11 @@ def weighted_cross_entropy(
     wide = scores if scores.dtype == torch.float64 else scores.float()
     log_p = torch.log_softmax(wide, dim=1)  # N K H W
     classes = torch.arange(scores.shape[1], device=scores.device).view(1, -1, 1, 1)
+    counted = (labels >= 0) & (labels < scores.shape[1])
+    weights = torch.where(counted, weights.to(wide.dtype), 0.0)
     of_true_class = torch.where(labels.unsqueeze(1) == classes, log_p, 0.0).sum(dim=1)  # N H W
-    energy = -(weights.to(wide.dtype) * of_true_class).sum()
+    energy = -(weights * of_true_class).sum()
     if not normalise:
         return energy
-    total = weights.to(wide.dtype).sum()
+    total = weights.sum()
     return energy / torch.where(total > 0, total, 1.0)

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from paper_unet.run_folder import (
     CHECKPOINT,
     WEIGHTS,
     append_log,
+    comparable,
     locked,
     prepare_folder,
     refuse_to_overwrite,
@@ -125,7 +125,7 @@ def train(
         _optimise(model, sampler, config, data.fingerprint(), resume, progress)
         absorb_shift(model, config.centre)
         model.record = {
-            "config": asdict(config),
+            "config": comparable(config),
             "steps": config.steps,
             "sections": len(data.images),
             "torch": torch.__version__,

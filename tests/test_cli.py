@@ -150,7 +150,7 @@ def test_dry_run_writes_nothing(
     out = tmp_path / "run"
     images, labels = str(tissue / "images.tif"), str(tissue / "labels.tif")
     command = ["train", "--images", images, "--labels", labels, "--out", str(out)]
-    assert main([*command, "--no-mirror", "--value-range", "0", "200", "--dry-run"]) == 0
+    assert main([*command, "--no-mirror", "--range", "0", "200", "--dry-run"]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["mirror"] is False
     assert settings["value_range"] == [0.0, 200.0]

@@ -362,7 +362,14 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"in_channels": 0}, {"out_channels": 0}, {"width": -1}, {"dropout": 1.0}, {"dropout": -0.1}],
+    [
+        {"in_channels": 0},
+        {"out_channels": 0},
+        {"width": -1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"last_up_width": 0},
+    ],
 )
 def test_settings_that_make_no_network_are_refused(wrong: dict[str, float]) -> None:
     (name, value), *_ = wrong.items()

@@ -68,6 +68,17 @@ def bits(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     return {name: value.numpy().tobytes() for name, value in tensors.items()}, about
 
 
+REPORTING = ("out", "log_every", "checkpoint_every")
+
+
+def result(out: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """What a run leaves for use, less where it lay and how it reported."""
+    tensors, about = bits(out / WEIGHTS)
+    for name in REPORTING:
+        about["record"]["config"].pop(name, None)
+    return tensors, about
+
+
 def log_of(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
 
@@ -99,7 +110,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     config = small(tmp_path / "deep" / "run")
     model = run(config)
     out = Path(config.out)
-    assert {path.name for path in out.iterdir()} == {WEIGHTS, CHECKPOINT, CONFIG, LOG}
+    assert {path.name for path in out.iterdir()} - {".lock"} == {WEIGHTS, CHECKPOINT, CONFIG, LOG}
     assert json.loads((out / CONFIG).read_text()) == json.loads(json.dumps(asdict(config)))
     log = log_of(out)
     assert [entry["step"] for entry in log] == [3, 4, 6, 8, 9, 12, 13]
@@ -244,8 +255,8 @@ def test_the_seed_alone_decides(tmp_path: Path) -> None:
     torch.manual_seed(2)
     run(small(tmp_path / "two", log_every=5, checkpoint_every=100))
     run(small(tmp_path / "other", seed=1))
-    assert bits(tmp_path / "one" / WEIGHTS) == bits(tmp_path / "two" / WEIGHTS)
-    assert bits(tmp_path / "one" / WEIGHTS)[0] != bits(tmp_path / "other" / WEIGHTS)[0]
+    assert result(tmp_path / "one") == result(tmp_path / "two")
+    assert result(tmp_path / "one")[0] != result(tmp_path / "other")[0]
 
 
 def test_the_callers_state_is_untouched(tmp_path: Path) -> None:
@@ -265,7 +276,7 @@ def test_the_callers_state_is_untouched(tmp_path: Path) -> None:
     run(small(tmp_path, steps=3))
     assert state() == before
     with pytest.raises(DivergedError):
-        run(small(tmp_path / "x", steps=3, centre=math.nan))
+        run(small(tmp_path / "x", steps=3, lr=3e38, normalise=False))
     assert state() == before
 
 
@@ -335,7 +346,7 @@ def test_a_run_that_was_cut_twice_is_the_run_that_was_not(
     with (tmp_path / "cut" / LOG).open("a") as log:
         log.write('{"step": 13, "lo')  # torn by the crash
     model = run(cut, resume=True)
-    assert bits(tmp_path / "cut" / WEIGHTS) == bits(tmp_path / "whole" / WEIGHTS)
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
     assert bits(tmp_path / "cut" / CHECKPOINT) == bits(tmp_path / "whole" / CHECKPOINT)
     logs = (without_time(log_of(tmp_path / name)) for name in ("cut", "whole"))
     assert next(logs) == next(logs)
@@ -395,7 +406,7 @@ def test_kill_9_and_resume_is_bit_equal_to_a_run_without(tmp_path: Path) -> None
     assert 0 < first < second < 240
     assert not (killed / WEIGHTS).exists()
     run(long_run(killed), resume=True)
-    assert bits(killed / WEIGHTS) == bits(whole / WEIGHTS)
+    assert result(killed) == result(whole)
     assert without_time(log_of(killed)) == without_time(log_of(whole))
 
 
@@ -440,7 +451,7 @@ def test_how_it_reports_and_where_it_lies_may_change(
     interrupted(small(tmp_path / "cut"), 9, monkeypatch)
     (tmp_path / "cut").rename(tmp_path / "moved")
     run(small(tmp_path / "moved", log_every=1, checkpoint_every=2), resume=True)
-    assert bits(tmp_path / "moved" / WEIGHTS) == bits(tmp_path / "whole" / WEIGHTS)
+    assert result(tmp_path / "moved") == result(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_refused_and_kept(
@@ -459,20 +470,55 @@ def test_a_damaged_checkpoint_is_refused_and_kept(
 def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
     run(small(tmp_path))
     before = files_of(tmp_path)
-    with pytest.raises(InputError, match="already holds a run; use --resume, --overwrite or"):
-        run(small(tmp_path, seed=1))
+    for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG):
+        advice = f"already holds a run .{name}.; use --resume, --overwrite or another folder"
+        with pytest.raises(InputError, match=advice):
+            run(small(tmp_path, seed=1))
+        assert files_of(tmp_path) == before
+        (tmp_path / name).unlink()  # what is left is worth as much
+        del before[name]
+
+
+def test_weights_without_a_checkpoint_cannot_go_on(tmp_path: Path) -> None:
+    run(small(tmp_path))
+    (tmp_path / CHECKPOINT).unlink()
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match=r"no checkpoint.safetensors to go on from"):
+        run(small(tmp_path), resume=True)
+    with pytest.raises(InputError, match="exclude each other"):
+        run(small(tmp_path), resume=True, overwrite=True)
     assert files_of(tmp_path) == before
-    (tmp_path / CHECKPOINT).unlink()  # the weights alone are worth as much
-    with pytest.raises(InputError, match="already holds a run"):
-        run(small(tmp_path, seed=1))
-    assert files_of(tmp_path).keys() == before.keys() - {CHECKPOINT}
+
+
+def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    run(small(tmp_path))
+    before = files_of(tmp_path)
+    with (tmp_path / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is training there"):
+            run(small(tmp_path, seed=1), overwrite=True)
+    assert files_of(tmp_path) == before
+    run(small(tmp_path, seed=1), overwrite=True)
+
+
+def test_an_overwritten_run_that_was_cut_leaves_nothing_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(tmp_path))
+    interrupted(small(tmp_path, seed=1), 2, monkeypatch, overwrite=True)
+    assert not (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / CHECKPOINT).exists()
+    run(small(tmp_path, seed=1), resume=True)
+    run(small(tmp_path / "fresh", seed=1))
+    assert result(tmp_path) == result(tmp_path / "fresh")
 
 
 def test_overwriting_begins_anew(tmp_path: Path) -> None:
     run(small(tmp_path / "fresh", seed=1))
     run(small(tmp_path / "used", steps=20))
     run(small(tmp_path / "used", seed=1), overwrite=True)
-    assert bits(tmp_path / "used" / WEIGHTS) == bits(tmp_path / "fresh" / WEIGHTS)
+    assert result(tmp_path / "used") == result(tmp_path / "fresh")
     logs = (without_time(log_of(tmp_path / name)) for name in ("used", "fresh"))
     assert next(logs) == next(logs)
 
@@ -560,6 +606,10 @@ def test_devices_that_are_no_place_to_train_are_refused() -> None:
         ({"lr": 0.0}, "lr is 0.0"),
         ({"lr": math.inf}, "lr is inf"),
         ({"lr": math.nan}, "lr is nan"),
+        ({"w0": -1.0}, "w0 is -1.0"),
+        ({"centre": math.nan}, "centre is nan"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"weight_decay": math.inf}, "weight_decay is inf"),
         ({"precision": "half"}, "precision is 'half'.*float32, tf32, bfloat16"),
         ({"label_kind": "cells"}, "label_kind is 'cells'.*membrane, instance"),
     ],
