@@ -69,8 +69,8 @@ def seg_measure(truth: Iterable[npt.ArrayLike], result: Iterable[npt.ArrayLike])
 
     References
     ----------
-    .. [1] Maska et al., "A benchmark for comparison of cell tracking algorithms", Bioinformatics
-       30(11), 2014, :doi:`10.1093/bioinformatics/btu080`.
+    Maska et al., "A benchmark for comparison of cell tracking algorithms", Bioinformatics
+    30(11), 2014, doi:10.1093/bioinformatics/btu080.
 
     Examples
     --------

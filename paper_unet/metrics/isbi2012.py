@@ -90,9 +90,9 @@ def isbi2012_scores(
     References
     ----------
     .. [1] Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for
-       connectomics", Front. Neuroanat. 9:142, 2015, :doi:`10.3389/fnana.2015.00142`.
+       connectomics", Front. Neuroanat. 9:142, 2015, doi:10.3389/fnana.2015.00142.
     .. [2] Jain et al., "Boundary learning by optimization with topological constraints", CVPR 2010,
-       :doi:`10.1109/CVPR.2010.5539950` (warping error).
+       doi:10.1109/CVPR.2010.5539950 (warping error).
 
     Examples
     --------
