@@ -149,6 +149,18 @@ def test_all_sections_are_looked_at_about_equally() -> None:
     assert ((counts > 56) & (counts < 144)).all()
 
 
+def test_tiles_lie_all_over_the_section_but_not_beyond_its_border() -> None:
+    """The centre of a tile stays a quarter of its output away from the border."""
+    places = np.stack(np.mgrid[:230, :250]).astype(np.float32)[None] / 250
+    data = TrainingSet(places, np.ones((1, 230, 250), np.uint8), np.ones_like(places[:, 0]))
+    tiles = sampler(data, replace(STILL, shift=True), tile=252)  # 68 pixels out
+    centres = [tiles[n].image[0, :, 125:127, 125:127].mean((1, 2)) * 250 for n in range(200)]
+    low, high = torch.stack(centres).min(0).values, torch.stack(centres).max(0).values
+    for axis, last in ((0, 229), (1, 249)):
+        assert 17 - 0.1 <= low[axis] < 17 + 8
+        assert last - 17 - 8 < high[axis] <= last - 17 + 0.1
+
+
 def test_an_illegal_tile_is_refused() -> None:
     with pytest.raises(InputError, match="use 188 or 204"):
         sampler(self_describing_set(), tile=200)
