@@ -16,7 +16,8 @@ def separate_touching(instances: NDArray[np.integer]) -> NDArray[np.integer]:
     """Draw the one-pixel background gap between touching instances (sec. 3, Fig. 3c).
 
     A cell pixel becomes background if its W, NW, N or NE neighbour belongs to another cell, so
-    that no two cells are 8-neighbours any more, and only one of the two gives way.
+    that no two cells are 8-neighbours any more. The gap is one pixel wide where cells lie above one
+    another; along vertical borders both can give way, since NE is read before it is changed.
 
     Parameters
     ----------
