@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
 from paper_unet.model import UNet
-from paper_unet.predict import Average, predict_stack
+from paper_unet.predict import predict_stack
+from paper_unet.regions import Average
 
 
 def score_sections(

@@ -22,7 +22,7 @@ FLOW = [
     "weight_map", "augment", "samples",
     "model", "loss",
     "config", "checkpoint", "run_folder", "train",
-    "predict",
+    "layers", "stream", "regions", "predict",
     "metrics", "scoring", "figures",
     "environment", "demo",
     "cli",

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from paper_unet import UNet, input_size, output_size, predict_image, predict_stack
 from paper_unet.errors import InputError
 from paper_unet.geometry import Tiling, tile_spans
+from paper_unet.layers import Layers, evaluating
 from paper_unet.model import UNetConfig
-from paper_unet.predict import averaged_scores, evaluating, mosaic
+from paper_unet.regions import rotated_mean, tiled, whole
+from paper_unet.stream import one_pass as one_tile
 
 Image = NDArray[np.float32]
 
@@ -40,17 +42,25 @@ def noise(seed: int, *shape: int) -> Image:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-def one_pass(model: nn.Module, image: Image, *, twice: bool = False) -> NDArray[np.floating]:
+def one_pass(model: nn.Module, image: Image) -> NDArray[np.floating]:
     """The scores of the whole image at once, its context mirrored by numpy."""
     rows, columns = image.shape[1:]
     height, width = (input_size(-(-side // 16) * 16) for side in (rows, columns))
     margins = [(0, 0), (92, height - rows - 92), (92, width - columns - 92)]
-    whole = np.pad(image, margins, mode="reflect")
+    everything = np.pad(image, margins, mode="reflect")
     with evaluating(model):
-        batch = torch.from_numpy(np.stack([whole] * (2 if twice else 1)))
-        scores = model(batch)[0]
+        scores = model(torch.from_numpy(everything[None]))[0]
     result: NDArray[np.floating] = scores[:, :rows, :columns].numpy()
     return result
+
+
+def mosaic(model: nn.Module, image: Image, tile: int, tiling: Tiling = "exact") -> Tensor:
+    """The scores of a whole image, tile by tile."""
+    rows = tiled(
+        lambda window: model(window[None])[0], whole(image),
+        (0, image.shape[1]), (0, image.shape[2]), tile, tiling,
+    )  # fmt: skip
+    return torch.cat(list(rows), dim=1)
 
 
 @contextmanager
@@ -71,6 +81,7 @@ def one_kernel_for_all_sizes() -> Iterator[None]:
 # --- the mosaic is one pass --------------------------------------------------------------------
 
 NARROW = random_network(2)
+SPREAD = float(np.ptp(one_pass(NARROW, noise(0, 1, 200, 200))))
 NARROW_64 = random_network(1, in_channels=2, out_channels=3).double()
 WIDER = random_network(8)
 
@@ -82,11 +93,11 @@ sides = st.one_of(st.integers(1, 30), st.integers(1, 300))
 def test_the_mosaic_is_one_pass(rows: int, columns: int, tile: int, seed: int) -> None:
     image = noise(seed, 1, rows, columns)
     with one_kernel_for_all_sizes():
-        whole = one_pass(NARROW, image)
+        expected = one_pass(NARROW, image)
         with evaluating(NARROW):
-            tiled = mosaic(NARROW, image, tile).numpy()
-    assert tiled.dtype == np.float32
-    assert np.array_equal(tiled, whole)
+            found = mosaic(NARROW, image, tile).numpy()
+    assert found.dtype == np.float32
+    assert np.array_equal(found, expected)
 
 
 @given(rows=sides, columns=sides, tile=st.sampled_from(TILES), seed=st.integers(0, 9))
@@ -95,10 +106,10 @@ def test_the_mosaic_is_one_pass_for_more_channels_and_in_float64(
     rows: int, columns: int, tile: int, seed: int
 ) -> None:
     image = noise(seed, 2, rows, columns).astype(np.float64)
-    whole = one_pass(NARROW_64, image).astype(np.float32)  # type: ignore[arg-type]
+    expected = one_pass(NARROW_64, image).astype(np.float32)  # type: ignore[arg-type]
     with evaluating(NARROW_64):
-        tiled = mosaic(NARROW_64, image, tile).numpy()  # type: ignore[arg-type]
-    assert np.array_equal(tiled, whole)
+        found = mosaic(NARROW_64, image, tile).numpy()  # type: ignore[arg-type]
+    assert np.array_equal(found, expected)
 
 
 @st.composite
@@ -120,8 +131,8 @@ def test_the_mosaic_is_one_pass_with_the_default_kernels(
     image = noise(seed, 1, rows, columns)
     assert tile_spans(rows, 348)[0].input == tile_spans(columns, 348)[0].input == 348
     with evaluating(WIDER):
-        tiled = mosaic(WIDER, image, 348).numpy()
-    assert np.array_equal(tiled, one_pass(WIDER, image))
+        found = mosaic(WIDER, image, 348).numpy()
+    assert np.array_equal(found, one_pass(WIDER, image))
 
 
 @pytest.mark.slow
@@ -129,20 +140,27 @@ def test_the_mosaic_is_one_pass_with_the_default_kernels(
 @settings(max_examples=15, deadline=None)
 @example(rows=255, columns=191, tile=204, seed=0)
 @example(rows=59, columns=108, tile=204, seed=0)
-def test_small_maps_are_computed_as_large_ones_are(
+def test_prepared_layers_give_the_mosaic_of_the_network(
     rows: int, columns: int, tile: int, seed: int
 ) -> None:
-    """A batch of two images always goes through oneDNN: the same bits for any tile size."""
     image = noise(seed, 1, rows, columns)
+    expected = one_pass(NARROW, image)
     with evaluating(NARROW):
-        tiled = mosaic(NARROW, image, tile).numpy()
-    assert np.array_equal(tiled, one_pass(NARROW, image, twice=True))
+        layers = Layers(NARROW)
+        prepared = tiled(
+            lambda window: one_tile(layers, window), whole(image), (0, rows), (0, columns), tile
+        )
+        found = torch.cat(list(prepared), dim=1).numpy()
+    assert np.abs(found - expected).max() <= 2e-6 * SPREAD
 
 
 def test_tile_sizes_do_not_change_a_prediction() -> None:
     image = (255 * noise(3, 70, 230)).astype(np.uint8)
-    first, *others = [predict_image(NARROW, image, tile=tile) for tile in (204, 284, 572)]
-    assert all(np.array_equal(first, other) for other in others)
+    first, *others = [
+        predict_image(NARROW, image, engine="tiles", tile=tile) for tile in (204, 284, 572)
+    ]
+    for other in [*others, predict_image(NARROW, image)]:
+        np.testing.assert_allclose(other, first, rtol=0, atol=1e-6)
 
 
 def test_the_abutting_tiles_of_the_paper_are_not_one_pass(
@@ -279,7 +297,7 @@ def smooth_image(rows: int, columns: int) -> Image:
 @pytest.mark.parametrize("shape", [(80, 120), (33, 33), (200, 30)])
 def test_turned_there_and_back_an_image_is_itself(shape: tuple[int, int]) -> None:
     network, image = Window(), smooth_image(*shape)
-    found = averaged_scores(network, image, 572, "exact", "rotations").numpy()
+    found = rotated_mean(lambda turned: mosaic(network, turned, 572), image).numpy()
     assert len(network.inputs) == 7
     np.testing.assert_allclose(found, image, rtol=0, atol=0.01)
     # pixel by pixel: the image moved by one would be as far off as this
@@ -304,7 +322,7 @@ class Gradients(nn.Module):
 def test_seven_versions_a_seventh_of_a_turn_apart() -> None:
     network = Gradients()
     ramp = np.broadcast_to(np.linspace(0, 1, 40, dtype=np.float32)[:, None], (1, 40, 40)).copy()
-    scores = averaged_scores(network, ramp, 572, "exact", "rotations")
+    scores = rotated_mean(lambda turned: mosaic(network, turned, 572), ramp)
     steps = np.array(sorted(network.angles)) * 7 / (2 * math.pi)
     np.testing.assert_allclose(steps, np.arange(7), atol=0.05)
     # each version is as good as another: 1, 2, ..., 7 average to 4
@@ -319,7 +337,7 @@ def test_the_first_rotation_is_the_image_as_it_is() -> None:
 
     seen: list[Image] = []
     image = noise(0, 1, 20, 20)
-    averaged_scores(Inputs(), image, 572, "exact", "rotations")
+    rotated_mean(lambda turned: mosaic(Inputs(), turned, 572), image)
     straight = [array[0, :, 92:112, 92:112] for array in seen]
     assert np.array_equal(straight[0], image)
     assert not any(np.allclose(array, image, atol=0.1) for array in straight[1:])
@@ -343,10 +361,25 @@ def test_an_unknown_average_or_tiling_is_refused() -> None:
         predict_image(NARROW, noise(0, 5, 5), tile=512)
 
 
-def test_tiling_and_tile_reach_the_mosaic() -> None:
-    network, image = Window(), noise(0, 10, 400)
-    predict_image(network, image, tiling="abutting", tile=220)  # type: ignore[arg-type]
-    assert network.inputs == [(1, 1, 220, 220)] * len(tile_spans(400, 220, "abutting"))
+def test_tiling_and_tile_reach_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def spy(layers: Layers, window: Tensor) -> Tensor:
+        seen.append(tuple(window.shape))
+        return one_tile(layers, window)
+
+    monkeypatch.setattr("paper_unet.regions.one_pass", spy)
+    image = noise(0, 10, 400)
+    predict_image(NARROW, image, engine="tiles", tiling="abutting", tile=220)
+    assert seen == [(1, 220, 220)] * len(tile_spans(400, 220, "abutting"))
+    seen.clear()
+    predict_image(NARROW, image)
+    assert seen == []
+
+
+def test_abutting_tiles_cannot_be_streamed() -> None:
+    with pytest.raises(InputError, match=r"abutting tiles .* engine 'tiles'"):
+        predict_image(NARROW, noise(0, 10, 40), tiling="abutting")
 
 
 # --- grey values -------------------------------------------------------------------------------
@@ -485,7 +518,10 @@ def test_a_stack_is_predicted_section_by_section() -> None:
 
 
 def test_the_options_reach_every_section() -> None:
-    options = {"average": "flips", "tile": 204, "tiling": "abutting", "value_range": (0, 300)}
+    options = {
+        "engine": "tiles", "average": "flips", "tile": 204, "tiling": "abutting",
+        "value_range": (0, 300),
+    }  # fmt: skip
     stack = SECTIONS.astype(np.uint16)
     found = predict_stack(NARROW, stack, **options)  # type: ignore[arg-type]
     for z in range(3):
