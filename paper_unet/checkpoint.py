@@ -75,6 +75,13 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     return model.to(device).eval()
 
 
+def weights_digest(model: UNet) -> str:
+    """Return the SHA-256 of a network's configuration and weights, as they are in memory."""
+    network = json.dumps([asdict(model.config), model.grey_ranges], sort_keys=True)
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    return _digest(tensors, network)
+
+
 def describe(model: UNet) -> dict[str, Any]:
     """Return what is stored beside the weights of a network."""
     return {

@@ -1,10 +1,16 @@
-"""Which device to compute on."""
+"""Which device to compute on, and how much memory there is."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import psutil
 import torch
 
 from paper_unet.errors import InputError
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container or a batch job its own limits."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -29,3 +35,32 @@ def pick_device(name: str) -> torch.device:
             "use auto or cpu"
         )
     return device
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that this process may still take on a device.
+
+    On the CPU the least of what the system has and what the cgroup of a container or a batch job
+    leaves.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return min([int(psutil.virtual_memory().available), *_cgroup_rest()])
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process takes now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _cgroup_rest() -> list[int]:
+    """What the limit of the cgroup (version 2) leaves; nothing where there is none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+        folder = CGROUP / own.lstrip("/")
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+    except (OSError, ValueError):
+        return []
+    return [] if limit == "max" else [max(int(limit) - used, 0)]

@@ -199,17 +199,24 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute without gradients, in true float32, the same way each time."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+@contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, in true float32; everything is as before afterwards."""
+    """Evaluate a network with `exact_arithmetic`; everything is as before afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ),
-        ):
+        with exact_arithmetic():
             yield
     finally:
         for module, mode in modes.items():

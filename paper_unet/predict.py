@@ -178,5 +178,9 @@ def probability(scores: Tensor) -> NDArray[np.float32]:
             "the network's scores are not finite: its weights are those of a training that "
             "diverged (use others), or too large for float16 (use bfloat16 or float32)"
         )
-    found: NDArray[np.float32] = torch.softmax(scores, dim=0)[-1].numpy()
+    found = np.empty(scores.shape[1:], np.float32)
+    for y, row in enumerate(scores.unbind(dim=1)):
+        # one row at a time: vector and scalar code round exp differently, so the bytes would depend
+        # on how many rows come at once, and a resumed run cuts them elsewhere
+        found[y] = torch.softmax(row.contiguous(), dim=0)[-1].numpy()
     return found

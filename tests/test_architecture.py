@@ -22,7 +22,7 @@ FLOW = [
     "weight_map", "augment", "samples",
     "model", "loss",
     "config", "checkpoint", "run_folder", "train",
-    "layers", "stream", "regions", "predict",
+    "layers", "stream", "regions", "predict", "plan", "journal", "large",
     "metrics", "scoring", "figures",
     "environment", "demo",
     "cli",

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-import paper_unet.images.tiff_writer as tiff_writer
+import paper_unet.images.tiff_output as tiff_output
 from paper_unet.errors import InputError
 from paper_unet.images import (
     create_tiff,
@@ -193,19 +194,23 @@ def test_damage_in_a_compressed_page_names_file_and_slice(tmp_path):
 
 
 def test_missing_codec_is_one_clear_line(tmp_path):
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        pytest.skip("imagecodecs is installed, so no codec is missing")
     path = tmp_path / "lzw.tif"
-    tifffile.imwrite(path, GREY, compression="zlib", metadata=ZYX)
-    with tifffile.TiffFile(path, mode="r+b") as tif:
-        for page in tif.pages:
-            page.tags["Compression"].overwrite(5)
-    with pytest.raises(InputError, match=r"lzw\.tif: .*LZW.*imagecodecs.*uncompressed"):
-        open_stack(path)
+    tifffile.imwrite(path, GREY, compression="lzw", metadata=ZYX)
+    np.testing.assert_array_equal(read_stack(path), GREY)
+    code = (
+        "import sys; sys.modules['imagecodecs'] = None\n"  # as if it were not installed
+        "from paper_unet.images import open_stack\n"
+        f"open_stack({str(path)!r})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = run.stderr.strip().splitlines()[-1]
+    assert re.search(r"InputError: .*lzw\.tif: .*LZW.*imagecodecs.*uncompressed", last)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "packbits", "lzma"])
+def test_compressions_of_the_extra_codecs(tmp_path, compression):
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, compression=compression, metadata=ZYX)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.tif"), PIXELS)
 
 
 def test_blocks_without_pixels_are_damage(tmp_path):
@@ -226,8 +231,19 @@ def test_a_size_beyond_all_memory(tmp_path):
         for page in tif.pages:
             page.tags["ImageWidth"].overwrite(2**31)
             page.tags["ImageLength"].overwrite(2**31)
-    with pytest.raises(InputError, match=r"huge\.tif: .*\(6, 2147483648, 2147483648\).*memory"):
+    with pytest.raises(InputError, match=r"huge\.tif: compressed in pieces of .* tiled TIFF"):
         read_stack(path)
+
+
+def test_a_stack_beyond_the_memory(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", GREY, metadata=ZYX)
+
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("paper_unet.images.np.empty", refuse)
+    with pytest.raises(InputError, match=r"a\.tif: uint8 of shape \(6, 16, 32\).* memory"):
+        read_stack(tmp_path / "a.tif")
 
 
 def test_pages_in_a_circle(tmp_path):
@@ -542,7 +558,7 @@ def test_another_reader_agrees(tmp_path, dtype):
 
 
 def test_beyond_4_gb_it_is_bigtiff(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_writer, "CLASSIC_LIMIT", GREY.nbytes - 1)
+    monkeypatch.setattr(tiff_output, "CLASSIC_LIMIT", GREY.nbytes - 1)
     with create_tiff(tmp_path / "big.tif", GREY.shape, np.uint8) as writer:
         for z, image in enumerate(GREY):
             writer[z] = image

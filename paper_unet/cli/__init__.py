@@ -11,15 +11,16 @@ import torch
 from paper_unet import __version__
 from paper_unet.cli import data, demo, evaluate, predict, train
 from paper_unet.errors import DivergedError, InputError
+from paper_unet.large.stop import Stopped
 
-EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
-    says what was found, what is accepted and what to do. 130: interrupted.
+    says what was found, what is accepted and what to do. 130: interrupted, 143: terminated (SIGTERM).
     """
     options = build_parser().parse_args(arguments)
     try:
@@ -36,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail_for_memory(error)
     except KeyboardInterrupt:
         return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
+    except Stopped as stopped:
+        return _fail(f"{stopped}; what is finished is kept", EXIT_SIGNAL + stopped.signal)
     return 0
 
 
 def _fail_for_memory(error: Exception) -> int:
     first = (str(error).splitlines() or ["no details"])[0]
-    return _fail(f"out of memory ({first}); use a smaller --tile or --device cpu", EXIT_FAILED)
+    return _fail(f"out of memory ({first}); use a smaller --memory, --tile or --device cpu", EXIT_FAILED)
 
 
 def _fail(error: object, code: int) -> int:

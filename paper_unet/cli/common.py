@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import fields
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from paper_unet.errors import InputError
 from paper_unet.metrics import Isbi2012Scores
@@ -38,6 +40,49 @@ def add_command(
     )
     command.set_defaults(run=run)
     return command
+
+
+def add_settings(
+    command: argparse.ArgumentParser, kind: type, *, required: tuple[str, ...] = ()
+) -> None:
+    """Turn every field of a configuration into one option, unless the command has it already."""
+    hints = get_type_hints(kind, include_extras=True)
+    there = {action.dest for action in command._actions}
+    for field in fields(kind):
+        if field.name not in there:
+            _add_setting(command, field.name, hints[field.name], field.default, required)
+
+
+def _add_setting(
+    command: argparse.ArgumentParser,
+    name: str,
+    hint: Any,
+    default: object,
+    required: tuple[str, ...],
+) -> None:
+    kind, text = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
+    if NoneType in get_args(kind):
+        kind = next(part for part in get_args(kind) if part is not NoneType)
+    flag = "--range" if name == "value_range" else "--" + name.replace("_", "-")
+    more: dict[str, Any] = {"help": text, "default": default}
+    if default in ("", None):
+        more["default"] = argparse.SUPPRESS
+    if kind is bool:
+        command.add_argument(flag, action=argparse.BooleanOptionalAction, **more)
+    elif get_origin(kind) is Literal:
+        command.add_argument(flag, choices=get_args(kind), **more)
+    elif kind in (int, float, str):
+        command.add_argument(flag, type=kind, required=name in required, **more)
+    else:  # the one pair of numbers
+        command.add_argument(flag, type=float, nargs=2, metavar=("LOW", "HIGH"), dest=name, **more)
+
+
+def given_settings(options: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """Return the fields of a configuration from the options that `add_settings` made."""
+    given = {field.name: getattr(options, field.name, field.default) for field in fields(kind)}
+    if given["value_range"]:
+        given["value_range"] = tuple(given["value_range"])
+    return given
 
 
 def headline(scores: Isbi2012Scores) -> dict[str, Any]:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from paper_unet.cli.common import Commands, add_command, headline, print_scores
+from paper_unet.cli.common import (
+    Commands,
+    add_command,
+    add_settings,
+    given_settings,
+    headline,
+    print_scores,
+)
 from paper_unet.config import TrainConfig
 from paper_unet.errors import InputError
 from paper_unet.run_folder import WEIGHTS
@@ -18,9 +24,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     text = "train a network on annotated sections (sec. 3)"
     command = add_command(commands, "train", text, _run)
-    hints = get_type_hints(TrainConfig, include_extras=True)
-    for field in fields(TrainConfig):
-        _add_setting(command, field.name, hints[field.name], field.default)
+    add_settings(command, TrainConfig, required=("images", "labels"))
     command.add_argument(
         "--validate",
         metavar="SLICES",
@@ -32,35 +36,13 @@ def add(commands: Commands) -> None:
     command.add_argument("--dry-run", action="store_true", help="print the settings and stop")
 
 
-def _add_setting(command: argparse.ArgumentParser, name: str, hint: Any, default: object) -> None:
-    """Turn one field of a configuration into one option."""
-    kind, text = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
-    flag = "--range" if name == "value_range" else "--" + name.replace("_", "-")
-    more: dict[str, Any] = {"help": text, "default": default}
-    if default in ("", None):
-        more["default"] = argparse.SUPPRESS
-    if kind is bool:
-        command.add_argument(flag, action=argparse.BooleanOptionalAction, **more)
-    elif get_origin(kind) is Literal:
-        command.add_argument(flag, choices=get_args(kind), **more)
-    elif kind in (int, float, str):
-        command.add_argument(flag, type=kind, required=name in ("images", "labels"), **more)
-    else:  # the one pair of numbers
-        command.add_argument(flag, type=float, nargs=2, metavar=("LOW", "HIGH"), dest=name, **more)
-
-
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.checkpoint import save_model
     from paper_unet.images import read_stack
     from paper_unet.scoring import score_sections
     from paper_unet.train import train
 
-    given: dict[str, Any] = {
-        f.name: getattr(options, f.name, f.default) for f in fields(TrainConfig)
-    }
-    if given["value_range"]:
-        given["value_range"] = tuple(given["value_range"])
-    config = TrainConfig(**given)
+    config = TrainConfig(**given_settings(options, TrainConfig))
     if options.dry_run:
         print(json.dumps(asdict(config), indent=2))
         return

@@ -13,15 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.create import create_output
 from paper_unet.images.files import make_folder, refuse_same_file, write_atomic
+from paper_unet.images.folder_reader import FolderStack, PngStack
 from paper_unet.images.grey_values import to_unit_range
-from paper_unet.images.stack import Stack, parse_slices
+from paper_unet.images.output import Output, Task
+from paper_unet.images.stack import PixelSize, Stack, parse_slices
 from paper_unet.images.tiff_reader import TiffStack
 from paper_unet.images.tiff_writer import StackWriter, create_tiff
+from paper_unet.images.zarr_reader import ZarrStack, is_zarr
 
 __all__ = [
+    "Output",
+    "PixelSize",
     "Stack",
     "StackWriter",
+    "Task",
+    "create_output",
     "create_tiff",
     "make_folder",
     "open_stack",
@@ -39,27 +47,34 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
     Parameters
     ----------
     path : str or Path
-        A TIFF file: classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed.
+        A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
+        PNG file, a folder of PNG or of TIFF sections in natural order, a Zarr array (version 2 or
+        3), or an OME-Zarr image (0.4 or 0.5), of which the full resolution is taken.
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
-        Which image series of the file; needed only where there are several.
+        Which image series of a TIFF file; needed only where there are several.
 
     Returns
     -------
     Stack
-        ``stack[z]`` reads one slice; use it in a ``with`` statement or close it.
+        ``stack[z]`` reads one slice, ``stack.window`` a part of one; use it in a ``with``
+        statement or close it.
 
     Raises
     ------
     InputError
-        If the file is missing, is no TIFF, is damaged, or is not one grey stack.
+        If the file is missing, of another kind, damaged, or not one grey stack.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file; give the path of a TIFF file")
+        raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
+    if series is not None and (path.is_dir() or path.suffix.lower() == ".png"):
+        raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the path of one TIFF file")
+        return ZarrStack(path, axes=axes) if is_zarr(path) else FolderStack(path, axes=axes)
+    if path.suffix.lower() == ".png":
+        return PngStack(path)
     return TiffStack(path, axes=axes, series=series)
 
 

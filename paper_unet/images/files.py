@@ -53,6 +53,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def file_stamp(path: Path) -> dict[str, int]:
+    """Return size and time of a file, bytes and nanoseconds: what changes when it is written."""
+    status = path.stat()
+    return {"bytes": status.st_size, "modified": status.st_mtime_ns}
+
+
 def require_folder(path: Path) -> None:
     """Raise InputError unless the folder that is to hold `path` exists."""
     if not path.parent.is_dir():

@@ -15,6 +15,7 @@ def to_unit_range(
     value_range: tuple[float, float] | None = None,
     *,
     name: str = "image",
+    fill: float | None = None,
 ) -> NDArray[np.float32]:
     """Scale grey values by the rule of their dtype, never by their content.
 
@@ -27,6 +28,8 @@ def to_unit_range(
         values that are not in [0, 1] already.
     name : str
         What to call the image in an error.
+    fill : float, optional
+        Grey value to take where the image is not finite; without it that is an error.
 
     Returns
     -------
@@ -41,6 +44,8 @@ def to_unit_range(
     """
     if image.dtype.kind not in "uif":
         raise InputError(f"{name}: grey values of {image.dtype}; convert to uint8 or float32")
+    if fill is not None and image.dtype.kind == "f":
+        image = np.where(np.isfinite(image), image, image.dtype.type(fill))
     _check_finite(image, name)
     if value_range is not None:
         low, high = _check_range(value_range, name)
@@ -65,7 +70,8 @@ def _check_finite(image: NDArray[Any], name: str) -> None:
     bad = image.size - np.count_nonzero(np.isfinite(image))
     if bad:
         raise InputError(
-            f"{name}: {bad} of {image.size} pixels are NaN or infinite; replace them first"
+            f"{name}: {bad} of {image.size} pixels are NaN or infinite; repair them, or give "
+            "the grey value to take there with --fill"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,9 +15,16 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 
+Span = tuple[int, int]
+PixelSize = tuple[float | None, float | None, float | None]
+"""Size of a pixel along z, y and x, micrometres; None where a file does not say."""
+
+UNKNOWN_SIZE: PixelSize = (None, None, None)
+PROBES, PROBE_SIDE = 16, 64
+
 
 class Stack(ABC):
-    """A stack of grey images on disk, read slice by slice.
+    """A stack of grey images on disk, read slice by slice or window by window.
 
     Attributes
     ----------
@@ -26,6 +34,10 @@ class Stack(ABC):
         Its size; Z is 1 for a single image.
     dtype : numpy.dtype
         Of the values as stored, in native byte order.
+    pixel_size : tuple of three floats or None, (z, y, x)
+        Micrometres; None where the file does not say.
+    cache_bytes : int
+        What is kept decoded between windows, bytes, at most.
 
     Notes
     -----
@@ -35,10 +47,16 @@ class Stack(ABC):
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+    pixel_size: PixelSize = UNKNOWN_SIZE
+    cache_bytes: int = 0
 
     @abstractmethod
-    def _read_slice(self, z: int) -> NDArray[Any]:
-        """Read slice z, 0 <= z < Z, as a new array of shape (Y, X)."""
+    def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read a window of slice z, 0 <= z < Z, inside it, as a new array."""
+
+    @abstractmethod
+    def _stamp(self) -> dict[str, Any]:
+        """Return JSON-able facts that change when the files do."""
 
     @abstractmethod
     def close(self) -> None:
@@ -51,7 +69,58 @@ class Stack(ABC):
         count = len(self)
         if not -count <= z < count:
             raise IndexError(f"{self.path}: slice {z} of a stack of {count} slices")
-        return self._read_slice(z % count)
+        return self._read_window(z % count, (0, self.shape[1]), (0, self.shape[2]))
+
+    def window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read a window; only what it needs is read and decoded.
+
+        Parameters
+        ----------
+        z : int
+            Slice, from 0.
+        rows, columns : (int, int)
+            Half-open ranges inside the slice, pixels.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns)
+            In the dtype of the file, native byte order.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged there.
+        IndexError
+            If the window leaves the stack.
+        """
+        inside = 0 <= rows[0] < rows[1] <= self.shape[1] and 0 <= columns[0] < columns[1]
+        if not (inside and columns[1] <= self.shape[2] and 0 <= z < len(self)):
+            raise IndexError(f"{self.path}: window {z}, {rows}, {columns} of {self.shape}")
+        return self._read_window(z, rows, columns)
+
+    def identity(self) -> dict[str, Any]:
+        """Return JSON-able facts that change when the input does; not where it lies.
+
+        Shape, dtype, sizes and times of the files, and the SHA-256 of windows spread over it.
+        """
+        return {
+            "format": type(self).__name__,
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            **self._stamp(),
+            "pixels": self._probe(),
+        }
+
+    def _probe(self) -> str:
+        count, height, width = self.shape
+        tall, wide = min(PROBE_SIDE, height), min(PROBE_SIDE, width)
+        digest = hashlib.sha256()
+        for k in range(PROBES):
+            z = k * (count - 1) // (PROBES - 1)
+            top = (height - tall) * (7 * k % PROBES) // (PROBES - 1)
+            left = (width - wide) * (11 * k % PROBES) // (PROBES - 1)
+            digest.update(self.window(z, (top, top + tall), (left, left + wide)).tobytes())
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[z] for z in range(len(self)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +13,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.stack import Stack
+from paper_unet.images.axes import grey_stack_axes
+from paper_unet.images.files import file_stamp
+from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.stack import Span, Stack
+from paper_unet.images.tiff_segments import Segments
 from paper_unet.images.tiff_structure import check_structure
 
 # bool and complex have no grey value; int8 and 64-bit integers are no image format in use
 DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
 MINISWHITE, MINISBLACK = 0, 1
-UNKNOWN_AXES = "QI"
-AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
+LARGEST_SEGMENT = 2**30
+"""Bytes that one compressed strip or tile may decode to."""
 
 
 class TiffStack(Stack):
@@ -38,7 +41,12 @@ class TiffStack(Stack):
                 _check_page(path, self._page)
                 self.dtype = self._page.dtype.newbyteorder("=")
                 self.shape = _stack_shape(path, self._series, axes)
-                self._offset = self._find_pixels(pages)
+                self._segments = Segments(
+                    self._file, self._series, self._find_pixels(pages), self.shape, self.dtype
+                )
+                self.cache_bytes = self._segments.cache_bytes
+                self.pixel_size = tiff_pixel_size(self._file, self._series)
+                _check_segment(path, self._segments)
             except BaseException:
                 self._file.close()
                 raise
@@ -69,28 +77,16 @@ class TiffStack(Stack):
             )
         return None
 
-    def _read_slice(self, z: int) -> NDArray[Any]:
+    def _stamp(self) -> dict[str, Any]:
+        return file_stamp(self.path)
+
+    def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         with _silenced(), _decoding(self.path, f"slice {z}"):
-            if self._offset is None:
-                plane = self._read_page(z)
-            else:
-                plane = self._read_block(z, self._offset)
+            plane = self._segments.window(z, rows, columns)
         if self._page.photometric == MINISWHITE:
             # the format counts down from white; with unsigned integers this is exact
             return np.asarray(np.iinfo(self.dtype).max - plane, self.dtype)
         return plane
-
-    def _read_block(self, z: int, offset: int) -> NDArray[Any]:
-        _, height, width = self.shape
-        start = offset + z * height * width * self.dtype.itemsize
-        stored = self.dtype.newbyteorder(self._file.byteorder)
-        # a plain read: a memory map of a file cut short meanwhile would kill the process
-        flat = self._file.filehandle.read_array(stored, height * width, start)
-        return np.array(flat, self.dtype).reshape(height, width)
-
-    def _read_page(self, z: int) -> NDArray[Any]:
-        page = self._series.pages[z]
-        return np.array(page.asarray(), self.dtype).reshape(self.shape[1:])
 
 
 @contextmanager
@@ -181,31 +177,16 @@ def _check_page(path: Path, page: Any) -> None:
 
 def _stack_shape(path: Path, series: Any, axes: str | None) -> tuple[int, int, int]:
     """Read the shape as (Z, Y, X) by the axes of the file, or by those given."""
-    shape, found = tuple(series.shape), str(series.axes)
-    if axes is not None:
-        axes = axes.upper()
-        if len(axes) != len(shape) or len(set(axes)) != len(axes):
-            raise InputError(
-                f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
-                f"for each of its {len(shape)} axes, such as ZYX"
-            )
-        found = axes
-    if not found.endswith("YX"):
-        raise InputError(f"{path}: axes {found} of shape {shape}; accepted are ZYX and YX")
-    leading = [(a, n) for a, n in zip(found[:-2], shape[:-2], strict=True) if n > 1]
-    for axis, length in leading:
-        if axis not in "Z" + UNKNOWN_AXES:
-            raise InputError(
-                f"{path}: {length} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {found}, "
-                f"shape {shape}); one grey stack is accepted: save one of them, or say --axes "
-                f"with Z in place of {axis} if these are sections"
-            )
-    if len(leading) > 1:
+    _, shape = grey_stack_axes(path, str(series.axes), tuple(series.shape), axes)
+    return shape
+
+
+def _check_segment(path: Path, segments: Segments) -> None:
+    if segments.largest > LARGEST_SEGMENT:
         raise InputError(
-            f"{path}: axes {found} of shape {shape}; accepted are ZYX and YX: save one stack, or "
-            f"name the axes with --axes"
+            f"{path}: compressed in pieces of {segments.largest / 1e9:.1f} GB, each of which must "
+            "be decoded at once; convert it to a tiled TIFF or to Zarr"
         )
-    return math.prod(n for _, n in leading), shape[-2], shape[-1]
 
 
 def _count_pages(series: Any, expected: int) -> int:

@@ -1,0 +1,318 @@
+"""Prediction side by side in one run: streaming, tiles, MONAI's sliding window, a plain loop.
+
+    python benchmarks/inference.py                   # everything: about half an hour on two cores
+    python benchmarks/inference.py --widths 16 --side 512 --repeats 1
+
+Each case runs in a process of its own, so that its peak memory is its own. The rate of a large
+matrix product, measured in the same process just before, is the ceiling that shares refer to.
+Needs the extra ``benchmark`` (MONAI). Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paper_unet import UNet
+from paper_unet.environment import environment
+from paper_unet.geometry import HALO, PAPER_TILE, input_size, mirror_window
+from paper_unet.layers import Layers, evaluating, keep_freed_memory
+from paper_unet.plan import multiply_accumulates
+from paper_unet.regions import BAND, Procedure, image_scores, region_scores, whole
+from paper_unet.stream import one_pass
+
+LARGE = 1212
+ROI = 512
+Case = Callable[[UNet, np.ndarray], tuple[Tensor, float]]
+"""Gives the scores (K, Y, X) of an image (1, Y, X) and the multiply-accumulates they took."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 16])
+    parser.add_argument("--side", type=int, help="of the image; default 1024, and 2048 at width 16")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.case:
+        measure(options)
+        return
+    print("\n".join(f"{key}: {value}" for key, value in environment().items()))
+    print(f"threads: {options.threads}; weights: random, seed 0; input: uniform noise, seed 0\n")
+    for width in options.widths:
+        side = options.side or (2048 if width <= 16 else 1024)
+        compare(width, side, options.threads, options.repeats)
+    tile_arithmetic(options.widths[0], options.threads, options.repeats)
+
+
+def compare(width: int, side: int, threads: int, repeats: int) -> None:
+    """Run every case at one width and print its row."""
+    print(f"## width {width}, one section of {side} x {side}\n")
+    print("| case | seconds | kilopixels/s | times tiles of 572 | peak memory added | "
+          "share of the matrix product | kMAC per pixel | from one pass, of the spread |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        seconds: dict[str, float] = {}
+        reference = Path(folder) / "one_pass.npy"
+        for case in ["one pass", *CASES]:
+            found = child(case, width, side, threads, repeats, reference)
+            if "error" in found:
+                print(f"| {case} | {found['error']} |")
+                continue
+            seconds[case] = found["seconds"]
+            times = seconds.get(f"tiles of {PAPER_TILE}", float("nan")) / found["seconds"]
+            print(
+                f"| {case} | {found['seconds']:.2f} | {side**2 / found['seconds'] / 1e3:.1f} | "
+                f"{times:.2f} | {found['memory'] / 1e6:.0f} MB | {found['share']:.0%} | "
+                f"{found['macs'] / side**2 / 1e3:.0f} | {found['difference']} |",
+                flush=True,
+            )
+    print()
+
+
+def child(
+    case: str, width: int, side: int, threads: int, repeats: int, reference: Path
+) -> dict[str, object] | dict[str, float]:
+    """Run one case in a process of its own."""
+    command = [
+        sys.executable, __file__, "--case", case, "--widths", str(width), "--side", str(side),
+        "--threads", str(threads), "--repeats", str(repeats), "--reference", str(reference),
+    ]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if run.returncode:
+        return {"error": (run.stderr.strip().splitlines() or ["failed"])[-1]}
+    result: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return result
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run one case, in this process; print its numbers as JSON."""
+    width, side = options.widths[0], options.side
+    model = network(width)
+    image = np.random.default_rng(0).random((1, side, side), dtype=np.float32)
+    if options.case not in AS_IT_IS:
+        keep_freed_memory()
+    if options.case.startswith("MONAI"):
+        import monai.inferers  # noqa: F401  (so that its import is not timed)
+    ceiling = matrix_rate(torch.bfloat16 if "bfloat16" in options.case else torch.float32)
+    base = current_memory()
+    times = []
+    with evaluating(model):
+        for _ in range(1 if options.case == "one pass" else options.repeats):
+            start = time.perf_counter()
+            scores, macs = ({"one pass": at_once} | CASES)[options.case](model, image)
+            times.append(time.perf_counter() - start)
+        memory = peak_memory() - base
+        seams = seam_of(options.case, model, image, scores)
+    if options.case == "one pass":
+        np.save(options.reference, scores.numpy())
+    exact = np.load(options.reference)
+    off = np.abs(scores.numpy() - exact).max() / np.ptp(exact)
+    print(json.dumps({
+        "seconds": min(times), "memory": memory, "macs": macs,
+        "share": 2 * macs / min(times) / ceiling, "difference": f"{off:.1e}{seams}",
+    }))  # fmt: skip
+
+
+def network(width: int) -> UNet:
+    torch.manual_seed(0)
+    return UNet(width=width).eval()
+
+
+def matrix_rate(dtype: torch.dtype, side: int = 2048) -> float:
+    """Operations per second of a large matrix product: the ceiling."""
+    factor = torch.randn(side, side, dtype=dtype)
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        factor @ factor
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
+
+
+def current_memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# the cases
+
+
+def at_once(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
+    """One call of the network over the whole mirrored section."""
+    side = image.shape[1]
+    reach = (-HALO, input_size(side) - HALO)
+    window = torch.from_numpy(np.ascontiguousarray(mirror_window(image, reach, reach)))
+    scores = model(window[None])[0, :, :side, :side]
+    return scores, multiply_accumulates(model.config, side, side)
+
+
+def streamed(precision: str) -> Case:
+    def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
+        layers, section = Layers(model, precision), whole(image)  # type: ignore[arg-type]
+        side = image.shape[1]
+        parts = region_scores(layers, section, (0, side), (0, side), Procedure(), BAND)
+        return torch.cat(list(parts), dim=1), multiply_accumulates(model.config, side, side)
+
+    return run
+
+
+def tiles(tile: int, precision: str = "float32") -> Case:
+    def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
+        procedure = Procedure("tiles", tile=tile)
+        layers = Layers(model, precision)  # type: ignore[arg-type]
+        scores = image_scores(layers, image, procedure)
+        return scores, float(sum(tile_macs(model, image.shape[1], tile)))
+
+    return run
+
+
+def tile_macs(model: UNet, side: int, tile: int) -> Iterator[int]:
+    from paper_unet.geometry import tile_spans
+
+    for row in tile_spans(side, tile):
+        for column in tile_spans(side, tile):
+            yield multiply_accumulates(model.config, row.input - 184, column.input - 184)
+
+
+def as_people_write_it(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
+    """Pad the whole image, cut 572 windows 388 apart, paste 388 outputs side by side."""
+    side, tile, out = image.shape[1], PAPER_TILE, PAPER_TILE - 2 * HALO
+    count = -(-side // out)
+    after = count * out - side + HALO
+    padded = np.pad(image, ((0, 0), (HALO, after), (HALO, after)), mode="reflect")
+    result = np.zeros((model.config.out_channels, count * out, count * out), np.float32)
+    for y in range(0, count * out, out):
+        for x in range(0, count * out, out):
+            window = torch.from_numpy(padded[None, :, y : y + tile, x : x + tile].copy())
+            result[:, y : y + out, x : x + out] = model(window)[0].numpy()
+    macs = count**2 * multiply_accumulates(model.config, out, out)
+    return torch.from_numpy(result[:, :side, :side]), macs
+
+
+class SamePadded(nn.Module):
+    """The same weights with zero padding, as most re-implementations have it."""
+
+    def __init__(self, model: UNet) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        for layer in self.model.modules():
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                layer.padding = (1, 1)
+        self.model._check = lambda image: None  # type: ignore[method-assign]
+        self.model = self.model.to(memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.model(image.contiguous(memory_format=torch.channels_last))
+        return result
+
+
+def monai(overlap: float) -> Case:
+    def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
+        from monai.inferers import SlidingWindowInferer
+
+        inferer = SlidingWindowInferer((ROI, ROI), sw_batch_size=1, overlap=overlap)
+        calls: list[int] = []
+        same = SamePadded(model)
+
+        def counted(window: Tensor) -> Tensor:
+            calls.append(1)
+            return same(window)
+
+        scores = inferer(torch.from_numpy(image)[None], counted)[0]
+        return scores, len(calls) * same_macs(model, ROI)
+
+    return run
+
+
+def same_macs(model: UNet, side: int) -> float:
+    """Multiply-accumulates of the zero-padded network: those per pixel without any halo."""
+    far = 2**16
+    return multiply_accumulates(model.config, far, far) / far**2 * side**2
+
+
+def seam_of(case: str, model: UNet, image: np.ndarray, scores: Tensor) -> str:
+    """For MONAI's cases: how far its mosaic is from one pass of the same zero-padded network."""
+    if not case.startswith("MONAI"):
+        return ""
+    at_one_go = SamePadded(model)(torch.from_numpy(image)[None])[0]
+    seam = (scores - at_one_go).abs().max() / (at_one_go.max() - at_one_go.min())
+    return f" (seams against its own one pass: {seam:.1e})"
+
+
+CASES: dict[str, Case] = {
+    f"tiles of {PAPER_TILE}": tiles(PAPER_TILE),
+    f"tiles of {LARGE}": tiles(LARGE),
+    "streaming": streamed("float32"),
+    f"tiles of {PAPER_TILE}, bfloat16": tiles(PAPER_TILE, "bfloat16"),
+    "streaming, bfloat16": streamed("bfloat16"),
+    "MONAI sliding window, overlap 0.25": monai(0.25),
+    "MONAI sliding window, overlap 0.5": monai(0.5),
+    "a loop as people write it": as_people_write_it,
+}
+AS_IT_IS = ("one pass", "a loop as people write it")
+
+
+# the arithmetic of one tile
+
+
+def tile_arithmetic(width: int, threads: int, repeats: int) -> None:
+    """Print what each choice brings for one 572 tile, in this process, one after the other."""
+    model = network(width)
+    tile = torch.rand(1, PAPER_TILE, PAPER_TILE, generator=torch.Generator().manual_seed(0))
+    operations = 2 * multiply_accumulates(model.config, 388, 388)
+    ceiling = matrix_rate(torch.float32)
+    print(f"## one 572 tile, width {width}: {operations / 1e9:.0f} GFLOP; matrix product "
+          f"{ceiling / 1e9:.0f} GFLOP/s in float32\n")  # fmt: skip
+    print("| arithmetic | seconds | share of the float32 matrix product |")
+    print("|---|---|---|")
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+
+    def row(name: str, call: Callable[[], object]) -> None:
+        call()
+        times = []
+        for _ in range(max(repeats, 3)):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        share = operations / min(times) / ceiling
+        print(f"| {name} | {min(times):.2f} | {share:.0%} |", flush=True)
+
+    with evaluating(model):
+        row("PyTorch, NCHW", lambda: model(tile[None]))
+        window = tile[None].contiguous(memory_format=torch.channels_last)
+        row("channels-last", lambda: last(window))
+        keep_freed_memory()
+        row("+ freed memory kept", lambda: last(window))
+        import paper_unet.layers as layers_module
+
+        for group, name in ((4096, "+ fused convolution and ReLU, packed weights"),
+                            (layers_module.GROUP, "+ channels in groups: what is used")):  # fmt: skip
+            layers_module.GROUP = group  # type: ignore[misc]
+            layers = Layers(model)
+            row(name, lambda layers=layers: one_pass(layers, tile))  # type: ignore[misc]
+        low = Layers(model, "bfloat16")
+        row(f"the same in bfloat16 (matrix product {matrix_rate(torch.bfloat16) / 1e9:.0f} "
+            "GFLOP/s)", lambda: one_pass(low, tile))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""A folder of sections, PNG or TIFF, and single PNG files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from paper_unet.errors import InputError
+from paper_unet.images.files import file_stamp
+from paper_unet.images.stack import Span, Stack
+from paper_unet.images.tiff_reader import TiffStack
+
+SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+PNG_MODES = {"L": "uint8", "I;16": "uint16"}
+Image.MAX_IMAGE_PIXELS = None  # sections of 20,000 x 20,000 pixels are what this is for
+
+
+class FolderStack(Stack):
+    """The images of a folder in natural order, each one section."""
+
+    def __init__(self, path: Path, *, axes: str | None) -> None:
+        self.path = path
+        if axes is not None and axes.upper() not in ("ZYX", "YX"):
+            raise InputError(f'{path}: axes "{axes}" for a folder of sections; accepted is ZYX')
+        self._files = _listing(path)
+        first = _facts(self._files[0])
+        for file in self._files[1:]:
+            found = _facts(file)
+            if found != first:
+                raise InputError(
+                    f"{file}: {found[1]} of {found[0][1]} x {found[0][0]} pixels, and "
+                    f"{self._files[0].name} is {first[1]} of {first[0][1]} x {first[0][0]}; all "
+                    "sections must be alike: crop or convert them"
+                )
+        self.shape = (len(self._files), *first[0])
+        self.dtype = np.dtype(first[1])
+        self._open: tuple[int, Stack] | None = None
+        with _section(self._files[0]) as section:
+            self.pixel_size = (None, *section.pixel_size[1:])
+            self.cache_bytes = section.cache_bytes
+
+    def close(self) -> None:
+        """Close the section that is open."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _stamp(self) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for file in self._files:
+            digest.update(f"{file.name} {file_stamp(file)}\n".encode())
+        return {"files": digest.hexdigest()}
+
+    def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        if self._open is None or self._open[0] != z:
+            self.close()
+            self._open = z, _section(self._files[z])
+        section = self._open[1]
+        if section.shape[1:] != self.shape[1:]:
+            raise InputError(f"{self._files[z]}: changed its size meanwhile; start again")
+        return section.window(0, rows, columns)
+
+
+class PngStack(Stack):
+    """One PNG file, a stack of one section; decoded once, when the first window is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shape, dtype = _png_facts(path)
+        self.shape, self.dtype = (1, *shape), np.dtype(dtype)
+        self.cache_bytes = 2 * shape[0] * shape[1] * self.dtype.itemsize
+        self._pixels: NDArray[Any] | None = None
+
+    def close(self) -> None:
+        """Forget the pixels."""
+        self._pixels = None
+
+    def _stamp(self) -> dict[str, Any]:
+        return file_stamp(self.path)
+
+    def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        if self._pixels is None:
+            try:
+                with Image.open(self.path) as image:
+                    self._pixels = np.asarray(image, self.dtype)
+            except (OSError, SyntaxError, ValueError) as error:
+                raise InputError(
+                    f"{self.path}: cannot be decoded ({error}); copy or export it again"
+                ) from error
+        return self._pixels[slice(*rows), slice(*columns)].copy()
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Return a key that puts ``section_2`` before ``section_10``."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _listing(folder: Path) -> list[Path]:
+    """Return the sections of a folder; refuse whatever else is there."""
+    files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=natural_order)
+    if not files:
+        raise InputError(f"{folder}: the folder is empty; it needs PNG or TIFF files")
+    kinds = {SUFFIXES.get(file.suffix.lower(), "") for file in files}
+    if kinds not in ({"PNG"}, {"TIFF"}):
+        odd = next((f for f in files if f.suffix.lower() not in SUFFIXES), files[-1])
+        raise InputError(
+            f"{folder}: holds {odd.name}; a folder of sections holds either PNG or TIFF files "
+            "and nothing else: move the rest away"
+        )
+    return files
+
+
+def _section(file: Path) -> Stack:
+    if SUFFIXES[file.suffix.lower()] == "PNG":
+        return PngStack(file)
+    return TiffStack(file, axes=None, series=None)
+
+
+def _facts(file: Path) -> tuple[tuple[int, int], str]:
+    """Return shape (Y, X) and dtype of a section, from its header."""
+    if SUFFIXES[file.suffix.lower()] == "PNG":
+        return _png_facts(file)
+    with TiffStack(file, axes=None, series=None) as stack:
+        if len(stack) != 1:
+            raise InputError(
+                f"{file}: holds {len(stack)} sections; in a folder each file is one section: "
+                "give this file itself, or split it"
+            )
+        return stack.shape[1:], stack.dtype.name
+
+
+def _png_facts(path: Path) -> tuple[tuple[int, int], str]:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            mode, (width, height) = image.mode, image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a PNG file that can be read; export it again") from error
+    if mode not in PNG_MODES:
+        raise InputError(
+            f"{path}: a PNG of mode {mode}; 8-bit or 16-bit grey is accepted: convert it (ImageJ: "
+            "Image > Type > 8-bit)"
+        )
+    return (height, width), PNG_MODES[mode]

@@ -1,0 +1,264 @@
+"""Where pixels go: what every output on disk offers, whatever its format."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images.files import require_folder
+from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+
+DTYPES = ("uint8", "uint16", "uint32", "float32")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of what is computed from the written pixels: rows of one section of one level.
+
+    Attributes
+    ----------
+    level : int
+        Of the pyramid; 0 are the pixels as written.
+    z : int
+        Section.
+    row : int
+        First row, in pixels of this level.
+    """
+
+    level: int
+    z: int
+    row: int
+
+
+class Output(ABC):
+    """A stack that is written window by window, in any order, and by several processes.
+
+    Made by `paper_unet.images.create_output`. One process, the driver, calls `prepare`, hands
+    copies to others (it can be pickled; files are opened where they are used), does the `stages`
+    and calls `finish`. The pixels are under the final name only then.
+
+    Attributes
+    ----------
+    path : Path
+        The final name.
+    partial : Path
+        File or folder where the pixels are until then: the same name with ``.partial`` behind it.
+    shape : tuple of int, (Z, Y, X)
+        The size of the stack.
+    dtype : numpy.dtype
+        Of its values.
+    alignment : tuple of int, (rows, columns)
+        Windows begin at multiples of it, and end at one or at the edge of the image.
+    pixel_size : tuple of float or None, (z, y, x)
+        In micrometres; None where it is not known.
+    """
+
+    alignment: tuple[int, int] = (1, 1)
+    remedy = "make room and run the same command again: it goes on where it stopped"
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        pixel_size: PixelSize = UNKNOWN_SIZE,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self.shape = shape
+        self.dtype = dtype
+        self.pixel_size = pixel_size
+        self.overwrite = overwrite
+        self._handle: Any = None  # what is open in this process
+        self._check()
+
+    @abstractmethod
+    def prepare(self, *, resume: bool) -> None:
+        """Make the partial output, or take the one that an interrupted run left.
+
+        Parameters
+        ----------
+        resume : bool
+            Whether to keep what is there.
+
+        Raises
+        ------
+        InputError
+            If the disk has too little room, the output exists, or there is nothing to resume.
+        """
+
+    @abstractmethod
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Store a window; doing so twice does no harm.
+
+        Parameters
+        ----------
+        z, row, column : int
+            Section, and where the window begins.
+        pixels : ndarray of the output's dtype, shape (rows, columns)
+            The window.
+
+        Raises
+        ------
+        InputError
+            If the disk is full, or nothing was prepared.
+        ValueError
+            If the window is not aligned or not of this output.
+        """
+
+    @abstractmethod
+    def sync(self, z: int, rows: Span, columns: Span) -> None:
+        """Return when a written window, rows and columns half-open, is on disk to stay."""
+
+    @abstractmethod
+    def stages(self) -> list[list[Task]]:
+        """Return what is to be computed when all windows are written.
+
+        The tasks of a stage in any order and in parallel, the stages one after the other.
+        """
+
+    @abstractmethod
+    def run(self, task: Task) -> None:
+        """Do one task, and return when it is on disk; doing so twice does no harm."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Give the output its final name, in one step, when everything is on disk.
+
+        Every window must have been written and synced, and every task done.
+
+        Raises
+        ------
+        InputError
+            If something of that name appeared meanwhile, or parts are seen to be missing.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the files of this process; they are opened again when needed."""
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise InputError unless an output of this name may be written."""
+
+    @abstractmethod
+    def _size(self) -> int:
+        """Return an upper bound of the bytes on disk."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # another process may have another working folder
+        absolute = {"path": self.path.absolute(), "partial": self.partial.absolute()}
+        return {**self.__dict__, **absolute, "_handle": None}
+
+    def _check_window(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
+        inside = pixels.ndim == 2 and 0 <= z < self.shape[0] and pixels.dtype == self.dtype
+        for start, length, size, step in zip(
+            (row, column), pixels.shape, self.shape[1:], self.alignment, strict=False
+        ):
+            stop = start + length
+            inside &= 0 <= start < stop <= size and start % step == 0
+            inside &= stop % step == 0 or stop == size
+        if not inside:
+            raise ValueError(
+                f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at {(z, row)} "
+                f"{column}; the stack is {self.dtype} of shape {self.shape}, in steps of "
+                f"{self.alignment}"
+            )
+
+    def _nothing_left(self, reason: str) -> InputError:
+        return InputError(
+            f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
+            "--overwrite or another output name"
+        )
+
+    def _check_room(self) -> None:
+        need = self._size()
+        if need > shutil.disk_usage(self.path.parent).free:
+            reason = "not enough room on the disk"
+            raise no_space(self.path, need, reason, "make room or write elsewhere")
+
+    @contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        """Turn the errors of a full disk into one line that says what to do."""
+        with naming_full_disk(self.path, self._size(), self.remedy):
+            yield
+
+
+def check_kind(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise InputError unless shape and dtype are those of a stack that can be written."""
+    if dtype.name not in DTYPES:
+        raise InputError(f"{path}: output of {dtype}; accepted are {', '.join(DTYPES)}")
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"{path}: output of shape {shape}; accepted is (Z, Y, X), each at least 1")
+
+
+def check_pixel_size(path: Path, pixel_size: PixelSize) -> None:
+    """Raise InputError unless each size is None or a positive number."""
+    known = [size for size in pixel_size if size is not None]
+    if len(pixel_size) != 3 or not all(math.isfinite(size) and size > 0 for size in known):
+        raise InputError(
+            f"{path}: pixel size {pixel_size}; give three positive numbers (z, y, x) in "
+            "micrometres, None where not known"
+        )
+
+
+def check_free_name(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError unless the name is free, or may be replaced, and its folder exists."""
+    require_folder(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
+
+
+@contextmanager
+def naming_full_disk(path: Path, need: int, remedy: str) -> Iterator[None]:
+    """Turn the errors of a full disk into one line.
+
+    Parameters
+    ----------
+    path : Path
+        What is written.
+    need : int
+        Bytes it may take in all.
+    remedy : str
+        What to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        reason = "the disk is full"
+        if error.errno == errno.EFBIG:
+            reason = "the file grows beyond what its disk or a limit (ulimit -f) allows"
+        raise no_space(path, need, reason, remedy) from error
+
+
+def no_space(path: Path, need: int, reason: str, remedy: str) -> InputError:
+    """Return the error that says how many bytes are needed, and free."""
+    free = shutil.disk_usage(path.parent).free
+    return InputError(f"{path}: {reason}: {need} bytes needed, {free} free; {remedy}")
+
+
+def sync_file(path: Path) -> None:
+    """Return when what was written to a file, by whatever process, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""The smaller versions of an image that viewers show from afar: means of 2 x 2 pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def level_shapes(shape: tuple[int, int, int], largest: int) -> list[tuple[int, int, int]]:
+    """Return the size of every level of the pyramid; Z stays, Y and X are halved, rounding up.
+
+    Parameters
+    ----------
+    shape : tuple of int, (Z, Y, X)
+        Of level 0.
+    largest : int
+        The last level is the first one with no side Y, X above this.
+
+    Returns
+    -------
+    list of tuple of int, (Z, Y, X)
+        At least level 0.
+    """
+    levels = [shape]
+    while max(levels[-1][1:]) > largest:
+        sections, height, width = levels[-1]
+        levels.append((sections, (height + 1) // 2, (width + 1) // 2))
+    return levels
+
+
+def halved(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the means of 2 x 2 pixels; at an odd edge, of those that exist.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, uint16, uint32 or float32, shape (Y, X)
+        The image, or a window that starts at an even place and ends at one or at the edge.
+
+    Returns
+    -------
+    ndarray of the same dtype, shape (ceil(Y / 2), ceil(X / 2))
+        Computed in float64, where sums of integers are exact; integers are rounded half to even.
+    """
+    height, width = pixels.shape
+    # an edge pixel counted twice leaves the mean of those that exist
+    even = np.pad(pixels.astype(np.float64), ((0, height % 2), (0, width % 2)), mode="edge")
+    rows = even[0::2] + even[1::2]
+    means = (rows[:, 0::2] + rows[:, 1::2]) / 4
+    if pixels.dtype.kind == "u":
+        np.rint(means, out=means)
+    return means.astype(pixels.dtype)

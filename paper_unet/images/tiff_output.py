@@ -1,0 +1,204 @@
+"""Writing a stack as an uncompressed TIFF file, window by window and in any order."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images.files import sync_folder
+from paper_unet.images.output import DISK_FULL, Output, Task, check_free_name, sync_file
+from paper_unet.images.stack import Span
+
+SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+BIG_SUFFIXES = (".btf", ".tf8")
+# a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
+CLASSIC_LIMIT = 2**32 - 2**25
+BYTES_PER_PAGE = 512  # more than any directory this module writes
+HIGHEST_RESOLUTION = 2**32 - 1  # pixels for each centimetre, as TIFF stores it
+
+
+class TiffOutput(Output):
+    """One TIFF file, one page for each section; see `Output`.
+
+    BigTIFF beyond 4 GB, and where the name ends in .btf or .tf8. OME-TIFF where the name has .ome
+    before its end. Pixels lie in one block, so a window is written where it belongs.
+    """
+
+    def prepare(self, *, resume: bool) -> None:
+        """Write everything but the pixels, and take the room for these; see `Output.prepare`."""
+        self.close()
+        if resume:
+            self._opened()
+            with self.partial.open("r+b") as file:
+                self._reserve(file)
+            return
+        self._check()
+        try:
+            self._create()
+        except BaseException:
+            self.partial.unlink(missing_ok=True)
+            raise
+
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Store a window; see `Output.write`."""
+        self._check_window(z, row, column, pixels)
+        descriptor, offset = self._opened()
+        _, height, width = self.shape
+        data = np.ascontiguousarray(pixels, self.dtype.newbyteorder("<"))
+        parts = [data.reshape(-1)] if data.shape[1] == width else list(data)
+        start = offset + ((z * height + row) * width + column) * self.dtype.itemsize
+        with self._naming_full_disk():
+            for k, part in enumerate(parts):
+                place = start + k * width * self.dtype.itemsize
+                _write_at(descriptor, part.view(np.uint8).data, place)
+
+    def sync(self, z: int, rows: Span, columns: Span) -> None:
+        """Return when all that was written is on disk; see `Output.sync`."""
+        with self._naming_full_disk():
+            os.fsync(self._opened()[0])
+
+    def stages(self) -> list[list[Task]]:
+        """Return no tasks."""
+        return []
+
+    def run(self, task: Task) -> None:
+        """Raise ValueError: there are no tasks."""
+        raise ValueError(f"{self.path}: {task} of an output without tasks")
+
+    def finish(self) -> None:
+        """Give the file its final name; see `Output.finish`."""
+        self._check()
+        with self._naming_full_disk():
+            sync_file(self.partial)
+        self.close()  # Windows does not rename an open file
+        self.partial.replace(self.path)
+        sync_folder(self.path.parent)
+
+    def close(self) -> None:
+        """Close the file of this process."""
+        if self._handle is not None:
+            os.close(self._handle[0])
+            self._handle = None
+
+    def _check(self) -> None:
+        if self.path.is_dir():
+            raise InputError(f"{self.path}: is a folder; give the name of a TIFF file")
+        check_free_name(self.path, overwrite=self.overwrite)
+
+    def _big(self) -> bool:
+        return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
+
+    def _size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize + BYTES_PER_PAGE * (self.shape[0] + 1)
+
+    def _opened(self) -> tuple[int, int]:
+        """Return the open file, and where its pixels begin."""
+        if self._handle is None:
+            offset = self._find_pixels()
+            flags = os.O_RDWR | getattr(os, "O_BINARY", 0)
+            self._handle = os.open(self.partial, flags), offset
+        descriptor, offset = self._handle
+        return descriptor, offset
+
+    def _find_pixels(self) -> int:
+        """Read the header; raise InputError if it is not the one of this output."""
+        try:
+            with tifffile.TiffFile(self.partial) as file:
+                page, count = file.pages.first, math.prod(self.shape)
+                offset = int(file.series[0].dataoffset or 0)
+                same = (page.dtype, page.is_memmappable) == (self.dtype, True)
+                same &= offset > 0 and math.prod(file.series[0].shape) == count
+                # columns of one pixel may be stored as one page
+                same &= page.imagewidth == self.shape[2] or self.shape[2] == 1
+                same &= offset + count * self.dtype.itemsize <= file.filehandle.size
+        except FileNotFoundError:
+            raise self._nothing_left("is gone") from None
+        except Exception as error:  # a damaged header raises errors of many types
+            raise self._nothing_left("cannot be read") from error
+        if not same:
+            raise self._nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+        return offset
+
+    def _create(self) -> None:
+        # the same file if it is there: a `StackWriter` has a lock on it; named also when closing
+        # the file fails, which writes what waits
+        with self._naming_full_disk(), self.partial.open("wb") as file:
+            self._check_room()
+            self._write_header(file)
+            self._reserve(file)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self.path.parent)
+
+    def _write_header(self, file: BinaryIO) -> None:
+        """Write everything but the pixels, which are left to be filled in."""
+        ome = ".ome" in self.path.suffixes[-2:-1]
+        about = self._about_ome() if ome else self._about()
+        # never imagej=True: beyond 4 GB that writes one page and a warning
+        with tifffile.TiffWriter(
+            file, bigtiff=self._big(), byteorder="<", ome=ome, shaped=not ome
+        ) as writer:
+            writer.write(
+                None,
+                shape=self.shape,
+                dtype=self.dtype,
+                photometric="minisblack",
+                metadata={"axes": "ZYX", **about},
+                returnoffset=True,
+                **self._resolution(),
+            )
+
+    def _resolution(self) -> dict[str, Any]:
+        """Return the pixels for each centimetre: the unit that ImageJ's own reader knows."""
+        _, y, x = self.pixel_size
+        if x is None or y is None:
+            return {}
+        resolution = 1e4 / x, 1e4 / y
+        if not all(1 / HIGHEST_RESOLUTION < value < HIGHEST_RESOLUTION for value in resolution):
+            return {}
+        return {"resolution": resolution, "resolutionunit": "CENTIMETER"}
+
+    def _about(self) -> dict[str, Any]:
+        z = self.pixel_size[0]
+        return {} if z is None else {"spacing": z, "unit": "um"}
+
+    def _about_ome(self) -> dict[str, Any]:
+        sizes = {
+            f"PhysicalSize{axis}": size
+            for axis, size in zip("ZYX", self.pixel_size, strict=True)
+            if size is not None
+        }
+        units = {f"{name}Unit": "µm" for name in sizes}
+        # the writer's default is a new UUID each time; the same pixels shall give the same bytes
+        name = repr((self.shape, self.dtype.name, self.pixel_size))
+        fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
+        return {**sizes, **units, "UUID": str(fixed), "Creator": "paper_unet"}
+
+    def _reserve(self, file: BinaryIO) -> None:
+        """Take the disk space now, so that a full disk shows before the first section."""
+        if not hasattr(os, "posix_fallocate"):
+            return
+        size = file.seek(0, os.SEEK_END)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise  # anything else: this file system cannot reserve
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all bytes at a place; the system may take them in parts."""
+    while data:
+        if hasattr(os, "pwrite"):
+            count = os.pwrite(descriptor, data, offset)
+        else:  # Windows
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            count = os.write(descriptor, data)
+        data, offset = data[count:], offset + count

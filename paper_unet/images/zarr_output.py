@@ -1,0 +1,254 @@
+"""Writing a stack as OME-Zarr with its pyramid, chunk by chunk, by any number of processes.
+
+Each chunk is a file of its own; shards, which put many in one file, are not written: only whole
+shards can be written without reading them again, and a stack of 10^6 chunks still works without.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images.files import sync_folder
+from paper_unet.images.ome_metadata import check_ome, ome_attributes
+from paper_unet.images.output import Output, Task, check_free_name, sync_file
+from paper_unet.images.pyramid import halved, level_shapes
+from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+
+SUFFIXES = (".zarr",)
+VERSIONS = ("0.5", "0.4")
+CHUNK = 512
+ZSTD_LEVEL = 3
+METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+
+
+class ZarrOutput(Output):
+    """One OME-Zarr image, a folder; see `Output`.
+
+    Chunks of 1 x 512 x 512, compressed with zstd; every chunk has its file, one of zeros too. The
+    levels of the pyramid are the arrays ``0``, ``1``, ... of the group.
+
+    Attributes
+    ----------
+    version : str
+        ``0.5`` (Zarr v3) or ``0.4`` (Zarr v2).
+    levels : list of tuple of int, (Z, Y, X)
+        The size of each level; the last one has no side Y, X above 512.
+    """
+
+    alignment = (CHUNK, CHUNK)
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        pixel_size: PixelSize = UNKNOWN_SIZE,
+        *,
+        overwrite: bool = False,
+        version: str = "0.5",
+    ) -> None:
+        self.version = version
+        self.levels = level_shapes(shape, CHUNK)
+        super().__init__(path, shape, dtype, pixel_size, overwrite=overwrite)
+
+    def prepare(self, *, resume: bool) -> None:
+        """Make the group and its arrays without pixels; see `Output.prepare`."""
+        self.close()
+        if resume:
+            # no look at the free space: what is there takes some of it, and how well the rest
+            # compresses is not known
+            self._arrays()
+            self._sweep()
+            return
+        self._check()
+        try:
+            if self.partial.exists():
+                shutil.rmtree(self.partial)
+            self._check_room()
+            with self._naming_full_disk():
+                self._create()
+                check_ome(self.partial, self.version)
+                self._sync_metadata()
+        except BaseException:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            raise
+
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Store a window of whole chunks; see `Output.write`."""
+        self._check_window(z, row, column, pixels)
+        self._store(0, z, row, column, pixels)
+
+    def sync(self, z: int, rows: Span, columns: Span) -> None:
+        """Return when a window is on disk to stay; see `Output.sync`."""
+        self._sync_chunks(0, z, rows, columns)
+
+    def stages(self) -> list[list[Task]]:
+        """Return one stage for each level above 0: a task for each row of chunks."""
+        return [
+            [
+                Task(level, z, row)
+                for z in range(sections)
+                for row in range(0, height, CHUNK)
+            ]
+            for level, (sections, height, _) in enumerate(self.levels)
+            if level
+        ]  # fmt: skip
+
+    def run(self, task: Task) -> None:
+        """Compute a row of chunks of a level from the level before; see `Output.run`."""
+        _, height, width = self.levels[task.level]
+        rows = task.row, min(task.row + CHUNK, height)
+        source = self._arrays()[task.level - 1]
+        for column in range(0, width, CHUNK):
+            last = min(column + CHUNK, width)
+            window = source[task.z, 2 * rows[0] : 2 * rows[1], 2 * column : 2 * last]
+            self._store(task.level, task.z, task.row, column, halved(window))
+        self._sync_chunks(task.level, task.z, rows, (0, width))
+
+    def finish(self) -> None:
+        """Give the folder its final name; see `Output.finish`."""
+        self.close()
+        self._check()
+        self._check_complete()
+        with self._naming_full_disk():
+            self._sync_metadata()
+        # a folder cannot take the name of another one: the old one steps aside first
+        aside = self.path.with_name(self.path.name + ".replaced")
+        if self.path.exists():
+            if aside.exists():
+                shutil.rmtree(aside)
+            self.path.rename(aside)
+        self.partial.rename(self.path)
+        sync_folder(self.path.parent)
+        if self.overwrite and aside.exists():
+            shutil.rmtree(aside)
+
+    def close(self) -> None:
+        """Forget the arrays; nothing stays open between calls."""
+        self._handle = None
+
+    def _check(self) -> None:
+        check_free_name(self.path, overwrite=self.overwrite)
+        if self.path.exists() and not any((self.path / name).exists() for name in METADATA):
+            raise InputError(
+                f"{self.path}: exists and is no Zarr folder, so it is not replaced; choose another "
+                "name, or remove it"
+            )
+
+    def _size(self) -> int:
+        """Return the bytes of all levels uncompressed: 4/3 of the pixels, and 0.5 % for the rest.
+
+        Assumed: zstd makes no chunk larger by more than that, and the padding of chunks at the
+        edge takes no room.
+        """
+        pixels = sum(math.prod(shape) for shape in self.levels)
+        return math.ceil(pixels * self.dtype.itemsize * 1.005)
+
+    def _arrays(self) -> list[Any]:
+        """Return the array of each level, opened for this process."""
+        if self._handle is None:
+            import zarr
+
+            # taken over by an array when it is opened; without it a chunk of zeros has no file
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                try:
+                    group = zarr.open_group(self.partial, mode="r+")
+                    arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
+                except FileNotFoundError:
+                    raise self._nothing_left("is gone") from None
+                except (KeyError, ValueError, TypeError) as error:
+                    raise self._nothing_left("cannot be read") from error
+            found = [(array.shape, array.dtype, array.chunks) for array in arrays]
+            if found != [(shape, self.dtype, (1, CHUNK, CHUNK)) for shape in self.levels]:
+                raise self._nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+            if group.metadata.zarr_format != self._format:
+                raise self._nothing_left(f"is not OME-Zarr {self.version}")
+            self._handle = arrays
+        arrays_: list[Any] = self._handle
+        return arrays_
+
+    @property
+    def _format(self) -> int:
+        return 2 if self.version == "0.4" else 3
+
+    def _create(self) -> None:
+        import zarr
+        from numcodecs.zstd import Zstd
+        from zarr.codecs import ZstdCodec
+
+        old = self._format == 2
+        attributes = ome_attributes(self.version, len(self.levels), self.pixel_size)
+        group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
+        for level, shape in enumerate(self.levels):
+            group.create_array(
+                str(level),
+                shape=shape,
+                dtype=self.dtype,
+                chunks=(1, CHUNK, CHUNK),
+                compressors=Zstd(ZSTD_LEVEL) if old else ZstdCodec(level=ZSTD_LEVEL),
+                fill_value=0,
+                chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
+                dimension_names=None if old else ("z", "y", "x"),
+            )
+
+    def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        height, width = pixels.shape
+        array = self._arrays()[level]
+        with self._naming_full_disk():
+            array[z, row : row + height, column : column + width] = pixels
+
+    def _chunks(self, level: int, z: int, row: int) -> Path:
+        """Return the folder of the chunks that hold a row of pixels."""
+        top = self.partial / str(level) / ("" if self._format == 2 else "c")
+        return top / str(z) / str(row // CHUNK)
+
+    def _sync_chunks(self, level: int, z: int, rows: Span, columns: Span) -> None:
+        with self._naming_full_disk():
+            for row in range(rows[0], rows[1], CHUNK):
+                folder = self._chunks(level, z, row)
+                for column in range(columns[0], columns[1], CHUNK):
+                    sync_file(folder / str(column // CHUNK))
+                sync_folder(folder)
+            for above in list(folder.parents)[:3]:  # the section's, "c", and the level's
+                sync_folder(above)
+
+    def _metadata(self) -> Iterator[Path]:
+        for folder in (self.partial, *(self.partial / str(k) for k in range(len(self.levels)))):
+            yield from (folder / name for name in METADATA if (folder / name).exists())
+
+    def _sync_metadata(self) -> None:
+        for path in self._metadata():
+            sync_file(path)
+        for folder in {path.parent for path in self._metadata()}:
+            sync_folder(folder)
+        sync_folder(self.partial.parent)
+
+    def _sweep(self) -> None:
+        """Remove what writes that were killed left: only the driver, before others write."""
+        for folder, _, names in os.walk(self.partial):
+            for name in names:
+                if name.endswith(".partial"):
+                    (Path(folder) / name).unlink()
+
+    def _check_complete(self) -> None:
+        """Raise InputError unless every chunk has its file."""
+        for level, (sections, height, width) in enumerate(self.levels):
+            wanted = {str(k) for k in range(math.ceil(width / CHUNK))}
+            for z in range(sections):
+                for row in range(0, height, CHUNK):
+                    folder = self._chunks(level, z, row)
+                    found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
+                    if missing := wanted.difference(found):
+                        raise InputError(
+                            f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
+                            "they removed? start anew with --overwrite"
+                        )

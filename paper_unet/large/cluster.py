@@ -1,0 +1,237 @@
+"""The same pieces on a cluster, through dask.distributed (extra ``large``).
+
+The driver keeps the journal; workers read the input and write the output themselves, so both must
+lie where every worker can reach them. A piece that a lost worker had is computed again elsewhere,
+to the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from paper_unet.errors import InputError
+from paper_unet.images import Output, Task
+from paper_unet.large.stop import Stop
+from paper_unet.large.worker import Prediction, Worker
+from paper_unet.layers import keep_freed_memory
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+AHEAD = 4
+"""Runs of pieces that each worker has waiting for it; more cost the scheduler memory."""
+
+LONGEST = 8
+"""Pieces of a run: the halo above a run is computed again, the fewer the less."""
+
+KEPT = str(2**28)
+"""Bytes below which the C library shall not give memory back; dask's own setting halves the speed
+of convolutions."""
+
+
+class Dask:
+    """Computes on the workers of a dask scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the scheduler.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def workers(self) -> int:
+        """How many workers there are now, at least 1."""
+        return max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
+
+    def longest(self, pieces: int) -> int | None:
+        """Pieces that a run may have, so that every worker has some runs of its own."""
+        return max(1, min(LONGEST, pieces // (AHEAD * self.workers())))
+
+    def device(self, name: str) -> str:
+        """Return the device that the name means on the workers.
+
+        Raises
+        ------
+        InputError
+            If it is not the same on all of them, or there is none.
+        """
+        self.client.wait_for_workers(1)
+        found = set(self.client.run(_device, name).values())
+        if len(found) != 1:
+            raise InputError(
+                f"the workers compute on different devices ({', '.join(sorted(found))}), whose "
+                "results differ in the last digits; give --device, or workers of one kind"
+            )
+        return str(found.pop())
+
+    def allowed(self, device: str) -> tuple[int, int]:
+        """Return the bytes that a worker takes now and may take, the least over the workers."""
+        memory = self.client.run(_memory, device, self.client.run(_host))
+        return max(base for base, _ in memory.values()), min(most for _, most in memory.values())
+
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
+        """Compute the runs; yield the number of each piece that is on disk."""
+        token = uuid.uuid4().hex
+        jobs = [(token, prediction, run.start, run.stop) for run in runs]
+        for indices in self._spread(_compute, jobs, stop):
+            yield from indices
+
+    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+        """Do the tasks in any order; yield after each."""
+        yield from self._spread(_do, [(output, task) for task in tasks], stop)
+
+    def _spread(self, call: Any, jobs: Sequence[tuple[Any, ...]], stop: Stop) -> Iterator[Any]:
+        """Keep every worker busy and the scheduler's list short; yield results as they come."""
+        from distributed import wait
+
+        waiting, running = deque(jobs), set[Any]()
+        try:
+            while (waiting or running) and not stop():
+                while waiting and len(running) < AHEAD * self.workers():
+                    job = waiting.popleft()
+                    running.add(self.client.submit(call, *job, pure=False, retries=3))
+                try:
+                    done = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    continue
+                running -= done
+                for future in done:
+                    yield _result(future)
+        finally:
+            self.client.cancel(list(running))
+
+
+def _result(future: Future) -> Any:
+    from distributed import KilledWorker
+
+    try:
+        result = future.result()
+    except KilledWorker as error:
+        raise ChildProcessError(
+            f"a piece was lost with {error.last_worker.address if error.last_worker else 'its'} "
+            "worker too often; look at the workers' logs, and give them more memory if they ran out"
+        ) from error
+    if isinstance(result, InputError):
+        raise result
+    return result
+
+
+# what runs on a worker
+
+_lock = threading.Lock()
+_worker: tuple[str, Worker] | None = None
+
+
+def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
+    """Compute pieces with the network that this process has loaded; return their numbers."""
+    with _lock:
+        try:
+            return list(_loaded(token, prediction).compute(range(start, stop)))
+        except InputError as error:  # trying again would not help
+            return error
+
+
+def _loaded(token: str, prediction: Prediction) -> Worker:
+    global _worker
+    if _worker is None or _worker[0] != token:
+        if _worker is not None:
+            _worker[1].close()
+        keep_freed_memory()
+        _worker = token, Worker(prediction)
+    return _worker[1]
+
+
+def _do(output: Output, task: Task) -> None:
+    output.run(task)
+    output.close()
+
+
+def _device(name: str) -> str:
+    from paper_unet.device import pick_device
+
+    return str(pick_device(name))
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()
+
+
+def _memory(device: str, hosts: dict[str, str]) -> tuple[int, int]:
+    """What this worker takes now, and a fair share of what its machine has free."""
+    import torch
+
+    from paper_unet.device import free_memory, resident_memory
+
+    if torch.device(device).type == "cuda":
+        return 0, free_memory(torch.device(device))
+    sharing = list(hosts.values()).count(_host())
+    base = resident_memory()
+    return base, base + free_memory(torch.device(device)) // max(sharing, 1)
+
+
+@contextmanager
+def connect(where: str, threads: int | None) -> Iterator[Dask]:
+    """Connect to a scheduler, or start workers on this machine.
+
+    Parameters
+    ----------
+    where : str
+        A scheduler's address such as ``tcp://10.0.0.1:8786``, or ``local:N`` for N workers here.
+    threads : int, optional
+        CPU threads of each worker; default here: the cores divided by the workers.
+
+    Raises
+    ------
+    InputError
+        If dask is not installed, or no scheduler answers.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError(
+            'dask.distributed is not installed; pip install "paper-unet[large]"'
+        ) from error
+    if not where.startswith("local:"):
+        try:
+            client = Client(where, timeout="20s")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no dask scheduler answers at {where}; give the address that dask-scheduler "
+                "prints, or local:N for workers on this machine"
+            ) from error
+        with client:
+            yield Dask(client)
+        return
+    number = where.removeprefix("local:")
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(f'dask is "{where}"; give local:N with N workers, at least 1')
+    environment = {
+        "MALLOC_TRIM_THRESHOLD_": KEPT,
+        "MALLOC_MMAP_THRESHOLD_": KEPT,
+        "OMP_NUM_THREADS": str(threads or local_threads(int(number))),
+    }
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+        LocalCluster(
+            n_workers=int(number), threads_per_worker=1, processes=True,
+            memory_limit=0, dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield Dask(client)
+
+
+def local_threads(workers: int) -> int:
+    """Return the threads for each of some workers that share this machine."""
+    return max(1, (os.cpu_count() or 1) // workers)

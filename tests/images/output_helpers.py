@@ -1,0 +1,124 @@
+"""What the tests of the outputs share."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from paper_unet.images import Output
+
+Window = tuple[int, tuple[int, int], tuple[int, int]]
+
+
+def windows(output: Output, rows: int, columns: int) -> list[Window]:
+    """Cut an output into windows of so many rows and columns, smaller at the edges."""
+    sections, height, width = output.shape
+    return [
+        (z, (y, min(y + rows, height)), (x, min(x + columns, width)))
+        for z in range(sections)
+        for y in range(0, height, rows)
+        for x in range(0, width, columns)
+    ]
+
+
+def write(output: Output, stack: NDArray[Any], chosen: list[Window]) -> None:
+    for z, rows, columns in chosen:
+        output.write(z, rows[0], columns[0], stack[z, slice(*rows), slice(*columns)])
+        output.sync(z, rows, columns)
+
+
+def complete(output: Output, seed: int | None = None) -> None:
+    """Do the stages, the tasks in random order, and finish."""
+    for tasks in output.stages():
+        if seed is not None:
+            random.Random(seed).shuffle(tasks)  # noqa: S311
+        for task in tasks:
+            output.run(task)
+    output.finish()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of every file of a folder."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+# A run that kills itself at the n-th call of fsync or rename: these stand between all of its steps.
+RUN = """
+import os, signal, sys
+import numpy as np
+out, side, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+calls = 0
+def count():
+    global calls
+    calls += 1
+    if calls == limit:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(lambda event, _: count() if event == "os.rename" else None)
+fsync = os.fsync
+def counted(descriptor):
+    count()
+    fsync(descriptor)
+os.fsync = counted
+from paper_unet.images import create_output
+from paper_unet.journal import open_journal
+shape = (2, 2 * side - 3, 2 * side - 6)
+stack = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+output = create_output(out, shape, "uint8")
+with open_journal(out) as journal:
+    journal.begin({"shape": shape})
+    output.prepare(resume=bool(journal.done))
+    went_on = len(journal.done)
+    for k in range(8):
+        z, y, x = k // 4, k // 2 % 2 * side, k % 2 * side
+        if k not in journal.done:
+            window = stack[z, y : y + side, x : x + side]
+            output.write(z, y, x, window)
+            output.sync(z, (y, y + window.shape[0]), (x, x + window.shape[1]))
+            journal.record(k)
+    for tasks in output.stages():
+        for task in tasks:
+            output.run(task)
+    output.finish()
+    journal.remove()
+print(calls, went_on)
+"""
+
+
+def run(out: Path, side: int, kill_at: int = 0) -> tuple[int, list[int]]:
+    """Run in a process of its own; return its exit code, and how often it could be killed."""
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", RUN, str(out), str(side), str(kill_at)],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert process.returncode in (0, -9), process.stderr
+    return process.returncode, [int(word) for word in process.stdout.split()]
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+import numpy as np
+from paper_unet.errors import InputError
+from paper_unet.images import create_output
+output = create_output(sys.argv[1], (1, 512, 512), "uint8")
+try:
+    output.prepare(resume=False)
+    output.write(0, 0, 0, np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8))
+except InputError as error:
+    print(error)
+"""
+
+
+def run_limited(out: Path) -> str:
+    """Write 262,144 bytes where a file may have 100,000; return what was said."""
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", LIMITED, str(out)], capture_output=True, text=True, check=True
+    )
+    return process.stdout

@@ -1,0 +1,349 @@
+"""From file to file: the right pixels, and nothing lost, mixed or half-finished."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from large_helpers import NAMES, SHAPE, Crashing, Fails, content, sections, settings
+
+from paper_unet import load_model, predict_image
+from paper_unet.errors import InputError
+from paper_unet.images import read_stack
+from paper_unet.large import PredictConfig, predict_file
+from paper_unet.large.config import bytes_of
+from paper_unet.large.run import Report
+from paper_unet.large.stop import Stopped, stopping
+from paper_unet.large.worker import quantised
+
+# --- the pixels ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*NAMES, "out.btf", "out.ome.tif"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "uint16"])
+def test_the_output_is_the_prediction_of_every_section(
+    folder: Path, name: str, dtype: str
+) -> None:
+    out = predict_file(settings(folder, name, dtype=dtype))
+    found, stack = read_stack(out), read_stack(folder / "in.tif")
+    assert (found.shape, found.dtype) == (SHAPE, dtype)
+    model = load_model(folder / "net.safetensors")
+    for z in range(len(stack)):
+        expected = quantised(predict_image(model, stack[z]), np.dtype(dtype))
+        steps = 1 if dtype != "float32" else 1e-6
+        assert np.abs(found[z].astype(np.float64) - expected).max() <= steps
+    assert np.ptp(found[0]) > 0.1 * (1 if dtype == "float32" else np.iinfo(dtype).max)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"in.tif", "net.safetensors", name}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"engine": "tiles", "tile": 204},
+        {"engine": "tiles", "tiling": "abutting", "tile": 220},
+        {"average": "flips"},
+        {"average": "rotations"},
+        {"precision": "bfloat16"},
+        {"value_range": (10.0, 200.0)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_procedure_writes_what_it_returns_in_memory(
+    folder: Path, given: dict[str, object], name: str
+) -> None:
+    out = predict_file(settings(folder, name, slices="1:2", **given))
+    model, section = load_model(folder / "net.safetensors"), read_stack(folder / "in.tif")[1]
+    expected = predict_image(model, section, **given)  # type: ignore[arg-type]
+    tolerance = 1e-6 if given.get("precision") is None else 0.02
+    np.testing.assert_allclose(read_stack(out)[0], expected, rtol=0, atol=tolerance)
+
+
+def test_strips_are_seamless(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little memory: several strips, whose result is that of one."""
+    whole = read_stack(predict_file(settings(folder)))
+    lines: list[str] = []
+    monkeypatch.setattr("paper_unet.large.run.Here.allowed", lambda self, device: (0, 2**40))
+    monkeypatch.setattr("paper_unet.plan.STARTED", 0)
+    config = settings(folder, "strips.tif", memory="1.1MB")
+    strips = read_stack(predict_file(config, report=Report(say=lines.append)))
+    assert "3 strip(s)" in lines[0] or "4 strip(s)" in lines[0] or "5 strip(s)" in lines[0]
+    np.testing.assert_allclose(strips, whole, rtol=0, atol=1e-6)
+
+
+def test_probabilities_are_rounded_to_the_nearest_step() -> None:
+    steps = np.array([0, 0.2 / 255, 0.7 / 255, 1], np.float32)
+    assert quantised(steps, np.dtype("uint8")).tolist() == [0, 0, 1, 255]
+    assert quantised(steps, np.dtype("uint16"))[3] == 65535
+    assert quantised(steps, np.dtype("float32")) is steps
+
+
+def test_the_plan_is_told_before_the_start(folder: Path) -> None:
+    lines: list[str] = []
+    predict_file(settings(folder), report=Report(say=lines.append))
+    assert lines[0].startswith("3 x 300 x 210 pixels; bands of 64 rows, 1 strip(s)")
+    assert "MB of " in lines[1]
+    assert lines[2].startswith("time: about ")
+
+
+# --- interrupted and resumed -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_crash_leaves_no_final_name_and_the_same_call_goes_on(
+    folder: Path, name: str, after: int
+) -> None:
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+    config, out = settings(folder, name), folder / name
+    crashing = Crashing(pieces=after)
+    with pytest.raises(Fails):
+        predict_file(config, executor=crashing)
+    assert not out.exists()
+    assert (folder / f"{name}.partial").exists()
+    rest = Crashing()
+    predict_file(config, executor=rest)
+    assert content(out) == expected
+    assert set(crashing.done) & set(rest.done) == set()
+    assert len(rest.done) >= 1
+    assert not (folder / f"{name}.journal").exists()
+
+
+def test_a_crash_between_the_levels_of_the_pyramid(folder: Path) -> None:
+    sections(folder / "in.tif", (1, 700, 530))
+    expected = content(predict_file(settings(folder, "whole.zarr")))
+    with pytest.raises(Fails):
+        predict_file(settings(folder, "out.zarr"), executor=Crashing(tasks=0))
+    assert not (folder / "out.zarr").exists()
+    rest = Crashing()
+    predict_file(settings(folder, "out.zarr"), executor=rest)
+    assert rest.done == []  # all pieces were there
+    assert content(folder / "out.zarr") == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"value_range": (0.0, 100.0)}, "range"),
+        ({"average": "flips"}, "procedure.average"),
+        ({"precision": "bfloat16"}, "precision"),
+        ({"dtype": "uint8"}, "dtype"),
+        ({"threads": 2}, "threads"),
+        ({"weights": None}, "weights"),
+        ({"slices": "0:2"}, "slices"),
+    ],
+    ids=str,
+)
+def test_another_setting_is_refused_by_name(
+    folder: Path, change: dict[str, object], named: str
+) -> None:
+    with pytest.raises(Fails):
+        predict_file(settings(folder), executor=Crashing(pieces=1))
+    journal = (folder / "out.tif.journal").read_bytes()
+    with pytest.raises(InputError, match=named) as caught:
+        predict_file(settings(folder, **change))
+    assert "\n" not in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    assert (folder / "out.tif.journal").read_bytes() == journal
+    predict_file(settings(folder, **change), overwrite=True)
+    assert (folder / "out.tif").exists()
+
+
+def test_another_input_is_refused(folder: Path) -> None:
+    with pytest.raises(Fails):
+        predict_file(settings(folder), executor=Crashing(pieces=1))
+    pixels = tifffile.imread(folder / "in.tif")
+    tifffile.imwrite(folder / "in.tif", pixels + 1, photometric="minisblack", metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match=r"input\.\w+"):
+        predict_file(settings(folder))
+
+
+def test_an_input_that_changes_meanwhile_never_becomes_an_output(folder: Path) -> None:
+    class Meddling(Crashing):
+        def _count(self, what: str) -> None:
+            os.utime(folder / "in.tif", ns=(0, 0))
+
+    with pytest.raises(InputError, match="changed while it was being predicted"):
+        predict_file(settings(folder), executor=Meddling())
+    assert not (folder / "out.tif").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_existing_output_stays_until_the_new_one_is_complete(folder: Path, name: str) -> None:
+    before = content(predict_file(settings(folder, name)))
+    with pytest.raises(InputError, match="exists already"):
+        predict_file(settings(folder, name))
+    other = settings(folder, name, value_range=(0.0, 99.0))
+    with pytest.raises(Fails):
+        predict_file(other, overwrite=True, executor=Crashing(pieces=1))
+    assert content(folder / name) == before
+    rest = Crashing()
+    predict_file(other, overwrite=True, executor=rest)  # goes on, not anew
+    assert 0 not in rest.done
+    assert content(folder / name) != before
+
+
+def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
+    """Whatever memory is free now: other bands would round otherwise."""
+    with pytest.raises(Fails):
+        predict_file(settings(folder), executor=Crashing(pieces=1))
+    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[0])
+    with pytest.raises(InputError, match=r"planned for \d+ MB .* 1 MB are allowed"):
+        predict_file(settings(folder, memory="1MB"))
+    assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}
+
+
+# --- what cannot be used -------------------------------------------------------------------------
+
+
+def test_pixels_that_are_not_finite(folder: Path) -> None:
+    stack = np.random.default_rng(0).random((2, 300, 100), dtype=np.float32)
+    stack[1, 5, 5:9], stack[1, 290, 3] = np.nan, np.inf
+    tifffile.imwrite(folder / "in.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match=r"section 1: 5 of 30000 pixels are NaN or infinite"):
+        predict_file(settings(folder))
+    assert not (folder / "out.tif").exists()
+    filled = read_stack(predict_file(settings(folder, fill=0.5), overwrite=True))
+    stack[~np.isfinite(stack)] = 0.5
+    expected = predict_image(load_model(folder / "net.safetensors"), stack[1])
+    np.testing.assert_allclose(filled[1], expected, rtol=0, atol=1e-6)
+
+
+def test_uint16_needs_a_range(folder: Path) -> None:
+    tifffile.imwrite(folder / "in.tif", np.zeros((40, 40), np.uint16))
+    with pytest.raises(InputError, match="--range LOW HIGH"):
+        predict_file(settings(folder))
+
+
+def test_too_little_memory(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"needs \d+ MB of memory or more, 50 MB are allowed"):
+        predict_file(settings(folder, memory="50MB"))
+
+
+def test_output_equal_to_input(folder: Path) -> None:
+    with pytest.raises(InputError, match="is the input"):
+        predict_file(settings(folder, "in.tif"), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("2GB", 2 * 10**9), ("800 MB", 8 * 10**8), ("1.5GiB", 3 * 2**29), ("1000", 1000), ("3k", 3000)],
+)
+def test_amounts_of_memory(text: str, count: int) -> None:
+    assert bytes_of(text) == count
+
+
+@pytest.mark.parametrize("given", [{"memory": "much"}, {"threads": 0}, {"dtype": "int8"},
+                                   {"precision": "double"}, {"ome_zarr": "0.3"}])  # fmt: skip
+def test_settings_that_cannot_be(given: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(given))):
+        PredictConfig("a", "b.tif", **given)  # type: ignore[arg-type]
+
+
+# --- signals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_between_bands_and_the_run_goes_on(
+    folder: Path, number: signal.Signals
+) -> None:
+    class Signalling(Crashing):
+        def _count(self, what: str) -> None:
+            os.kill(os.getpid(), number)
+
+    expected = content(predict_file(settings(folder, "whole.tif")))
+    with pytest.raises(Stopped) as caught:
+        predict_file(settings(folder), executor=Signalling())
+    assert caught.value.signal == number
+    assert not (folder / "out.tif").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # put back
+    predict_file(settings(folder))
+    assert content(folder / "out.tif") == expected
+
+
+def test_a_second_signal_interrupts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stopping() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+MAIN = "import sys; from paper_unet.cli import main; sys.exit(main())"
+
+
+@pytest.mark.slow
+def test_sigterm_of_the_command_line(folder: Path) -> None:
+    """Exit code 143, the command to go on with, and the same bytes in the end."""
+    sections(folder / "in.tif", (40, 400, 400))
+    command = [
+        sys.executable, "-c", MAIN, "predict", str(folder / "in.tif"), "-o",
+        str(folder / "out.tif"), "--weights", str(folder / "net.safetensors"), "--threads", "1",
+    ]  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = folder / "out.tif.journal"
+    while run.poll() is None and not (journal.exists() and b'"done"' in journal.read_bytes()):
+        time.sleep(0.02)
+    run.send_signal(signal.SIGTERM)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 143, errors
+    assert "to go on: paper-unet predict" in errors
+    assert "stopped by SIGTERM; what is finished is kept" in errors.splitlines()[-1]
+    assert not (folder / "out.tif").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    whole = predict_file(settings(folder, "whole.tif"))
+    assert content(folder / "out.tif") == content(whole)
+
+
+# --- kill -9 -----------------------------------------------------------------------------------------
+
+KILLING = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+from large_helpers import settings
+from paper_unet.large import predict_file
+folder, name, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+chance, done, span = random.Random(0), 0, float(sys.argv[4])
+while done < kills:
+    child = os.fork()
+    if not child:
+        predict_file(settings(folder, name))
+        os._exit(0)
+    time.sleep(chance.uniform(0.02, span))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    done += os.WIFSIGNALED(status)
+    if (folder / name).exists():  # it was faster: begin again
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+predict_file(settings(folder, name))
+print(done)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("name", NAMES)
+def test_ten_random_kills(folder: Path, name: str) -> None:
+    """Ten kill -9 at random moments of one prediction, each time gone on with; equal bytes."""
+    sections(folder / "in.tif", (24, 520, 520))
+    start = time.perf_counter()
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+    span = (time.perf_counter() - start) / 4
+    run = subprocess.run(
+        [sys.executable, "-c", KILLING, str(folder), name, "10", str(span)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[-1] == "10"
+    assert content(folder / name) == expected
+    assert {p.name for p in folder.iterdir()} == {
+        "in.tif", "net.safetensors", name, f"whole-{name}"
+    }  # fmt: skip
