@@ -55,7 +55,7 @@ def resident_memory() -> int:
 
 
 def _cgroup_rest() -> list[int]:
-    """What the limit of the cgroup (version 2) leaves; nothing where there is none."""
+    """Return what the limit of the cgroup (version 2) leaves; nothing where there is none."""
     try:
         own = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
         folder = CGROUP / own.lstrip("/")

@@ -147,7 +147,7 @@ def multiply_accumulates(config: UNetConfig, height: int, width: int) -> int:
         total += 9 * (rows - 2) * (columns - 2) * (up + wide) * wide
         total += 9 * (rows - 4) * (columns - 4) * wide * wide
         rows, columns = rows - 4, columns - 4
-    return total + rows * columns * config.width * config.out_channels
+    return int(total + rows * columns * config.width * config.out_channels)
 
 
 def maps_bytes(config: UNetConfig, precision: Precision, columns: int, band: int) -> int:
@@ -170,7 +170,7 @@ def maps_bytes(config: UNetConfig, precision: Precision, columns: int, band: int
     """
     row = config.width * input_size(columns) * PRECISIONS[precision].itemsize
     waiting = sum(rows + band / 2**level for level, rows in enumerate(WAITING))
-    return round(row * (waiting + band + 3.5 * (band + 2)))
+    return int(row * (waiting + band + 3.5 * (band + 2)))
 
 
 def weights_bytes(config: UNetConfig) -> int:
@@ -261,9 +261,7 @@ def choose_plan(
     if procedure.needs_whole_sections:
         plans = [Plan(band, _rounded(shape[1], step), _rounded(shape[0], alignment[0]))
                  for band in bands]  # fmt: skip
-    needed = {
-        plan: peak_bytes(config, precision, procedure, plan, shape, base) for plan in plans
-    }
+    needed = {plan: peak_bytes(config, precision, procedure, plan, shape, base) for plan in plans}
     fitting = [plan for plan in plans if needed[plan] <= memory]
     if not fitting:
         least = min(needed.values())
@@ -287,7 +285,7 @@ def _piece_rows(procedure: Procedure, shape: tuple[int, int], alignment: int) ->
 
 
 def _strips(width: int, step: int) -> list[int]:
-    """Widths of a strip that cut a section into 1, 2, 3, ... strips, each a multiple of the step."""
+    """Return the widths of strips, multiples of the step, that cut a section into 1, 2, 3, ..."""
     counts = range(1, -(-width // step) + 1)
     return sorted({_rounded(-(-width // count), step) for count in counts}, reverse=True)
 

@@ -280,7 +280,7 @@ def test_a_killed_fetch_leaves_no_final_name(tiny, tmp_path):
     for name in NAMES:
         (source / name).write_bytes(tiff_of(PIXELS[name]))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "to"), str(source), *NAMES]
-    assert subprocess.run(command, check=False).returncode == -9  # noqa: S603
+    assert subprocess.run(command, check=False).returncode == -9
     folder = tmp_path / "to" / "tiny"
     assert [p.suffix for p in folder.iterdir()] == [".partial"]
     fetch(tiny, tmp_path / "to", source)

@@ -16,7 +16,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 def run_quickly(name: str, tmp_path: Path) -> dict[str, object]:
     """Run a script as a user does and return its metrics."""
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", "--work", "work"]
-    subprocess.run(  # noqa: S603  our own script
+    subprocess.run(
         [sys.executable, "-W", "error", EXPERIMENTS / f"{name}.py", *arguments],
         cwd=tmp_path,
         check=True,

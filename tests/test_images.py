@@ -264,9 +264,10 @@ def test_pages_in_a_circle(tmp_path):
 def test_missing_folder_empty_and_foreign_files(tmp_path):
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("<html>404 not found</html>")
+    (tmp_path / "nothing").mkdir()
     for name, reason in [
         ("none.tif", "no such file"),
-        ("", "is a folder"),
+        ("nothing", "the folder is empty"),
         ("empty.tif", "the file is empty"),
         ("text.tif", "not a TIFF file"),
     ]:
@@ -732,7 +733,7 @@ with create_tiff(sys.argv[1], (6, 16, 32), np.uint8) as writer:
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_killed_run_leaves_no_final_name_and_is_no_obstacle(tmp_path):
     path = tmp_path / "out.tif"
-    run = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)  # noqa: S603
+    run = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     assert run.returncode == -9
     assert [p.name for p in tmp_path.iterdir()] == ["out.tif.partial"]
     with (tmp_path / "out.tif.partial").open("ab") as leftover:

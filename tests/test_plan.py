@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ STREAM = Procedure()
 MEGA = 10**6
 
 
-# --- what there is to do -----------------------------------------------------------------------
+# --- what there is to do ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -75,16 +76,14 @@ def test_the_bytes_of_the_weights() -> None:
         assert weights_bytes(config) == pytest.approx(expected, rel=1e-2)
 
 
-# --- pieces ------------------------------------------------------------------------------------
+# --- pieces -------------------------------------------------------------------------------------
 
 grids = st.builds(
     Grid,
     st.integers(1, 4),
     st.integers(1, 90),
     st.integers(1, 90),
-    st.builds(
-        Plan, st.just(16), st.sampled_from([16, 32, 96]), st.sampled_from([16, 48, 128])
-    ),
+    st.builds(Plan, st.just(16), st.sampled_from([16, 32, 96]), st.sampled_from([16, 48, 128])),
 )
 
 
@@ -111,14 +110,14 @@ def test_runs_are_what_is_missing_strip_by_strip(
     for run in runs:
         pieces = [grid.piece(index) for index in run]
         assert len({(piece.z, piece.columns) for piece in pieces}) == 1
-        assert all(a.rows[1] == b.rows[0] for a, b in zip(pieces, pieces[1:], strict=False))
+        assert all(a.rows[1] == b.rows[0] for a, b in pairwise(pieces))
         assert longest is None or len(run) <= longest
     if longest is None:  # no two runs could be one
-        for a, b in zip(runs, runs[1:], strict=False):
+        for a, b in pairwise(runs):
             assert a.stop != b.start or b.start % grid.in_strip == 0
 
 
-# --- the choice --------------------------------------------------------------------------------
+# --- the choice ---------------------------------------------------------------------------------
 
 
 @given(
@@ -179,7 +178,7 @@ def test_memory_goes_with_the_width_and_not_with_the_height() -> None:
     assert maps_bytes(NARROW, "bfloat16", 2000, 64) * 2 == maps_bytes(NARROW, "float32", 2000, 64)
 
 
-# --- the model against measured peaks ------------------------------------------------------------
+# --- the model against measured peaks -----------------------------------------------------------
 
 MEASURE = """
 import sys, numpy as np, torch

@@ -78,7 +78,7 @@ def one_kernel_for_all_sizes() -> Iterator[None]:
         torch.backends.mkldnn.enabled = before
 
 
-# --- the mosaic is one pass --------------------------------------------------------------------
+# --- the mosaic is one pass ---------------------------------------------------------------------
 
 NARROW = random_network(2)
 SPREAD = float(np.ptp(one_pass(NARROW, noise(0, 1, 200, 200))))
@@ -184,7 +184,7 @@ def test_the_abutting_tiles_of_the_paper_are_not_one_pass(
     assert abs(exact - whole).max() < 1e-4 * spread
 
 
-# --- every pixel in its place ------------------------------------------------------------------
+# --- every pixel in its place -------------------------------------------------------------------
 
 
 class Window(nn.Module):
@@ -255,7 +255,7 @@ def test_sizes_at_the_edges_of_tiles_and_halo(shape: tuple[int, int]) -> None:
         assert np.array_equal(scores.numpy(), positions(*shape))
 
 
-# --- averages ----------------------------------------------------------------------------------
+# --- averages -----------------------------------------------------------------------------------
 
 
 def probability_of_the_last(scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -382,7 +382,7 @@ def test_abutting_tiles_cannot_be_streamed() -> None:
         predict_image(NARROW, noise(0, 10, 40), tiling="abutting")
 
 
-# --- grey values -------------------------------------------------------------------------------
+# --- grey values --------------------------------------------------------------------------------
 
 
 def test_uint8_is_divided_by_255() -> None:
@@ -471,7 +471,7 @@ def test_a_network_of_several_channels_takes_as_many() -> None:
             predict_image(model, wrong)
 
 
-# --- stacks ------------------------------------------------------------------------------------
+# --- stacks -------------------------------------------------------------------------------------
 
 
 class Lazy:
@@ -557,7 +557,7 @@ def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -
     assert "3/3" in captured.err
 
 
-# --- what is left as it was --------------------------------------------------------------------
+# --- what is left as it was ---------------------------------------------------------------------
 
 
 def test_modes_are_put_back_and_dropout_is_off_meanwhile() -> None:

@@ -86,7 +86,7 @@ assert state() == before
 
 
 def test_importing_prints_nothing_warns_of_nothing_and_changes_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", QUIET], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -381,7 +381,7 @@ def train_and_kill(out: Path, lines: int) -> None:
     """Train in a process of its own; kill -9 as soon as its log has so many lines."""
     here, threads = str(Path(__file__).parent), str(torch.get_num_threads())
     command = [sys.executable, "-c", CHILD, here, threads, str(out)]
-    child = subprocess.Popen(command)  # noqa: S603
+    child = subprocess.Popen(command)
     try:
         until = time.monotonic() + 300
         while not (out / LOG).exists() or (out / LOG).read_text().count("\n") < lines:

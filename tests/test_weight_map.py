@@ -46,7 +46,7 @@ def random_instances(
     return labels
 
 
-# --- the border term ---------------------------------------------------------------------------
+# --- the border term ----------------------------------------------------------------------------
 
 
 @given(
@@ -209,7 +209,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, object], message: str) -
             function(**arguments)  # type: ignore[arg-type]
 
 
-# --- class balance and the whole map -----------------------------------------------------------
+# --- class balance and the whole map ------------------------------------------------------------
 
 
 @given(seed=st.integers(0, 2**32), share=st.floats(0.01, 0.99))
@@ -270,7 +270,7 @@ def test_ignored_pixels_weigh_nothing_and_change_no_distance() -> None:
         weight_map(labels, ignore=np.zeros((3, 3), bool))
 
 
-# --- the gap between touching cells ------------------------------------------------------------
+# --- the gap between touching cells -------------------------------------------------------------
 
 
 def literal_separation(labels: Labels) -> Labels:

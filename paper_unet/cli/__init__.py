@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
-    says what was found, what is accepted and what to do. 130: interrupted, 143: terminated (SIGTERM).
+    says what was found, what is accepted and what to do. 130: interrupted. 143: terminated.
     """
     options = build_parser().parse_args(arguments)
     try:
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail_for_memory(error: Exception) -> int:
     first = (str(error).splitlines() or ["no details"])[0]
-    return _fail(f"out of memory ({first}); use a smaller --memory, --tile or --device cpu", EXIT_FAILED)
+    return _fail(
+        f"out of memory ({first}); use a smaller --memory, --tile or --device cpu", EXIT_FAILED
+    )
 
 
 def _fail(error: object, code: int) -> int:

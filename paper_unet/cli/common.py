@@ -79,7 +79,9 @@ def _add_setting(
 
 def given_settings(options: argparse.Namespace, kind: type) -> dict[str, Any]:
     """Return the fields of a configuration from the options that `add_settings` made."""
-    given = {field.name: getattr(options, field.name, field.default) for field in fields(kind)}
+    given: dict[str, Any] = {
+        field.name: getattr(options, field.name, field.default) for field in fields(kind)
+    }
     if given["value_range"]:
         given["value_range"] = tuple(given["value_range"])
     return given

@@ -176,8 +176,8 @@ class Output(ABC):
             inside &= stop % step == 0 or stop == size
         if not inside:
             raise ValueError(
-                f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at {(z, row)} "
-                f"{column}; the stack is {self.dtype} of shape {self.shape}, in steps of "
+                f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at "
+                f"{(z, row, column)}; the stack is {self.dtype} of shape {self.shape}, in steps of "
                 f"{self.alignment}"
             )
 

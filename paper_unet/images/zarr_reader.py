@@ -51,7 +51,7 @@ class ZarrStack(Stack):
         self.dtype = self._array.dtype.newbyteorder("=")
         found = found or _axes_of(self._array)
         self._axis, self.shape = grey_stack_axes(path, found, self._array.shape, axes)
-        size = {axis: length for axis, length in zip(found, scale, strict=False)}
+        size = dict(zip(found, scale, strict=False))
         self.pixel_size = (size.get("Z"), size.get("Y"), size.get("X"))
         self._tall, wide = self._array.chunks[-2:]
         depth = math.prod(self._array.chunks[:-2])
@@ -138,8 +138,7 @@ def _ome_image(path: Path, group: Any) -> tuple[Any, str, list[float | None]]:
                 if transform["type"] == "scale":
                     scale = scale * np.asarray(transform["scale"], float)
         size = [
-            micrometres(length, axis.get("unit"))
-            for length, axis in zip(scale, axes, strict=True)
+            micrometres(length, axis.get("unit")) for length, axis in zip(scale, axes, strict=True)
         ]
         return array, "".join(str(axis["name"])[0].upper() for axis in axes), size
 

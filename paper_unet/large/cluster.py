@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -63,8 +64,7 @@ class Dask:
         InputError
             If it is not the same on all of them, or there is none.
         """
-        self.client.wait_for_workers(1)
-        found = set(self.client.run(_device, name).values())
+        found = set(self._ask(_device, name))
         if len(found) != 1:
             raise InputError(
                 f"the workers compute on different devices ({', '.join(sorted(found))}), whose "
@@ -74,8 +74,21 @@ class Dask:
 
     def allowed(self, device: str) -> tuple[int, int]:
         """Return the bytes that a worker takes now and may take, the least over the workers."""
-        memory = self.client.run(_memory, device, self.client.run(_host))
-        return max(base for base, _ in memory.values()), min(most for _, most in memory.values())
+        memory = self._ask(_memory, device, self._ask(_host))
+        return max(base for base, _ in memory), min(most for _, most in memory)
+
+    def _ask(self, call: Any, *arguments: Any) -> list[Any]:
+        """Call on every worker; one that is lost meanwhile does not answer."""
+        while True:
+            self.client.wait_for_workers(1)
+            answers = self.client.run(call, *arguments, on_error="return").values()
+            for answer in answers:
+                if isinstance(answer, InputError):
+                    raise answer
+            heard = [answer for answer in answers if not isinstance(answer, Exception)]
+            if heard:
+                return heard
+            time.sleep(0.2)
 
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs; yield the number of each piece that is on disk."""
@@ -109,7 +122,7 @@ class Dask:
             self.client.cancel(list(running))
 
 
-def _result(future: Future) -> Any:
+def _result(future: Future[Any]) -> Any:
     from distributed import KilledWorker
 
     try:
@@ -166,21 +179,21 @@ def _host() -> str:
     return socket.gethostname()
 
 
-def _memory(device: str, hosts: dict[str, str]) -> tuple[int, int]:
-    """What this worker takes now, and a fair share of what its machine has free."""
+def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
+    """Return what this worker takes now, and that with a fair share of what its machine has."""
     import torch
 
     from paper_unet.device import free_memory, resident_memory
 
     if torch.device(device).type == "cuda":
         return 0, free_memory(torch.device(device))
-    sharing = list(hosts.values()).count(_host())
+    sharing = hosts.count(_host())
     base = resident_memory()
     return base, base + free_memory(torch.device(device)) // max(sharing, 1)
 
 
 @contextmanager
-def connect(where: str, threads: int | None) -> Iterator[Dask]:
+def connect(where: str, threads: int | None, timeout: str = "20s") -> Iterator[Dask]:
     """Connect to a scheduler, or start workers on this machine.
 
     Parameters
@@ -189,6 +202,8 @@ def connect(where: str, threads: int | None) -> Iterator[Dask]:
         A scheduler's address such as ``tcp://10.0.0.1:8786``, or ``local:N`` for N workers here.
     threads : int, optional
         CPU threads of each worker; default here: the cores divided by the workers.
+    timeout : str
+        How long to wait for a scheduler.
 
     Raises
     ------
@@ -204,7 +219,7 @@ def connect(where: str, threads: int | None) -> Iterator[Dask]:
         ) from error
     if not where.startswith("local:"):
         try:
-            client = Client(where, timeout="20s")
+            client = Client(where, timeout=timeout)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no dask scheduler answers at {where}; give the address that dask-scheduler "
@@ -225,7 +240,7 @@ def connect(where: str, threads: int | None) -> Iterator[Dask]:
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
             n_workers=int(number), threads_per_worker=1, processes=True,
-            memory_limit=0, dashboard_address=None,
+            memory_limit=0, dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip

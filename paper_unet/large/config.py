@@ -19,9 +19,7 @@ class PredictConfig:
     """
 
     source: Annotated[str, "grey image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"] = ""
-    out: Annotated[
-        str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"
-    ] = ""
+    out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"] = ""
     weights: Annotated[str | None, "default: the bundled ones (ISBI 2012)"] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
@@ -102,4 +100,5 @@ def bytes_of(text: str) -> int:
         raise InputError(f"memory is {text!r}; give an amount such as 2GB or 800MB")
     number, prefix, binary = match.groups()
     base = 1024 if binary else 1000
-    return round(float(number) * base ** " KMGT".index(prefix.upper() or " "))
+    power = " KMGT".index(prefix.upper() or " ")
+    return int(float(number) * float(base**power))

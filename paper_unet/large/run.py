@@ -42,9 +42,7 @@ EFFICIENCY = 0.85
 class Executor(Protocol):
     """Where pieces are computed: in this process, or on a cluster."""
 
-    def pieces(
-        self, prediction: Prediction, runs: Sequence[range], stop: Stop
-    ) -> Iterator[int]:
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs; yield the number of each piece that is on disk."""
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
@@ -77,9 +75,7 @@ class Here:
         base = resident_memory() if where.type == "cpu" else 0
         return base, base + free_memory(where)
 
-    def pieces(
-        self, prediction: Prediction, runs: Sequence[range], stop: Stop
-    ) -> Iterator[int]:
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs one after the other."""
         worker = Worker(prediction)
         try:
@@ -202,6 +198,8 @@ def _prepare(
             "use predict_image with arrays"
         )
     facts = _facts(config, stack, output, device, weights_digest(model))
+    if journal.header and not output.partial.exists():
+        journal.restart()  # killed between the last step and the end, or its partial was removed
     if overwrite and journal.header and _unlike(journal.header, facts, config.threads):
         journal.restart()
     left = journal.header or {}
@@ -212,9 +210,7 @@ def _prepare(
         journal.begin({**facts, "plan": left.get("plan")})
         plan = Plan(**left["plan"])
     else:
-        plan = choose_plan(
-            *estimate, shape, allowed, alignment=output.alignment, base=base
-        )
+        plan = choose_plan(*estimate, shape, allowed, alignment=output.alignment, base=base)
         journal.begin({**facts, "plan": asdict(plan)})
     needed = peak_bytes(*estimate, plan, shape, base)
     if needed > allowed:

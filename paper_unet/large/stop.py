@@ -32,6 +32,7 @@ class Stop:
         self.signal = 0
 
     def __call__(self) -> bool:
+        """Whether a signal has come."""
         return bool(self.signal)
 
     def note(self, number: int, frame: FrameType | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,9 +53,7 @@ class Worker:
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
                 "them, or start anew with --overwrite"
             )
-        self.stack = open_stack(
-            prediction.source, axes=prediction.axes, series=prediction.series
-        )
+        self.stack = open_stack(prediction.source, axes=prediction.axes, series=prediction.series)
         self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         with exact_arithmetic():
             self.layers = Layers(model, prediction.precision)
@@ -144,19 +143,20 @@ class Worker:
 def _not_finite(stack: Stack, z: int, name: str) -> InputError:
     """Count over the whole section, rows at a time."""
     _, height, width = stack.shape
-    bad = 0
+    good = 0
     for top in range(0, height, 256):
         window = stack.window(z, (top, min(top + 256, height)), (0, width))
-        bad += window.size - np.count_nonzero(np.isfinite(window))
+        good += int(np.count_nonzero(np.isfinite(window)))
     return InputError(
-        f"{name}: {bad} of {height * width} pixels are NaN or infinite; repair them, or give the "
-        "grey value to take there with --fill"
+        f"{name}: {height * width - good} of {height * width} pixels are NaN or infinite; repair "
+        "them, or give the grey value to take there with --fill"
     )
 
 
-def quantised(probability: NDArray[np.float32], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+def quantised(probability: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return probabilities as they are stored: float32, or round(p x largest value), in float32."""
     if dtype.kind == "f":
         return probability
     largest = np.float32(np.iinfo(dtype).max)
-    return np.rint(probability * largest).astype(dtype)
+    steps: NDArray[Any] = np.rint(probability * largest).astype(dtype)
+    return steps

@@ -35,7 +35,7 @@ def complete(output: Output, seed: int | None = None) -> None:
     """Do the stages, the tasks in random order, and finish."""
     for tasks in output.stages():
         if seed is not None:
-            random.Random(seed).shuffle(tasks)  # noqa: S311
+            random.Random(seed).shuffle(tasks)
         for task in tasks:
             output.run(task)
     output.finish()
@@ -49,18 +49,22 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
-# A run that kills itself at the n-th call of fsync or rename: these stand between all of its steps.
+# A run that kills itself at the n-th call of fsync or rename, which stand between all of its steps;
+# n = -1: when the output is to get its name; -2: at the next call after that.
 RUN = """
 import os, signal, sys
 import numpy as np
 out, side, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 calls = 0
-def count():
-    global calls
+def count(target=None):
+    global calls, limit
     calls += 1
-    if calls == limit:
+    named = target is not None and os.fspath(target) == out
+    if calls == limit or (named and limit == -1):
         os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(lambda event, _: count() if event == "os.rename" else None)
+    if named and limit == -2:
+        limit = calls + 1
+sys.addaudithook(lambda event, about: count(about[1]) if event == "os.rename" else None)
 fsync = os.fsync
 def counted(descriptor):
     count()
@@ -87,18 +91,34 @@ with open_journal(out) as journal:
             output.run(task)
     output.finish()
     journal.remove()
-print(calls, went_on)
+print(went_on)
 """
 
 
-def run(out: Path, side: int, kill_at: int = 0) -> tuple[int, list[int]]:
-    """Run in a process of its own; return its exit code, and how often it could be killed."""
-    process = subprocess.run(  # noqa: S603
+def run(out: Path, side: int, kill_at: int = 0) -> int | None:
+    """Run in a process of its own; return how many pieces were there before, None if killed."""
+    process = subprocess.run(
         [sys.executable, "-c", RUN, str(out), str(side), str(kill_at)],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert process.returncode in (0, -9), process.stderr
-    return process.returncode, [int(word) for word in process.stdout.split()]
+    return None if process.returncode else int(process.stdout)
+
+
+def check_kills(folder: Path, kind: str, side: int, moments: list[int]) -> None:
+    """Kill a run, go on, kill it when the output is to get its name and after; go on."""
+    out, whole = folder / f"out.{kind}", folder / f"whole.{kind}"
+    assert run(whole, side) == 0
+    for kill_at in [*moments, -1]:
+        assert run(out, side, kill_at) is None
+        assert not out.exists()
+        assert (folder / f"{out.name}.journal").exists()
+    assert run(out, side, -2) is None
+    assert contents(out) == contents(whole)  # all was there, only the journal remains
+    out.rename(folder / f"{out.name}.partial")
+    assert run(out, side) == 8
+    assert contents(out) == contents(whole)
+    assert {path.name for path in folder.iterdir()} == {out.name, whole.name}
 
 
 LIMITED = """
@@ -118,7 +138,7 @@ except InputError as error:
 
 def run_limited(out: Path) -> str:
     """Write 262,144 bytes where a file may have 100,000; return what was said."""
-    process = subprocess.run(  # noqa: S603
+    process = subprocess.run(
         [sys.executable, "-c", LIMITED, str(out)], capture_output=True, text=True, check=True
     )
     return process.stdout

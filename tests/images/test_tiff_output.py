@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
-from output_helpers import complete, contents, run, run_limited, windows, write
+from output_helpers import check_kills, complete, contents, run_limited, windows, write
 from PIL import Image
 
 import paper_unet.images.tiff_output as tiff_output
@@ -45,8 +45,8 @@ def test_windows_in_any_order_and_twice_give_the_same_bytes(tmp_path, name, dtyp
     output = create_output(tmp_path / name, SHAPE, dtype, pixel_size=EM)
     output.prepare(resume=False)
     chosen = windows(output, 7, 11)
-    chosen = chosen + random.Random(1).sample(chosen, 30)  # noqa: S311
-    random.Random(2).shuffle(chosen)  # noqa: S311
+    chosen = chosen + random.Random(1).sample(chosen, 30)
+    random.Random(2).shuffle(chosen)
     for z, rows, columns in chosen[:40]:  # what is written again wins
         output.write(z, rows[0], columns[0], 0 * stack[z, slice(*rows), slice(*columns)])
     write(output, stack, chosen)
@@ -186,24 +186,7 @@ def test_nothing_to_resume(tmp_path, what):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_killed_again_and_again_the_bytes_are_the_same(tmp_path):
-    out = tmp_path / "out.tif"
-    code, (moments, _) = run(tmp_path / "whole.tif", 16)
-    assert code == 0
-    resumed = []
-    for kill_at in (2, 8, 14, moments):  # of prepare, of the work twice, after the rename
-        out.unlink(missing_ok=True)
-        assert run(out, 16, kill_at)[0] == -9
-        if kill_at < moments - 2:  # two follow the rename
-            assert not out.exists()
-        if not out.exists():
-            code, (_, went_on) = run(out, 16)
-            assert code == 0
-            resumed.append(went_on)
-        assert contents(out) == contents(tmp_path / "whole.tif")
-        assert not (tmp_path / "out.tif.partial").exists()
-        (tmp_path / "out.tif.journal").unlink(missing_ok=True)
-    assert resumed[0] == 0
-    assert resumed[1] > 0
+    check_kills(tmp_path, "tif", 16, [2, 14])
 
 
 # full disks

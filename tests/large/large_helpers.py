@@ -59,7 +59,7 @@ def content(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Fails(Exception):
+class Fails(Exception):  # noqa: N818
     """Ends a prediction as a crash would."""
 
 
@@ -70,9 +70,7 @@ class Crashing(Here):
         self.left = {"pieces": pieces, "tasks": tasks}
         self.done: list[int] = []
 
-    def pieces(
-        self, prediction: Prediction, runs: Sequence[range], stop: Stop
-    ) -> Iterator[int]:
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         for index in super().pieces(prediction, runs, stop):
             self._count("pieces")
             self.done.append(index)

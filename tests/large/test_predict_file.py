@@ -22,14 +22,12 @@ from paper_unet.large.run import Report
 from paper_unet.large.stop import Stopped, stopping
 from paper_unet.large.worker import quantised
 
-# --- the pixels ----------------------------------------------------------------------------------
+# --- the pixels ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*NAMES, "out.btf", "out.ome.tif"])
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "uint16"])
-def test_the_output_is_the_prediction_of_every_section(
-    folder: Path, name: str, dtype: str
-) -> None:
+def test_the_output_is_the_prediction_of_every_section(folder: Path, name: str, dtype: str) -> None:
     out = predict_file(settings(folder, name, dtype=dtype))
     found, stack = read_stack(out), read_stack(folder / "in.tif")
     assert (found.shape, found.dtype) == (SHAPE, dtype)
@@ -93,7 +91,7 @@ def test_the_plan_is_told_before_the_start(folder: Path) -> None:
     assert lines[2].startswith("time: about ")
 
 
-# --- interrupted and resumed -----------------------------------------------------------------------
+# --- interrupted and resumed --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,7 +158,9 @@ def test_another_input_is_refused(folder: Path) -> None:
     with pytest.raises(Fails):
         predict_file(settings(folder), executor=Crashing(pieces=1))
     pixels = tifffile.imread(folder / "in.tif")
-    tifffile.imwrite(folder / "in.tif", pixels + 1, photometric="minisblack", metadata={"axes": "ZYX"})
+    tifffile.imwrite(
+        folder / "in.tif", pixels + 1, photometric="minisblack", metadata={"axes": "ZYX"}
+    )
     with pytest.raises(InputError, match=r"input\.\w+"):
         predict_file(settings(folder))
 
@@ -200,7 +200,7 @@ def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
     assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}
 
 
-# --- what cannot be used -------------------------------------------------------------------------
+# --- what cannot be used ------------------------------------------------------------------------
 
 
 def test_pixels_that_are_not_finite(folder: Path) -> None:
@@ -234,7 +234,13 @@ def test_output_equal_to_input(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("2GB", 2 * 10**9), ("800 MB", 8 * 10**8), ("1.5GiB", 3 * 2**29), ("1000", 1000), ("3k", 3000)],
+    [
+        ("2GB", 2 * 10**9),
+        ("800 MB", 8 * 10**8),
+        ("1.5GiB", 3 * 2**29),
+        ("1000", 1000),
+        ("3k", 3000),
+    ],
 )
 def test_amounts_of_memory(text: str, count: int) -> None:
     assert bytes_of(text) == count
@@ -247,7 +253,7 @@ def test_settings_that_cannot_be(given: dict[str, object]) -> None:
         PredictConfig("a", "b.tif", **given)  # type: ignore[arg-type]
 
 
-# --- signals ---------------------------------------------------------------------------------------
+# --- signals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -303,7 +309,7 @@ def test_sigterm_of_the_command_line(folder: Path) -> None:
     assert content(folder / "out.tif") == content(whole)
 
 
-# --- kill -9 -----------------------------------------------------------------------------------------
+# --- kill -9 ------------------------------------------------------------------------------------
 
 KILLING = """
 import os, random, shutil, signal, sys, time

@@ -1,0 +1,210 @@
+"""On dask workers: the bytes of one machine, whoever dies meanwhile."""
+
+import os
+import random
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tifffile
+from large_helpers import NAMES, Crashing, Fails, content, sections, settings
+
+from paper_unet.cli import main
+from paper_unet.errors import InputError
+from paper_unet.large import predict_file
+from paper_unet.large.cluster import Dask, connect, local_threads
+
+distributed = pytest.importorskip("distributed")
+
+pytestmark = [
+    pytest.mark.slow,
+    # what a killed worker leaves behind
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Dask]:
+    with connect("local:2", threads=1) as dask:
+        yield dask
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bytes_are_those_of_one_machine(folder: Path, cluster: Dask, name: str) -> None:
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+    predict_file(settings(folder, name), executor=cluster)
+    assert content(folder / name) == expected
+    assert not (folder / f"{name}.journal").exists()
+
+
+def test_begun_on_one_machine_and_finished_on_a_cluster(folder: Path, cluster: Dask) -> None:
+    expected = content(predict_file(settings(folder, "whole.tif")))
+    with pytest.raises(Fails):
+        predict_file(settings(folder), executor=Crashing(pieces=2))
+    predict_file(settings(folder), executor=cluster)
+    assert content(folder / "out.tif") == expected
+
+
+def test_begun_on_a_cluster_and_finished_on_one_machine(folder: Path, cluster: Dask) -> None:
+    class Stopping(Dask):
+        def pieces(self, *args: object) -> Iterator[int]:
+            for count, index in enumerate(super().pieces(*args)):  # type: ignore[arg-type]
+                if count == 3:
+                    raise Fails
+                yield index
+
+    expected = content(predict_file(settings(folder, "whole.tif")))
+    with pytest.raises(Fails):
+        predict_file(settings(folder), executor=Stopping(cluster.client))
+    rest = Crashing()
+    predict_file(settings(folder), executor=rest)
+    assert 0 < len(rest.done) < 9
+    assert content(folder / "out.tif") == expected
+
+
+def test_one_network_for_each_worker(folder: Path, cluster: Dask) -> None:
+    sections(folder / "in.tif", (8, 200, 200))
+    tokens: list[object] = []
+
+    class Watching(Dask):
+        def pieces(self, *args: object) -> Iterator[int]:
+            yield from super().pieces(*args)  # type: ignore[arg-type]
+            tokens.extend(self.client.run(_loaded_network).values())
+
+    predict_file(settings(folder), executor=Watching(cluster.client))
+    token, loads = zip(*tokens, strict=True)  # type: ignore[call-overload]
+    assert len(set(token)) == 1
+    assert all(count <= 1 for count in loads)
+
+
+def _loaded_network() -> tuple[str | None, int]:
+    import gc
+
+    from paper_unet.large import cluster
+    from paper_unet.layers import Layers
+
+    alive = sum(isinstance(thing, Layers) for thing in gc.get_objects())
+    return (cluster._worker[0] if cluster._worker else None), alive
+
+
+def test_an_error_of_the_input_comes_back_as_one_line(folder: Path, cluster: Dask) -> None:
+    import numpy as np
+
+    stack = np.random.default_rng(0).random((4, 150, 90), dtype=np.float32)
+    stack[3, 100, 5] = np.nan
+    tifffile.imwrite(folder / "in.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match="section 3: 1 of 13500 pixels are NaN"):
+        predict_file(settings(folder), executor=cluster)
+    assert not (folder / "out.tif").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_workers(folder: Path, name: str) -> None:
+    """kill -9 of workers at random moments: others, or their successors, do the rest."""
+    sections(folder / "in.tif", (24, 520, 520))
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+    kills: list[int] = []
+    with connect("local:2", threads=1) as cluster:
+        done = threading.Event()
+
+        def kill() -> None:
+            chance = random.Random(0)
+            while len(kills) < 3 and not done.wait(chance.uniform(0.5, 1.2)):
+                pids = list(cluster.client.run(os.getpid, on_error="ignore").values())
+                if pids and (folder / f"{name}.partial").exists():
+                    os.kill(pids[0], signal.SIGKILL)
+                    kills.append(pids[0])
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            predict_file(settings(folder, name), executor=cluster)
+        finally:
+            done.set()
+            killer.join()
+    assert kills
+    assert content(folder / name) == expected
+
+
+def test_the_allocator_and_the_threads_are_put_right(cluster: Dask) -> None:
+    """Dask's nanny sets MALLOC_TRIM_THRESHOLD_=65536, which halves the speed of convolutions."""
+    for environment in cluster.client.run(lambda: dict(os.environ)).values():
+        assert environment["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+        assert environment["MALLOC_MMAP_THRESHOLD_"] == "268435456"
+        assert environment["OMP_NUM_THREADS"] == "1"
+    assert local_threads(1) == os.cpu_count()
+    assert local_threads(10**6) == 1
+
+
+def test_the_command_line_on_a_local_cluster(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "predict", str(folder / "in.tif"), "--weights", str(folder / "net.safetensors"),
+        "--threads", "1", "-o",
+    ]  # fmt: skip
+    assert main([*arguments, str(folder / "one.zarr")]) == 0
+    assert main([*arguments, str(folder / "two.zarr"), "--dask", "local:2"]) == 0
+    assert content(folder / "one.zarr") == content(folder / "two.zarr")
+    assert "memory: about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [("local:none", "local:N"), ("tcp://127.0.0.1:9", "no dask scheduler answers")],
+)
+def test_an_address_without_a_scheduler(where: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason), connect(where, 1, timeout="2s"):
+        pass
+
+
+SBATCH = """#!{python}
+# Stands for SLURM's sbatch: runs the job script in the background and prints a job number.
+import subprocess, sys, pathlib
+script = pathlib.Path(sys.argv[-1])
+here = pathlib.Path(__file__).parent
+copy = here / "job.sh"
+copy.write_text(script.read_text())
+(here / "jobs").open("a").write(copy.read_text())
+subprocess.Popen(["bash", str(copy)], stdout=(here / "log").open("a"), stderr=subprocess.STDOUT,
+                 start_new_session=True)
+print("Submitted batch job 17")
+"""
+
+
+def test_slurm_through_dask_jobqueue(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The how-to of docs/large_stacks.md, with programs that stand for sbatch and scancel."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (
+        ("sbatch", SBATCH.format(python=sys.executable)),
+        ("scancel", "#!/bin/sh\n"),
+    ):
+        (programs / name).write_text(text)
+        (programs / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    expected = content(predict_file(settings(folder, "whole.zarr")))
+    cluster = jobqueue.SLURMCluster(
+        cores=1, processes=1, job_cpu=1, memory="2GB", walltime="00:10:00",
+        interface="lo", log_directory=str(tmp_path),
+        scheduler_options={"dashboard_address": ":0"},
+    )  # fmt: skip
+    with cluster:
+        cluster.scale(jobs=1)
+        with distributed.Client(cluster) as client:
+            client.wait_for_workers(1, timeout=60)
+            predict_file(settings(folder, "out.zarr"), executor=Dask(client))
+    jobs = (programs / "jobs").read_text()
+    assert "--cpus-per-task=1" in jobs or "-c 1" in jobs or "cpus" in jobs
+    assert "distributed" in jobs
+    assert content(folder / "out.zarr") == expected
+    time.sleep(0.5)  # the worker ends with its scheduler
