@@ -128,6 +128,8 @@ def prepare_folder(out: Path, config: TrainConfig, step: int) -> None:
     stale = [WEIGHTS] if step else [WEIGHTS, CHECKPOINT, LOG]
     for name in stale:
         (out / name).unlink(missing_ok=True)
+    for partial in out.glob(".*.partial"):  # what a killed run was writing
+        partial.unlink()
     sync_folder(out)
     write_atomic(out / CONFIG, (json.dumps(asdict(config), indent=2) + "\n").encode())
     log = out / LOG

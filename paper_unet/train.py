@@ -36,6 +36,7 @@ from paper_unet.run_folder import (
     save_checkpoint,
 )
 from paper_unet.samples import TileSampler, TrainingSet, instances_from_membranes, training_set
+from paper_unet.stop import Stopped, stopping
 
 
 def read_training_set(config: TrainConfig) -> TrainingSet:
@@ -108,6 +109,8 @@ def train(
         If the data or the folder cannot be used.
     DivergedError
         At the first loss that is not finite.
+    Stopped
+        If SIGINT or SIGTERM came; the checkpoint is of the last step, and ``resume`` goes on.
     """
     out = Path(config.out)
     device = pick_device(config.device)
@@ -151,21 +154,25 @@ def _optimise(
     started, pending = time.monotonic(), []
     model.train()
     with (
+        stopping() as stop,
         reproducible(config.precision, sampler.images.device),
         tqdm(total=config.steps, initial=step, unit="step", disable=not progress) as bar,
     ):
         while step < config.steps:
             pending.append(train_step(model, optimizer, sampler, step, config))
             step += 1
-            if step % config.log_every and step % config.checkpoint_every and step < config.steps:
+            due = step % config.log_every == 0 or step % config.checkpoint_every == 0
+            if not (due or step == config.steps or stop()):
                 continue
             losses, pending = torch.stack(pending).tolist(), []
             _stop_if_not_finite(losses, model, step, config)
             append_log(out, step, losses, config, time.monotonic() - started)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if step % config.checkpoint_every == 0 or step == config.steps or stop():
                 save_checkpoint(out, step, config, data, model, optimizer)
+            if stop() and step < config.steps:
+                raise Stopped(stop.signal)
 
 
 def train_step(

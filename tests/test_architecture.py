@@ -17,7 +17,7 @@ PACKAGE = Path(paper_unet.__file__).parent
 # design/style.md: arrays, samples, network, loss, train, predict, metrics, figures. What stores
 # weights stands before what trains, because training leaves checkpoints.
 FLOW = [
-    "errors", "device",
+    "errors", "device", "stop",
     "geometry", "images", "datasets", "synthetic",
     "weight_map", "augment", "samples",
     "model", "loss",

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from paper_unet.config import learning_rate
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.run_folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
 from paper_unet.samples import TileSampler, TrainingSet, training_set
+from paper_unet.stop import Stopped
 from paper_unet.train import absorb_shift, new_network, pick_device, read_training_set
 
 # `paper_unet.train` is the function
@@ -408,6 +410,38 @@ def test_kill_9_and_resume_is_bit_equal_to_a_run_without(tmp_path: Path) -> None
     run(long_run(killed), resume=True)
     assert result(killed) == result(whole)
     assert without_time(log_of(killed)) == without_time(log_of(whole))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_of_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Ctrl-C, and the batch system that wants its node back: nothing is lost."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run(small(whole))
+    step = train_module.train_step
+
+    def then_signal(*arguments: Any) -> Any:
+        if arguments[3] == 6:
+            os.kill(os.getpid(), number)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "train_step", then_signal)
+        with pytest.raises(Stopped) as caught:
+            run(small(stopped))
+    assert caught.value.signal == number
+    assert read_tensors(stopped / CHECKPOINT)[1]["step"] == 7
+    assert not (stopped / WEIGHTS).exists()
+    run(small(stopped), resume=True)
+    assert result(stopped) == result(whole)
+
+
+def test_what_a_killed_run_was_writing_is_swept(tmp_path: Path) -> None:
+    partial = tmp_path / f".{CHECKPOINT}.0123abcd.partial"
+    partial.write_bytes(b"half a checkpoint")
+    run(small(tmp_path))
+    assert not partial.exists()
 
 
 @pytest.mark.parametrize(

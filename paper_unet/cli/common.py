@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from types import NoneType
@@ -85,6 +87,11 @@ def given_settings(options: argparse.Namespace, kind: type) -> dict[str, Any]:
     if given["value_range"]:
         given["value_range"] = tuple(given["value_range"])
     return given
+
+
+def go_on_with(arguments: Sequence[str]) -> None:
+    """Tell how to go on after a signal."""
+    print(f"to go on: {shlex.join(['paper-unet', *arguments])}", file=sys.stderr)
 
 
 def headline(scores: Isbi2012Scores) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from paper_unet.cli.common import Commands, add_command, add_settings, given_settings
+from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
 from paper_unet.large.config import PredictConfig
 
 
@@ -34,8 +33,8 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.large.run import Report, predict_file
-    from paper_unet.large.stop import Stopped
     from paper_unet.layers import keep_freed_memory
+    from paper_unet.stop import Stopped
 
     config = PredictConfig(**given_settings(options, PredictConfig))
     keep_freed_memory()
@@ -44,7 +43,7 @@ def _run(options: argparse.Namespace) -> None:
         with _executor(options.dask, config) as executor:
             predict_file(config, overwrite=options.overwrite, executor=executor, report=report)
     except Stopped:
-        print(f"to go on: {shlex.join(['paper-unet', *sys.argv[1:]])}", file=sys.stderr)
+        go_on_with(sys.argv[1:])
         raise
     print(f"wrote {Path(config.out)}: probability of the cell class, {config.dtype}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from paper_unet.cli.common import (
     add_command,
     add_settings,
     given_settings,
+    go_on_with,
     headline,
     print_scores,
 )
 from paper_unet.config import TrainConfig
 from paper_unet.errors import InputError
 from paper_unet.run_folder import WEIGHTS
+from paper_unet.stop import Stopped
 
 
 def add(commands: Commands) -> None:
@@ -48,7 +51,11 @@ def _run(options: argparse.Namespace) -> None:
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)
-    model = train(config, resume=options.resume, overwrite=options.overwrite)
+    try:
+        model = train(config, resume=options.resume, overwrite=options.overwrite)
+    except Stopped:
+        go_on_with([a for a in sys.argv[1:] if a not in ("--resume", "--overwrite")] + ["--resume"])
+        raise
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
     if validate:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Task
-from paper_unet.large.stop import Stop
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.layers import keep_freed_memory
+from paper_unet.stop import Stop
 
 if TYPE_CHECKING:
     from distributed import Client, Future

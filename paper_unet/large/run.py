@@ -26,11 +26,11 @@ from paper_unet.images import (
 )
 from paper_unet.journal import Journal, open_journal
 from paper_unet.large.config import PredictConfig, bytes_of
-from paper_unet.large.stop import Stop, Stopped, stopping
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.layers import PRECISIONS
 from paper_unet.model import UNetConfig
 from paper_unet.plan import Grid, Plan, choose_plan, megabytes, multiply_accumulates, peak_bytes
+from paper_unet.stop import Stop, Stopped, stopping
 
 SHARE = 0.8
 """Of the free memory, what a prediction may take unless told."""

@@ -15,8 +15,8 @@ from paper_unet.checkpoint import save_model
 from paper_unet.images import Output, Task
 from paper_unet.large import PredictConfig
 from paper_unet.large.run import Here
-from paper_unet.large.stop import Stop
 from paper_unet.large.worker import Prediction
+from paper_unet.stop import Stop
 
 SHAPE = (3, 300, 210)
 NAMES = ["out.tif", "out.zarr"]

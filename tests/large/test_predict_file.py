@@ -2,25 +2,30 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from large_helpers import NAMES, SHAPE, Crashing, Fails, content, sections, settings
 
 from paper_unet import load_model, predict_image
+from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
+from paper_unet.images.tiff_output import TiffOutput
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.config import bytes_of
 from paper_unet.large.run import Report
-from paper_unet.large.stop import Stopped, stopping
 from paper_unet.large.worker import quantised
+from paper_unet.stop import Stopped, stopping
 
 # --- the pixels ---------------------------------------------------------------------------------
 
@@ -225,6 +230,36 @@ def test_uint16_needs_a_range(folder: Path) -> None:
 def test_too_little_memory(folder: Path) -> None:
     with pytest.raises(InputError, match=r"needs \d+ MB of memory or more, 50 MB are allowed"):
         predict_file(settings(folder, memory="50MB"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory"),
+     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_out_of_memory_keeps_what_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:  # fmt: skip
+    """The estimate was wrong, or others took the memory: one line, and the run can go on."""
+    command = ["predict", str(folder / "in.tif"), "-o", str(folder / "out.tif"), "--weights",
+               str(folder / "net.safetensors"), "--threads", "1"]  # fmt: skip
+    write, calls = TiffOutput.write, []
+
+    def write_or_fail(self: TiffOutput, *arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise error
+        write(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TiffOutput, "write", write_or_fail)
+        assert main(command) == 1
+    assert re.search(r"paper-unet: out of memory .* --memory", capsys.readouterr().err)
+    assert not (folder / "out.tif").exists()
+    assert main(command) == 0
+    assert "going on: 2 of 9 pieces" in capsys.readouterr().err
 
 
 def test_output_equal_to_input(folder: Path) -> None:
