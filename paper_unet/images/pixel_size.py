@@ -23,7 +23,7 @@ def micrometres(value: object, unit: object) -> float | None:
     factor = MICROMETRES.get(str(unit).strip().lower())
     try:
         length = float(value) * (factor or math.nan)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return length if math.isfinite(length) and length > 0 else None
 
@@ -48,8 +48,8 @@ def tiff_pixel_size(file: tifffile.TiffFile, series: Any) -> PixelSize:
         y, x = (factor / p if p else None for p in per)
         about = (file.shaped_metadata or ({},))[0]
         return micrometres(about.get("spacing"), about.get("unit")), y, x
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return UNKNOWN_SIZE  # a damaged entry is no reason to refuse the pixels
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError):
+        return UNKNOWN_SIZE  # a damaged entry, or XML, is no reason to refuse the pixels
 
 
 def _ome(document: dict[str, Any], index: int) -> PixelSize:

@@ -53,29 +53,30 @@ class TiffStack(Stack):
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""
+        self._segments.close()
         self._file.close()
 
     def _find_pixels(self, pages: int) -> int | None:
-        """Offset of the pixels if all slices lie in one block, else None: one page each."""
+        """Offset of the pixels if there is one page for all slices, else None: one page each."""
         count, height, width = self.shape
         _check_imagej_count(self.path, self._file, self._series)
+        found = 1 if self._series.is_truncated else _count_pages(self._series, count)
+        if found == count:
+            return None
         offset = self._series.dataoffset
-        if offset is not None and self._page.is_memmappable:
-            need = int(offset) + count * height * width * self.dtype.itemsize
-            have = self.path.stat().st_size
-            if need > have:
-                raise InputError(
-                    f"{self.path}: truncated: {count} slices need {need} bytes and the file has "
-                    f"{have}; copy or export it again"
-                )
-            return int(offset)
-        found = _count_pages(self._series, count)
-        if found != count:
+        if offset is None or not self._page.is_memmappable:
             raise InputError(
                 f"{self.path}: the file declares {count} slices and has {found} (in {pages} "
                 f"pages); copy or export it again"
             )
-        return None
+        need = int(offset) + count * height * width * self.dtype.itemsize
+        have = self.path.stat().st_size
+        if need > have:
+            raise InputError(
+                f"{self.path}: truncated: {count} slices need {need} bytes and the file has "
+                f"{have}; copy or export it again"
+            )
+        return int(offset)
 
     def _stamp(self) -> dict[str, Any]:
         return file_stamp(self.path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from paper_unet.images.recent import Recent
 from paper_unet.images.stack import Span
 
 
@@ -30,7 +33,7 @@ class Segments:
     largest : int
         Bytes that one strip or tile decodes to; 0 where rows are read as they are.
     cache_bytes : int
-        Bytes kept decoded, at most: two rows of strips or tiles, which a band may straddle.
+        Bytes kept decoded, at most, and of one strip or tile on its way there.
     """
 
     def __init__(
@@ -44,46 +47,68 @@ class Segments:
         self._file, self._series, self._offset = file, series, offset
         self._shape, self._dtype = shape, dtype
         page = series.keyframe
-        self._plain = offset is not None or bool(page.is_memmappable)
+        plain = offset is not None or bool(page.is_memmappable)
         self._tall, self._wide = shape[1], shape[2]
         if page.is_tiled:
             self._tall, self._wide = page.tilelength, page.tilewidth
         elif page.rowsperstrip:
             self._tall = min(page.rowsperstrip, shape[1])
         self._across = math.ceil(shape[2] / self._wide)
-        self._kept: dict[tuple[int, int], NDArray[Any]] = {}
-        self.largest = self.cache_bytes = 0
-        if not self._plain:
-            self.largest = self._tall * self._wide * dtype.itemsize
-            self.cache_bytes = 2 * self._across * self.largest
+        self._bytes = self._tall * self._wide * dtype.itemsize
+        self.largest = 0 if plain else self._bytes
+        row = self._across * self.largest
+        self._recent = Recent(row, math.ceil(shape[1] / self._tall) * row)
+        # what is read from the file, and a copy in native byte order
+        self.cache_bytes = self._recent.room + 2 * self.largest
+        self._start: tuple[int, int | None] = -1, None
+
+    def close(self) -> None:
+        """Forget what is decoded."""
+        self._recent.clear()
 
     def window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read a window as a new array."""
-        if self._plain:
-            return self._read_rows(z, rows)[:, slice(*columns)].copy()
+        start = self._find(z)
+        if start is not None:
+            return self._read_rows(start, rows, columns)
         out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self._dtype)
-        needed = {}
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
             for right in range(columns[0] // self._wide, -(-columns[1] // self._wide)):
                 key = z, down * self._across + right
-                segment = self._kept.get(key)
-                needed[key] = self._decode(*key) if segment is None else segment
-                _paste(out, rows[0], columns[0], needed[key], down * self._tall, right * self._wide)
-        self._kept = needed
+                part = self._recent.get(key, self._bytes, partial(self._decode, *key))
+                _paste(out, rows[0], columns[0], part, down * self._tall, right * self._wide)
         return out
 
-    def _read_rows(self, z: int, rows: Span) -> NDArray[Any]:
-        """Read whole rows that lie uncompressed in the file."""
-        _, height, width = self._shape
-        if self._offset is None:
-            start = int(self._series.pages[z].dataoffsets[0])
-        else:
-            start = self._offset + z * height * width * self._dtype.itemsize
-        start += rows[0] * width * self._dtype.itemsize
+    def _find(self, z: int) -> int | None:
+        """Return where the rows of a slice lie one behind the other; None if they do not."""
+        if self._offset is not None:
+            return self._offset + z * math.prod(self._shape[1:]) * self._dtype.itemsize
+        if self.largest:
+            return None
+        if self._start[0] != z:
+            # the first page is so, but that says nothing of the others
+            page = self._series.pages[z]
+            places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+            start, end = places[0][0], sum(places[-1])
+            joined = all(sum(one) == two[0] for one, two in pairwise(places))
+            whole = end - start == math.prod(self._shape[1:]) * self._dtype.itemsize
+            self._start = z, int(start) if joined and whole else None
+        return self._start[1]
+
+    def _read_rows(self, start: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read rows that lie uncompressed in the file."""
+        width, size = self._shape[2], self._dtype.itemsize
         stored = self._dtype.newbyteorder(self._file.byteorder)
-        # a plain read: a memory map of a file cut short meanwhile would kill the process
-        flat = self._file.filehandle.read_array(stored, (rows[1] - rows[0]) * width, start)
-        return np.asarray(flat, self._dtype).reshape(-1, width)
+        out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), stored)
+        start += (rows[0] * width + columns[0]) * size
+        # plain reads: a memory map of a file cut short meanwhile would kill the process
+        read = self._file.filehandle.read_array
+        if out.shape[1] == width:
+            read(stored, out.size, start, out=out)
+        else:
+            for k, row in enumerate(out):
+                read(stored, row.size, start + k * width * size, out=row)
+        return out.view(self._dtype)  # the reader swaps the bytes
 
     def _decode(self, z: int, index: int) -> NDArray[Any]:
         page = self._series.pages[z]

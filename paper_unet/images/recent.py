@@ -1,0 +1,51 @@
+"""The pieces of an image that were decoded last, within a bound."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from numpy.typing import NDArray
+
+KEPT = 2**25
+"""Bytes of decoded pieces worth keeping: the rows of a tile of 572 in a section of 20,000 pixels."""
+
+
+class Recent:
+    """Arrays by key, of which those used longest ago make room for new ones.
+
+    Parameters
+    ----------
+    row, section : int
+        Bytes of a row of pieces, which has to be kept so that bands of rows from top to bottom
+        decode each piece once, and of all pieces of a section, beyond which nothing is gained.
+
+    Attributes
+    ----------
+    room : int
+        Bytes kept at most, those of an array that is being made included.
+    """
+
+    def __init__(self, row: int, section: int) -> None:
+        self.room = min(max(row, KEPT), section)
+        self._arrays: OrderedDict[Hashable, tuple[NDArray[Any], int]] = OrderedDict()
+        self._held = 0
+
+    def get(self, key: Hashable, size: int, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the array of a key, which takes `size` bytes; make it unless it is there."""
+        if key in self._arrays:
+            self._arrays.move_to_end(key)
+            return self._arrays[key][0]
+        while self._arrays and self._held + size > self.room:
+            self._held -= self._arrays.popitem(last=False)[1][1]
+        array = make()
+        if self._held + size <= self.room:
+            self._arrays[key] = array, size
+            self._held += size
+        return array
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._arrays.clear()
+        self._held = 0
