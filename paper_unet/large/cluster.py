@@ -72,6 +72,10 @@ class Dask:
             )
         return str(found.pop())
 
+    def threads(self) -> int:
+        """Return the least number of CPU threads that a worker has."""
+        return int(min(self._ask(_threads)))
+
     def allowed(self, device: str) -> tuple[int, int]:
         """Return the bytes that a worker takes now and may take, the least over the workers."""
         memory = self._ask(_memory, device, self._ask(_host))
@@ -177,6 +181,12 @@ def _host() -> str:
     import socket
 
     return socket.gethostname()
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _memory(device: str, hosts: list[str]) -> tuple[int, int]:

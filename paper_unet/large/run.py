@@ -3,96 +3,31 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import torch
 from tqdm import tqdm
 
-from paper_unet.checkpoint import load_model, weights_digest
-from paper_unet.device import free_memory, pick_device, resident_memory
 from paper_unet.errors import InputError
 from paper_unet.images import (
     Output,
     Stack,
-    Task,
     create_output,
     open_stack,
     parse_slices,
     refuse_same_file,
 )
 from paper_unet.journal import Journal, open_journal
-from paper_unet.large.config import PredictConfig, bytes_of
-from paper_unet.large.worker import Prediction, Worker
-from paper_unet.layers import PRECISIONS
-from paper_unet.model import UNetConfig
-from paper_unet.plan import Grid, Plan, choose_plan, megabytes, multiply_accumulates, peak_bytes
+from paper_unet.large.config import PredictConfig
+from paper_unet.large.estimate import announce
+from paper_unet.large.executor import Executor, Here
+from paper_unet.large.prepare import prepare
+from paper_unet.large.worker import Prediction
+from paper_unet.plan import Grid
 from paper_unet.stop import Stop, Stopped, stopping
-
-SHARE = 0.8
-"""Of the free memory, what a prediction may take unless told."""
-
-EFFICIENCY = 0.85
-"""Of the rate of a matrix product, what the network reaches; see docs/large_stacks.md."""
-
-
-class Executor(Protocol):
-    """Where pieces are computed: in this process, or on a cluster."""
-
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
-        """Compute the runs; yield the number of each piece that is on disk."""
-
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
-        """Do the tasks in any order; yield after each."""
-
-    def longest(self, pieces: int) -> int | None:
-        """Return how many of the missing pieces a run may have at most."""
-
-    def device(self, name: str) -> str:
-        """Return the device that the name means there."""
-
-    def allowed(self, device: str) -> tuple[int, int]:
-        """Return the bytes that a process takes before it begins, and may take."""
-
-
-class Here:
-    """Computes in this process."""
-
-    def longest(self, pieces: int) -> int | None:
-        """Return None: the longer the better."""
-        return None
-
-    def device(self, name: str) -> str:
-        """Return the device that the name means here."""
-        return str(pick_device(name))
-
-    def allowed(self, device: str) -> tuple[int, int]:
-        """Return the bytes that this process takes now, and may take."""
-        where = torch.device(device)
-        base = resident_memory() if where.type == "cpu" else 0
-        return base, base + free_memory(where)
-
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
-        """Compute the runs one after the other."""
-        worker = Worker(prediction)
-        try:
-            for run in runs:
-                yield from worker.compute(run, stop)
-                if stop():
-                    return
-        finally:
-            worker.close()
-
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
-        """Do the tasks one after the other."""
-        for task in tasks:
-            if stop():
-                return
-            output.run(task)
-            yield
 
 
 @dataclass
@@ -148,22 +83,30 @@ def predict_file(
     ):
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out)) as journal:
-            job = _prepare(config, stack, output, executor, journal, overwrite)
-            _announce(report, job, journal)
-            output.prepare(resume=bool(journal.done))
-            _work(job.prediction, journal, executor, report, stop)
-            _refuse_changed_input(config, journal)
-            output.finish()
+            job = prepare(config, stack, output, executor, journal, overwrite)
+            announce(report.say, job, journal)
+            with _nothing_for_nothing(output, journal):
+                output.prepare(resume=bool(journal.done))
+                _work(job.prediction, journal, executor, report, stop)
+                _refuse_changed_input(config, journal)
+                output.finish()
             journal.remove()
     return Path(config.out)
 
 
-@dataclass(frozen=True)
-class _Job:
-    prediction: Prediction
-    network: UNetConfig
-    needed: int  # estimated peak, bytes
-    allowed: int  # bytes
+@contextmanager
+def _nothing_for_nothing(output: Output, journal: Journal) -> Iterator[None]:
+    """Leave no partial output behind if the run ends before its first piece."""
+    try:
+        yield
+    except BaseException:
+        output.close()
+        if not journal.done:
+            if output.partial.is_dir():
+                shutil.rmtree(output.partial)
+            output.partial.unlink(missing_ok=True)
+            journal.restart()
+        raise
 
 
 def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
@@ -176,154 +119,6 @@ def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
     )
-
-
-def _prepare(
-    config: PredictConfig,
-    stack: Stack,
-    output: Output,
-    executor: Executor,
-    journal: Journal,
-    overwrite: bool,
-) -> _Job:
-    """Compare with what an interrupted run left, take its plan or make one, and record it."""
-    device = executor.device(config.device)
-    base, allowed = executor.allowed(device)
-    base += stack.cache_bytes if device == "cpu" else 0
-    allowed = round(SHARE * allowed) if config.memory is None else bytes_of(config.memory)
-    model = load_model(config.weights)
-    if model.config.in_channels != 1:
-        raise InputError(
-            f"{config.weights}: a network of {model.config.in_channels} channels; files are grey: "
-            "use predict_image with arrays"
-        )
-    facts = _facts(config, stack, output, device, weights_digest(model))
-    if journal.header and not output.partial.exists():
-        journal.restart()  # killed between the last step and the end, or its partial was removed
-    if overwrite and journal.header and _unlike(journal.header, facts, config.threads):
-        journal.restart()
-    left = journal.header or {}
-    facts["threads"] = config.threads or left.get("threads") or torch.get_num_threads()
-    shape = stack.shape[1:]
-    estimate = model.config, config.precision, config.procedure
-    if left:
-        journal.begin({**facts, "plan": left.get("plan")})
-        plan = Plan(**left["plan"])
-    else:
-        plan = choose_plan(*estimate, shape, allowed, alignment=output.alignment, base=base)
-        journal.begin({**facts, "plan": asdict(plan)})
-    needed = peak_bytes(*estimate, plan, shape, base)
-    if needed > allowed:
-        raise InputError(
-            f"{config.out}: the interrupted run was planned for {megabytes(needed)} of memory, "
-            f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
-            "--overwrite"
-        )
-    prediction = Prediction(
-        source=Path(config.source).absolute(),
-        axes=config.axes,
-        series=config.series,
-        first=facts["slices"][0],
-        weights=None if config.weights is None else Path(config.weights).absolute(),
-        digest=facts["weights"],
-        output=output,
-        grid=Grid(output.shape[0], *shape, plan),
-        procedure=config.procedure,
-        precision=config.precision,
-        value_range=config.value_range,
-        fill=config.fill,
-        device=device,
-        threads=facts["threads"],
-    )
-    return _Job(prediction, model.config, needed, allowed)
-
-
-def _facts(
-    config: PredictConfig, stack: Stack, output: Output, device: str, digest: str
-) -> dict[str, Any]:
-    """Return what has to agree for two runs to give the same bytes; threads and plan come later."""
-    chosen = parse_slices(config.slices, len(stack))
-    facts = {
-        "version": 1,
-        "input": stack.identity(),
-        "slices": [chosen.start, chosen.stop],
-        "weights": digest,
-        "procedure": asdict(config.procedure),
-        "precision": config.precision,
-        "range": config.value_range,
-        "fill": config.fill,
-        "dtype": config.dtype,
-        "format": [type(output).__name__, config.ome_zarr],
-        "pixel_size": stack.pixel_size,
-        "device": torch.device(device).type,
-        "torch": torch.__version__,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(facts))
-    return plain
-
-
-def _unlike(header: dict[str, Any], facts: dict[str, Any], threads: int | None) -> bool:
-    wanted = facts if threads is None else {**facts, "threads": threads}
-    return any(header.get(name) != value for name, value in wanted.items())
-
-
-def _announce(report: Report, job: _Job, journal: Journal) -> None:
-    """Say what is going to happen, and how much memory and time it is expected to take."""
-    prediction = job.prediction
-    grid, plan = prediction.grid, prediction.grid.plan
-    size = f"{grid.sections} x {grid.height} x {grid.width} pixels"
-    if prediction.procedure.engine == "stream":
-        how = f"bands of {plan.band} rows, {grid.strips} strip(s) of up to {plan.strip} columns"
-    else:
-        how = f"{prediction.procedure.tiling} tiles of up to {prediction.procedure.tile} pixels"
-    report.say(f"{size}; {how}; {prediction.device}, {prediction.threads} thread(s)")
-    report.say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
-    share = 1 - len(journal.done) / len(grid)
-    seconds = share * expected_seconds(job.network, prediction)
-    report.say(f"time: about {_duration(seconds)}, if the machine is ours alone")
-    if journal.done:
-        report.say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
-
-
-def expected_seconds(network: UNetConfig, prediction: Prediction) -> float:
-    """Return the arithmetic of a prediction over the rate of a matrix product on this machine."""
-    grid, procedure = prediction.grid, prediction.procedure
-    height, width = grid.height, min(grid.plan.strip, grid.width)
-    if procedure.engine == "tiles":
-        height, width = (min(side, procedure.tile - 184) for side in (height, width))
-    per_pixel = multiply_accumulates(network, height, width) / (height * width)
-    versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[procedure.average]
-    if procedure.average == "rotations":
-        versions *= (grid.height**2 + grid.width**2) / (grid.height * grid.width)
-    pixels = grid.sections * grid.height * grid.width * versions
-    return 2 * per_pixel * pixels / (EFFICIENCY * matrix_rate(prediction))
-
-
-def matrix_rate(prediction: Prediction) -> float:
-    """Measure the rate of a matrix product, operations per second; takes a fraction of a second."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(prediction.threads)
-    side = 1024 if prediction.device == "cpu" else 8192
-    dtype = PRECISIONS[prediction.precision]
-    try:
-        factor = torch.ones(side, side, device=prediction.device, dtype=dtype)
-        best = min(_timed(factor) for _ in range(4))
-    finally:
-        torch.set_num_threads(before)
-    return float(2 * side**3 / best)
-
-
-def _timed(factor: torch.Tensor) -> float:
-    start = time.perf_counter()
-    product = factor @ factor
-    product[0, 0].item()  # waits for a GPU
-    return time.perf_counter() - start
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _work(

@@ -14,7 +14,7 @@ from paper_unet import UNet
 from paper_unet.checkpoint import save_model
 from paper_unet.images import Output, Task
 from paper_unet.large import PredictConfig
-from paper_unet.large.run import Here
+from paper_unet.large.executor import Here
 from paper_unet.large.worker import Prediction
 from paper_unet.stop import Stop
 

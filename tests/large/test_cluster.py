@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tifffile
+import torch
 from large_helpers import NAMES, Crashing, Fails, content, sections, settings
 
 from paper_unet.cli import main
@@ -132,12 +133,18 @@ def test_killed_workers(folder: Path, name: str) -> None:
     assert content(folder / name) == expected
 
 
-def test_the_allocator_and_the_threads_are_put_right(cluster: Dask) -> None:
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def test_the_allocator_and_the_threads_are_put_right(folder: Path, cluster: Dask) -> None:
     """Dask's nanny sets MALLOC_TRIM_THRESHOLD_=65536, which halves the speed of convolutions."""
     for environment in cluster.client.run(lambda: dict(os.environ)).values():
         assert environment["MALLOC_TRIM_THRESHOLD_"] == "268435456"
         assert environment["MALLOC_MMAP_THRESHOLD_"] == "268435456"
-        assert environment["OMP_NUM_THREADS"] == "1"
+    predict_file(settings(folder), executor=cluster)
+    assert set(cluster.client.run(_threads).values()) <= {1, torch.get_num_threads()}
+    assert 1 in cluster.client.run(_threads).values()
     assert local_threads(1) == os.cpu_count()
     assert local_threads(10**6) == 1
 

@@ -1,0 +1,77 @@
+"""What a prediction is expected to take, said before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from paper_unet.journal import Journal
+from paper_unet.large.prepare import Job
+from paper_unet.large.worker import Prediction
+from paper_unet.layers import PRECISIONS
+from paper_unet.model import UNetConfig
+from paper_unet.plan import megabytes, multiply_accumulates
+
+EFFICIENCY = 0.85
+"""Of the rate of a matrix product, what the network reaches; see docs/large_stacks.md."""
+
+
+def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
+    """Say what is going to happen, and how much memory and time it is expected to take."""
+    prediction = job.prediction
+    grid, plan = prediction.grid, prediction.grid.plan
+    size = f"{grid.sections} x {grid.height} x {grid.width} pixels"
+    if prediction.procedure.engine == "stream":
+        how = f"bands of {plan.band} rows, {grid.strips} strip(s) of up to {plan.strip} columns"
+    else:
+        how = f"{prediction.procedure.tiling} tiles of up to {prediction.procedure.tile} pixels"
+    say(f"{size}; {how}; {prediction.device}, {prediction.threads} thread(s)")
+    say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
+    share = 1 - len(journal.done) / len(grid)
+    seconds = share * expected_seconds(job.network, prediction)
+    say(f"time: about {_duration(seconds)}, if the machine is ours alone")
+    if journal.done:
+        say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
+
+
+def expected_seconds(network: UNetConfig, prediction: Prediction) -> float:
+    """Return the arithmetic of a prediction over the rate of a matrix product on this machine."""
+    grid, procedure = prediction.grid, prediction.procedure
+    height, width = grid.height, min(grid.plan.strip, grid.width)
+    if procedure.engine == "tiles":
+        height, width = (min(side, procedure.tile - 184) for side in (height, width))
+    per_pixel = multiply_accumulates(network, height, width) / (height * width)
+    versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[procedure.average]
+    if procedure.average == "rotations":
+        versions *= (grid.height**2 + grid.width**2) / (grid.height * grid.width)
+    pixels = grid.sections * grid.height * grid.width * versions
+    return 2 * per_pixel * pixels / (EFFICIENCY * matrix_rate(prediction))
+
+
+def matrix_rate(prediction: Prediction) -> float:
+    """Measure the rate of a matrix product, operations per second; takes a fraction of a second."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(prediction.threads)
+    side = 1024 if prediction.device == "cpu" else 8192
+    dtype = PRECISIONS[prediction.precision]
+    try:
+        factor = torch.ones(side, side, device=prediction.device, dtype=dtype)
+        best = min(_timed(factor) for _ in range(4))
+    finally:
+        torch.set_num_threads(before)
+    return float(2 * side**3 / best)
+
+
+def _timed(factor: torch.Tensor) -> float:
+    start = time.perf_counter()
+    product = factor @ factor
+    product[0, 0].item()  # waits for a GPU
+    return time.perf_counter() - start
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

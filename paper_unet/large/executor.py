@@ -1,0 +1,76 @@
+"""Where pieces are computed: in this process, or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+
+from paper_unet.device import free_memory, pick_device, resident_memory
+from paper_unet.images import Output, Task
+from paper_unet.large.worker import Prediction, Worker
+from paper_unet.stop import Stop
+
+
+class Executor(Protocol):
+    """Where pieces are computed: in this process, or on a cluster."""
+
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
+        """Compute the runs; yield the number of each piece that is on disk."""
+
+    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+        """Do the tasks in any order; yield after each."""
+
+    def longest(self, pieces: int) -> int | None:
+        """Return how many of the missing pieces a run may have at most."""
+
+    def device(self, name: str) -> str:
+        """Return the device that the name means there."""
+
+    def threads(self) -> int:
+        """Return the CPU threads that a process has there unless told."""
+
+    def allowed(self, device: str) -> tuple[int, int]:
+        """Return the bytes that a process takes before it begins, and may take."""
+
+
+class Here:
+    """Computes in this process."""
+
+    def longest(self, pieces: int) -> int | None:
+        """Return None: the longer the better."""
+        return None
+
+    def device(self, name: str) -> str:
+        """Return the device that the name means here."""
+        return str(pick_device(name))
+
+    def threads(self) -> int:
+        """Return PyTorch's number of CPU threads."""
+        return torch.get_num_threads()
+
+    def allowed(self, device: str) -> tuple[int, int]:
+        """Return the bytes that this process takes now, and may take."""
+        where = torch.device(device)
+        base = resident_memory() if where.type == "cpu" else 0
+        return base, base + free_memory(where)
+
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
+        """Compute the runs one after the other."""
+        worker = Worker(prediction)
+        try:
+            for run in runs:
+                yield from worker.compute(run, stop)
+                if stop():
+                    return
+        finally:
+            worker.close()
+
+    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+        """Do the tasks one after the other."""
+        for task in tasks:
+            if stop():
+                return
+            output.run(task)
+            yield

@@ -1,0 +1,156 @@
+"""Before a prediction: what has to agree with an interrupted run, and how sections are cut."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from paper_unet.checkpoint import load_model, weights_digest
+from paper_unet.errors import InputError
+from paper_unet.images import Output, Stack, parse_slices, to_unit_range
+from paper_unet.journal import Journal
+from paper_unet.large.config import PredictConfig, bytes_of
+from paper_unet.large.executor import Executor
+from paper_unet.large.worker import Prediction
+from paper_unet.model import UNet, UNetConfig
+from paper_unet.plan import Grid, Plan, choose_plan, megabytes, peak_bytes
+
+SHARE = 0.8
+"""Of the free memory, what a prediction may take unless told."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prediction that is ready to begin, and what it is expected to take.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    network : UNetConfig
+    needed, allowed : int
+        Estimated peak of the memory of a process, and what it may take, bytes.
+    """
+
+    prediction: Prediction
+    network: UNetConfig
+    needed: int
+    allowed: int
+
+
+def prepare(
+    config: PredictConfig,
+    stack: Stack,
+    output: Output,
+    executor: Executor,
+    journal: Journal,
+    overwrite: bool,
+) -> Job:
+    """Compare with what an interrupted run left, take its plan or make one, and record it.
+
+    Raises
+    ------
+    InputError
+        If the network or the memory does not fit, the grey values need a range, or an interrupted
+        run had other settings and nobody said ``overwrite``.
+    """
+    device = executor.device(config.device)
+    base, allowed = executor.allowed(device)
+    base += stack.cache_bytes if device == "cpu" else 0
+    allowed = round(SHARE * allowed) if config.memory is None else bytes_of(config.memory)
+    model = load_model(config.weights)
+    _check_values(config, stack, model)
+    facts = _facts(config, stack, output, device, weights_digest(model))
+    _drop_what_is_over(config, facts, output, journal, overwrite)
+    left = journal.header or {}
+    facts["threads"] = config.threads or left.get("threads") or executor.threads()
+    shape = stack.shape[1:]
+    estimate = model.config, config.precision, config.procedure
+    if left:
+        journal.begin({**facts, "plan": left.get("plan")})
+        plan = Plan(**left["plan"])
+    else:
+        plan = choose_plan(*estimate, shape, allowed, alignment=output.alignment, base=base)
+        journal.begin({**facts, "plan": asdict(plan)})
+    needed = peak_bytes(*estimate, plan, shape, base)
+    if needed > allowed:
+        raise InputError(
+            f"{config.out}: the interrupted run was planned for {megabytes(needed)} of memory, "
+            f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
+            "--overwrite"
+        )
+    grid = Grid(output.shape[0], *shape, plan)
+    return Job(_prediction(config, output, grid, device, facts), model.config, needed, allowed)
+
+
+def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:
+    """Refuse before hours of work what every section would be refused for."""
+    if model.config.in_channels != 1:
+        raise InputError(
+            f"{config.weights}: a network of {model.config.in_channels} channels; files are grey: "
+            "use predict_image with arrays"
+        )
+    value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
+    to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
+
+
+def _drop_what_is_over(
+    config: PredictConfig, facts: dict[str, Any], output: Output, journal: Journal, overwrite: bool
+) -> None:
+    """Forget a journal without pixels, and with ``overwrite`` one of other settings."""
+    if journal.header is None:
+        return
+    wanted = facts if config.threads is None else {**facts, "threads": config.threads}
+    unlike = any(journal.header.get(name) != value for name, value in wanted.items())
+    # without pixels: killed after the last step, or before the first, or they were removed
+    if not output.partial.exists() or (overwrite and unlike):
+        journal.restart()
+
+
+def _prediction(
+    config: PredictConfig, output: Output, grid: Grid, device: str, facts: dict[str, Any]
+) -> Prediction:
+    return Prediction(
+        source=Path(config.source).absolute(),
+        axes=config.axes,
+        series=config.series,
+        first=facts["slices"][0],
+        weights=None if config.weights is None else Path(config.weights).absolute(),
+        digest=facts["weights"],
+        output=output,
+        grid=grid,
+        procedure=config.procedure,
+        precision=config.precision,
+        value_range=config.value_range,
+        fill=config.fill,
+        device=device,
+        threads=facts["threads"],
+    )
+
+
+def _facts(
+    config: PredictConfig, stack: Stack, output: Output, device: str, digest: str
+) -> dict[str, Any]:
+    """Return what has to agree for two runs to give the same bytes; threads and plan come later."""
+    chosen = parse_slices(config.slices, len(stack))
+    facts = {
+        "version": 1,
+        "input": stack.identity(),
+        "slices": [chosen.start, chosen.stop],
+        "weights": digest,
+        "procedure": asdict(config.procedure),
+        "precision": config.precision,
+        "range": config.value_range,
+        "fill": config.fill,
+        "dtype": config.dtype,
+        "format": [type(output).__name__, config.ome_zarr],
+        "pixel_size": stack.pixel_size,
+        "device": torch.device(device).type,
+        "torch": torch.__version__,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
