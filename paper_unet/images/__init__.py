@@ -71,8 +71,16 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
         raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
     if series is not None and (path.is_dir() or path.suffix.lower() == ".png"):
         raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
+    stored = path.is_dir() and is_zarr(path)
+    if any(name.endswith(".partial") for name in (path.parts if stored else [path.name])):
+        raise InputError(f"{path}: is the partial output of a run; let it finish first")
+    if path.is_dir() and path.suffix.lower() == ".zarr" and not stored:
+        raise InputError(
+            f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
+            "export it again"
+        )
     if path.is_dir():
-        return ZarrStack(path, axes=axes) if is_zarr(path) else FolderStack(path, axes=axes)
+        return ZarrStack(path, axes=axes) if stored else FolderStack(path, axes=axes)
     if path.suffix.lower() == ".png":
         return PngStack(path)
     return TiffStack(path, axes=axes, series=series)

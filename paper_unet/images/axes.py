@@ -39,6 +39,8 @@ def grey_stack_axes(
         If this is not one grey stack.
     """
     axes = found
+    if len(shape) < 2:
+        raise InputError(f"{path}: an array of shape {shape} is no image; accepted are ZYX and YX")
     if given is not None:
         axes = given.upper()
         if len(axes) != len(shape) or len(set(axes)) != len(axes):
@@ -47,7 +49,10 @@ def grey_stack_axes(
                 f"for each of its {len(shape)} axes, such as ZYX"
             )
     if not axes.endswith("YX"):
-        raise InputError(f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX")
+        raise InputError(
+            f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX: save it so, or name "
+            "the axes with --axes"
+        )
     leading = [(k, axes[k], n) for k, n in enumerate(shape[:-2]) if n != 1]
     for _, axis, length in leading:
         if axis not in "Z" + UNKNOWN_AXES:

@@ -54,8 +54,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def file_stamp(path: Path) -> dict[str, int]:
-    """Return size and time of a file, bytes and nanoseconds: what changes when it is written."""
-    status = path.stat()
+    """Return size and time of a file, bytes and nanoseconds: what changes when it is written.
+
+    Raises
+    ------
+    InputError
+        If it is gone.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: is gone ({error.strerror}); put it back") from error
     return {"bytes": status.st_size, "modified": status.st_mtime_ns}
 
 

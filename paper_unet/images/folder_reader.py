@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,7 @@ from paper_unet.images.stack import Span, Stack
 from paper_unet.images.tiff_reader import TiffStack
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
-PNG_MODES = {"L": "uint8", "I;16": "uint16"}
-Image.MAX_IMAGE_PIXELS = None  # sections of 20,000 x 20,000 pixels are what this is for
+PNG_MODES = {"L": "uint8", "I;16": "uint16", "I": "uint16"}  # "I": older Pillow, also 16 bits
 
 
 class FolderStack(Stack):
@@ -29,21 +30,22 @@ class FolderStack(Stack):
         if axes is not None and axes.upper() not in ("ZYX", "YX"):
             raise InputError(f'{path}: axes "{axes}" for a folder of sections; accepted is ZYX')
         self._files = _listing(path)
-        first = _facts(self._files[0])
-        for file in self._files[1:]:
-            found = _facts(file)
-            if found != first:
-                raise InputError(
-                    f"{file}: {found[1]} of {found[0][1]} x {found[0][0]} pixels, and "
-                    f"{self._files[0].name} is {first[1]} of {first[0][1]} x {first[0][0]}; all "
-                    "sections must be alike: crop or convert them"
-                )
-        self.shape = (len(self._files), *first[0])
-        self.dtype = np.dtype(first[1])
         self._open: tuple[int, Stack] | None = None
-        with _section(self._files[0]) as section:
-            self.pixel_size = (None, *section.pixel_size[1:])
-            self.cache_bytes = section.cache_bytes
+        with _section(self._files[0]) as first:
+            self.shape, self.dtype = (len(self._files), *first.shape[1:]), first.dtype
+            self.pixel_size = None, *first.pixel_size[1:]
+        for file in self._files:
+            with _section(file) as section:
+                self._check_alike(file, section)
+                self.cache_bytes = max(self.cache_bytes, section.cache_bytes)
+
+    def _check_alike(self, file: Path, section: Stack) -> None:
+        if (section.shape[1:], section.dtype) != (self.shape[1:], self.dtype):
+            raise InputError(
+                f"{file}: {section.dtype} of {section.shape[2]} x {section.shape[1]} pixels, and "
+                f"{self._files[0].name} is {self.dtype} of {self.shape[2]} x {self.shape[1]}; all "
+                "sections must be alike: crop or convert them"
+            )
 
     def close(self) -> None:
         """Close the section that is open."""
@@ -61,10 +63,8 @@ class FolderStack(Stack):
         if self._open is None or self._open[0] != z:
             self.close()
             self._open = z, _section(self._files[z])
-        section = self._open[1]
-        if section.shape[1:] != self.shape[1:]:
-            raise InputError(f"{self._files[z]}: changed its size meanwhile; start again")
-        return section.window(0, rows, columns)
+            self._check_alike(self._files[z], self._open[1])  # it may have changed meanwhile
+        return self._open[1].window(0, rows, columns)
 
 
 class PngStack(Stack):
@@ -74,7 +74,8 @@ class PngStack(Stack):
         self.path = path
         shape, dtype = _png_facts(path)
         self.shape, self.dtype = (1, *shape), np.dtype(dtype)
-        self.cache_bytes = 2 * shape[0] * shape[1] * self.dtype.itemsize
+        # while it is decoded, Pillow's own pixels and two copies on the way to an array
+        self.cache_bytes = 3 * shape[0] * shape[1] * self.dtype.itemsize
         self._pixels: NDArray[Any] | None = None
 
     def close(self) -> None:
@@ -87,19 +88,20 @@ class PngStack(Stack):
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         if self._pixels is None:
             try:
-                with Image.open(self.path) as image:
+                with _opened(self.path) as image:
                     self._pixels = np.asarray(image, self.dtype)
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, MemoryError) as error:
                 raise InputError(
-                    f"{self.path}: cannot be decoded ({error}); copy or export it again"
+                    f"{self.path}: cannot be decoded ({error or 'memory'}); copy or export it again"
                 ) from error
         return self._pixels[slice(*rows), slice(*columns)].copy()
 
 
-def natural_order(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Return a key that puts ``section_2`` before ``section_10``."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    # the name itself decides between 2 and 02, whatever order the disk lists them in
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -120,25 +122,30 @@ def _listing(folder: Path) -> list[Path]:
 def _section(file: Path) -> Stack:
     if SUFFIXES[file.suffix.lower()] == "PNG":
         return PngStack(file)
-    return TiffStack(file, axes=None, series=None)
+    stack = TiffStack(file, axes=None, series=None)
+    if len(stack) != 1:
+        stack.close()
+        raise InputError(
+            f"{file}: holds {len(stack)} sections; in a folder each file is one section: "
+            "give this file itself, or split it"
+        )
+    return stack
 
 
-def _facts(file: Path) -> tuple[tuple[int, int], str]:
-    """Return shape (Y, X) and dtype of a section, from its header."""
-    if SUFFIXES[file.suffix.lower()] == "PNG":
-        return _png_facts(file)
-    with TiffStack(file, axes=None, series=None) as stack:
-        if len(stack) != 1:
-            raise InputError(
-                f"{file}: holds {len(stack)} sections; in a folder each file is one section: "
-                "give this file itself, or split it"
-            )
-        return stack.shape[1:], stack.dtype.name
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a PNG of any size: Pillow takes sections of 20,000 x 20,000 pixels for an attack."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _png_facts(path: Path) -> tuple[tuple[int, int], str]:
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with _opened(path) as image:
             mode, (width, height) = image.mode, image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a PNG file that can be read; export it again") from error

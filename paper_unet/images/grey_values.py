@@ -45,6 +45,8 @@ def to_unit_range(
     if image.dtype.kind not in "uif":
         raise InputError(f"{name}: grey values of {image.dtype}; convert to uint8 or float32")
     if fill is not None and image.dtype.kind == "f":
+        if not abs(fill) <= float(np.finfo(image.dtype).max):
+            raise InputError(f"{name}: --fill {fill:g} is no finite {image.dtype}; give another")
         image = np.where(np.isfinite(image), image, image.dtype.type(fill))
     _check_finite(image, name)
     if value_range is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 KEPT = 2**25
-"""Bytes of decoded pieces worth keeping: the rows of a tile of 572 in a section of 20,000 pixels."""
+"""Bytes of pieces worth keeping: the rows of tiles of 572 in a section 20,000 pixels wide."""
 
 
 class Recent:

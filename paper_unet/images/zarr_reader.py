@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,18 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import grey_stack_axes
+from paper_unet.images.files import file_stamp
 from paper_unet.images.pixel_size import micrometres
+from paper_unet.images.recent import Recent
 from paper_unet.images.stack import Span, Stack
 from paper_unet.images.tiff_reader import DTYPES
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
+
+AXIS_TYPES = {"channel": "C", "time": "T"}
+OBJECTS = 2**20
+"""Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
 
 
 def is_zarr(path: Path) -> bool:
@@ -33,60 +41,65 @@ class ZarrStack(Stack):
 
     def __init__(self, path: Path, *, axes: str | None) -> None:
         self.path = path
-        if any(part.endswith(".partial") for part in path.parts):
-            raise InputError(f"{path}: is the partial output of a run; let it finish first")
         with _reading(path, "the store"):
             opened = zarr.open(path, mode="r")
-        found: str | None = None
-        scale: list[float | None] = []
+        size: list[float | None] = []
         if isinstance(opened, zarr.Group):
-            self._array, found, scale = _ome_image(path, opened)
+            self._array, found, size = _ome_image(path, opened)
         else:
-            self._array = opened
+            self._array, found = opened, _axes_of(opened)
         if self._array.dtype.name not in DTYPES:
             raise InputError(
                 f"{path}: values of {self._array.dtype.name}; accepted are {', '.join(DTYPES)}: "
                 "convert it, masks to uint8"
             )
         self.dtype = self._array.dtype.newbyteorder("=")
-        found = found or _axes_of(self._array)
         self._axis, self.shape = grey_stack_axes(path, found, self._array.shape, axes)
-        size = dict(zip(found, scale, strict=False))
-        self.pixel_size = (size.get("Z"), size.get("Y"), size.get("X"))
-        self._tall, wide = self._array.chunks[-2:]
-        depth = math.prod(self._array.chunks[:-2])
-        self.cache_bytes = self.dtype.itemsize * (
-            2 * self._tall * self.shape[2] + 2 * depth * self._tall * wide
-        )
-        self._kept: dict[tuple[int, int, Span], NDArray[Any]] = {}
+        sizes = dict(zip(found, size, strict=False))
+        self.pixel_size = (sizes.get("Z"), sizes.get("Y"), sizes.get("X"))
+        self._tall, self._wide = self._array.chunks[-2:]
+        row = self._tall * self.shape[2] * self.dtype.itemsize
+        self._recent = Recent(row, math.ceil(self.shape[1] / self._tall) * row)
+        self.cache_bytes = self._recent.room + self._on_the_way(row)
+
+    def _on_the_way(self, row: int) -> int:
+        """Bytes, at most, that zarr holds of chunks, encoded and decoded, while it reads a row."""
+        chunk: int = math.prod(self._array.chunks) * self.dtype.itemsize
+        across: int = math.ceil(self.shape[2] / self._wide)
+        at_once = int(zarr.config.get("async.concurrency") or across)
+        if self._array.shards is not None:
+            return 2 * min(across, at_once**2) * chunk + row + OBJECTS
+        return 2 * min(across, at_once) * chunk + OBJECTS
 
     def close(self) -> None:
         """Forget what is decoded."""
-        self._kept = {}
+        self._recent.clear()
 
     def _stamp(self) -> dict[str, Any]:
         """Digest the documents that describe the store; chunks are probed by their pixels."""
         digest = hashlib.sha256()
-        for name in sorted(p for p in self.path.iterdir() if p.name in (*DOCUMENTS, ".zattrs")):
-            digest.update(name.read_bytes())
-        digest.update(str(self._array.metadata.to_dict()).encode())
+        for folder in {self.path: 0, self.path / self._array.path: 0}:
+            for file in (folder / name for name in (*DOCUMENTS, ".zattrs")):
+                if file.exists():
+                    digest.update(f"{file.name} {file_stamp(file)}\n".encode())
+                    digest.update(file.read_bytes())
         return {"metadata": digest.hexdigest()}
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read whole rows of chunks and keep them: bands are much lower than chunks."""
-        wide = self._array.chunks[-1]
-        left = columns[0] // wide * wide
-        across = (left, min(-(-columns[1] // wide) * wide, self.shape[2]))
-        needed, parts = {}, []
+        left = columns[0] // self._wide * self._wide
+        across = left, min(-(-columns[1] // self._wide) * self._wide, self.shape[2])
+        size = self._tall * (across[1] - left) * self.dtype.itemsize
+        out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self.dtype)
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
-            key = (z, down, across)
-            part = self._kept.get(key)
-            needed[key] = self._read_chunks(*key) if part is None else part
+            key = z, down, across
+            part = self._recent.get(key, size, partial(self._read_chunks, *key))
             top = down * self._tall
-            y = slice(max(rows[0] - top, 0), min(rows[1] - top, self._tall))
-            parts.append(needed[key][y, columns[0] - left : columns[1] - left])
-        self._kept = needed
-        return np.concatenate(parts)
+            first, last = max(rows[0], top), min(rows[1], top + self._tall)
+            out[first - rows[0] : last - rows[0]] = part[
+                first - top : last - top, columns[0] - left : columns[1] - left
+            ]
+        return out
 
     def _read_chunks(self, z: int, down: int, across: Span) -> NDArray[Any]:
         top = down * self._tall
@@ -102,7 +115,9 @@ class ZarrStack(Stack):
 def _reading(path: Path, what: str) -> Iterator[None]:
     """Name store and slice in whatever a codec or the metadata raise: each has its own types."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that zarr does not know; they do no harm
+            yield
     except InputError:
         raise
     except Exception as error:
@@ -114,33 +129,43 @@ def _reading(path: Path, what: str) -> Iterator[None]:
 
 
 def _axes_of(array: Any) -> str:
-    """Return the axes of a plain array: its dimension names, or the last ones of Z, Y and X."""
-    names = getattr(array.metadata, "dimension_names", None)
-    if names and all(names):
+    """Return the axes of a plain array: as it names them, else the last ones of Z, Y and X."""
+    names = getattr(array.metadata, "dimension_names", None)  # version 3
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS")  # xarray's convention for version 2
+    if isinstance(names, list | tuple) and len(names) == array.ndim and all(names):
         return "".join(str(name)[0].upper() for name in names)
-    return "".join(("Q", "I")[k % 2] for k in range(array.ndim - 3)) + "ZYX"[-array.ndim :]
+    count: int = array.ndim
+    return ("QI" * count)[: max(count - 3, 0)] + "ZYX"[max(3 - count, 0) :]
 
 
 def _ome_image(path: Path, group: Any) -> tuple[Any, str, list[float | None]]:
-    """Return the full-resolution array of an OME-Zarr image, its axes and its scale."""
-    attributes = dict(group.attrs)
-    multiscales = attributes.get("ome", attributes).get("multiscales")
-    if not multiscales:
-        raise InputError(f"{path}: a Zarr group and no OME-Zarr image; {_arrays(group)}")
+    """Return the full-resolution array of an OME-Zarr image, its axes and its pixel size."""
     with _reading(path, "the OME-Zarr metadata"):
-        image = multiscales[0]
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image["axes"]]
-        dataset = image["datasets"][0]
+        images = group.attrs.get("ome", group.attrs).get("multiscales")
+        if not images:
+            raise InputError(f"{path}: a Zarr group and no OME-Zarr image; {_arrays(group)}")
+        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in images[0]["axes"]]
+        dataset = images[0]["datasets"][0]
         array = group[dataset["path"]]
-        scale = np.ones(len(axes))
-        for owner in (dataset, image):
+        if array.ndim != len(axes):
+            raise ValueError(f"{len(axes)} axes for an array of shape {array.shape}")
+        letters = [AXIS_TYPES.get(str(axis.get("type"))) or str(axis["name"])[0].upper()
+                   for axis in axes]  # fmt: skip
+        return array, "".join(letters), _pixel_size(axes, (dataset, images[0]))
+
+
+def _pixel_size(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[float | None]:
+    """Multiply the scales of a level and of the whole image, micrometres; none if damaged."""
+    scale = np.ones(len(axes))
+    try:
+        for owner in owners:
             for transform in owner.get("coordinateTransformations") or []:
                 if transform["type"] == "scale":
-                    scale = scale * np.asarray(transform["scale"], float)
-        size = [
-            micrometres(length, axis.get("unit")) for length, axis in zip(scale, axes, strict=True)
-        ]
-        return array, "".join(str(axis["name"])[0].upper() for axis in axes), size
+                    for k, factor in zip(range(len(axes)), transform["scale"], strict=True):
+                        scale[k] *= float(factor)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return [None] * len(axes)
+    return [micrometres(length, axis.get("unit")) for length, axis in zip(scale, axes, strict=True)]
 
 
 def _arrays(group: Any) -> str:

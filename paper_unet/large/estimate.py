@@ -14,8 +14,9 @@ from paper_unet.layers import PRECISIONS
 from paper_unet.model import UNetConfig
 from paper_unet.plan import megabytes, multiply_accumulates
 
-EFFICIENCY = 0.85
-"""Of the rate of a matrix product, what the network reaches; see docs/large_stacks.md."""
+OVERHEAD = 14
+"""Channels of the first level at which half of the time goes into moving data: the network reaches
+width / (width + 14) of the rate of a matrix product. Fitted to benchmarks/inference.py."""
 
 
 def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
@@ -47,7 +48,8 @@ def expected_seconds(network: UNetConfig, prediction: Prediction) -> float:
     if procedure.average == "rotations":
         versions *= (grid.height**2 + grid.width**2) / (grid.height * grid.width)
     pixels = grid.sections * grid.height * grid.width * versions
-    return 2 * per_pixel * pixels / (EFFICIENCY * matrix_rate(prediction))
+    efficiency = network.width / (network.width + OVERHEAD)
+    return 2 * per_pixel * pixels / (efficiency * matrix_rate(prediction))
 
 
 def matrix_rate(prediction: Prediction) -> float:

@@ -1,0 +1,117 @@
+"""Pixel sizes are read as the formats write them; what is damaged is unknown, never an error."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tifffile
+import zarr
+from test_images import GREY, ZYX
+from test_inputs import ome_zarr
+
+from paper_unet.images import open_stack
+from paper_unet.images.pixel_size import micrometres
+
+
+def test_pixel_sizes(tmp_path: Path) -> None:
+    nanometres = {"PhysicalSizeX": 4.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 5.0,
+                  "PhysicalSizeYUnit": "nm", "PhysicalSizeZ": 50.0,
+                  "PhysicalSizeZUnit": "nm"}  # fmt: skip
+    cases: list[tuple[dict[str, Any], tuple[float | None, ...]]] = [
+        ({"ome": True, "metadata": {**ZYX, **nanometres}}, (0.05, 0.005, 0.004)),
+        ({"ome": True, "metadata": {**ZYX, "PhysicalSizeX": 0.3}}, (None, None, 0.3)),
+        ({"imagej": True, "resolution": (250, 200),
+          "metadata": {**ZYX, "unit": "um", "spacing": 0.05}}, (0.05, 0.005, 0.004)),
+        ({"resolution": (25_400, 50_800), "resolutionunit": "INCH", "metadata": ZYX},
+         (None, 0.5, 1.0)),
+        ({"resolution": (2e6, 1e6), "resolutionunit": "CENTIMETER", "metadata": ZYX},
+         (None, 0.01, 0.005)),
+        ({"resolution": (300, 300), "resolutionunit": "NONE", "metadata": ZYX}, (None, None, None)),
+        ({"metadata": None}, (None, None, None)),
+    ]  # fmt: skip
+    for number, (options, expected) in enumerate(cases):
+        path = tmp_path / f"{number}.tif"
+        tifffile.imwrite(path, GREY, **options)
+        with open_stack(path) as stack:
+            assert stack.pixel_size == pytest.approx(expected), options
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_pixel_size_of_an_ome_zarr(tmp_path: Path, version: int) -> None:
+    """Of level 0, times the scale of the whole image; nanometres become micrometres."""
+    with open_stack(ome_zarr(version)(tmp_path, GREY)) as stack:
+        assert stack.pixel_size == pytest.approx((0.05, 0.004, 0.004))
+    shutil.rmtree(tmp_path / "image.zarr")
+    with open_stack(ome_zarr(version, unit="parsec")(tmp_path, GREY)) as stack:
+        assert stack.pixel_size == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (4, "nm", 0.004), ("4.0", "nanometer", 0.004), (1, "\u00b5m", 1), (1, "\u03bcm", 1),
+        (1, "\\u00B5m", 1), (2, "mm", 2000), (40, "\u00c5", 0.004), (1, "inch", 25_400),
+        (4, None, None), (4, "pixel", None), (0, "nm", None), (-4, "nm", None),
+        (None, "nm", None), ("wide", "nm", None), (float("inf"), "nm", None),
+        (float("nan"), "nm", None), (10**400, "nm", None), ([4], "nm", None),
+    ],
+)  # fmt: skip
+def test_lengths_in_micrometres(value: object, unit: object, expected: float | None) -> None:
+    assert micrometres(value, unit) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ratio", [(0, 0), (0, 1), (1, 0)])
+def test_a_resolution_of_nothing_is_unknown(tmp_path: Path, ratio: tuple[int, int]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY[0], resolution=(2e6, 1e6), resolutionunit=3, metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages.first.tags["XResolution"].overwrite(ratio)
+    with open_stack(path) as stack:
+        assert stack.pixel_size == pytest.approx((None, 0.01, None))
+
+
+def test_damaged_ome_xml_is_no_reason_to_refuse_the_pixels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY[0], description="<OME><broken </OME>", metadata=None)
+    with open_stack(tmp_path / "a.tif") as stack:
+        assert stack.pixel_size == (None, None, None)
+        assert (stack[0] == GREY[0]).all()
+
+
+def test_each_series_of_an_ome_tiff_has_its_own(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as writer:
+        for size in (1.0, 2.0):
+            writer.write(GREY, metadata={**ZYX, "PhysicalSizeX": size})
+    for series, size in enumerate((1.0, 2.0)):
+        with open_stack(tmp_path / "a.tif", series=series) as stack:
+            assert stack.pixel_size == (None, None, size)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [{"type": "scale", "path": "x"}, {"type": "scale", "scale": [4]}, {}, "scale",
+     {"type": "scale", "scale": [1, 25, 1, 2, "wide"]}],
+)  # fmt: skip
+def test_damaged_scales_of_an_ome_zarr(tmp_path: Path, transform: Any) -> None:
+    path = ome_zarr(3)(tmp_path, GREY)
+    group = zarr.open_group(path)
+    about: Any = group.attrs["ome"]
+    about["multiscales"][0]["coordinateTransformations"] = [transform]
+    group.attrs["ome"] = about
+    with open_stack(path) as stack:
+        assert stack.pixel_size == (None, None, None)
+        assert (stack[3] == GREY[3]).all()
+
+
+def test_a_plain_zarr_and_a_png_do_not_say(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(2, 3, 4), dtype="u1")
+    with open_stack(tmp_path / "a.zarr") as stack:
+        assert stack.pixel_size == (None, None, None)
+
+
+def test_a_folder_has_that_of_its_first_section(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "1.tif", GREY[0], resolution=(2e6, 1e6), resolutionunit=3, metadata=None
+    )
+    with open_stack(tmp_path) as stack:
+        assert stack.pixel_size == pytest.approx((None, 0.01, 0.005))
