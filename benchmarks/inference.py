@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="of the image; default 1024, and 2048 at width 16")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
@@ -60,12 +61,12 @@ def main() -> None:
     print(f"threads: {options.threads}; weights: random, seed 0; input: uniform noise, seed 0\n")
     for width in options.widths:
         side = options.side or (2048 if width <= 16 else 1024)
-        compare(width, side, options.cases, options.threads, options.repeats)
+        compare(width, side, options)
     if options.cases == list(CASES):
-        tile_arithmetic(options.widths[0], options.repeats)
+        tile_arithmetic(options.widths[0], options)
 
 
-def compare(width: int, side: int, cases: list[str], threads: int, repeats: int) -> None:
+def compare(width: int, side: int, options: argparse.Namespace) -> None:
     """Run every case at one width and print its row."""
     print(f"## width {width}, one section of {side} x {side}\n")
     print(
@@ -76,8 +77,8 @@ def compare(width: int, side: int, cases: list[str], threads: int, repeats: int)
     with tempfile.TemporaryDirectory() as folder:
         seconds: dict[str, float] = {}
         reference = Path(folder) / "one_pass.npy"
-        for case in ["one pass", *cases]:
-            found = child(case, width, side, threads, repeats, reference)
+        for case in ["one pass", *options.cases]:
+            found = child(case, width, side, options, reference)
             if "error" in found:
                 print(f"| {case} | {found['error']} |")
                 continue
@@ -93,12 +94,13 @@ def compare(width: int, side: int, cases: list[str], threads: int, repeats: int)
 
 
 def child(
-    case: str, width: int, side: int, threads: int, repeats: int, reference: Path
+    case: str, width: int, side: int, options: argparse.Namespace, reference: Path
 ) -> dict[str, object] | dict[str, float]:
     """Run one case in a process of its own."""
     command = [
         sys.executable, __file__, "--case", case, "--widths", str(width), "--side", str(side),
-        "--threads", str(threads), "--repeats", str(repeats), "--reference", str(reference),
+        "--threads", str(options.threads), "--repeats", str(options.repeats),
+        "--device", options.device, "--reference", str(reference),
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if run.returncode:
@@ -110,21 +112,23 @@ def child(
 def measure(options: argparse.Namespace) -> None:
     """Run one case, in this process; print its numbers as JSON."""
     width, side = options.widths[0], options.side
-    model = network(width)
+    model = network(width).to(options.device)
     image = np.random.default_rng(0).random((1, side, side), dtype=np.float32)
     if options.case not in AS_IT_IS:
         keep_freed_memory()
     if options.case.startswith("MONAI"):
         import monai.inferers  # noqa: F401  (so that its import is not timed)
-    ceiling = matrix_rate(torch.bfloat16 if "bfloat16" in options.case else torch.float32)
-    base = current_memory()
+    dtype = torch.bfloat16 if "bfloat16" in options.case else torch.float32
+    ceiling = matrix_rate(dtype, options.device)
+    base = current_memory(options.device)
     times = []
     with evaluating(model):
         for _ in range(1 if options.case == "one pass" else options.repeats):
             start = time.perf_counter()
             scores, macs = ({"one pass": at_once} | CASES)[options.case](model, image)
+            scores = scores.cpu()  # waits for a GPU
             times.append(time.perf_counter() - start)
-        memory = peak_memory() - base
+        memory = peak_memory(options.device) - base
         seams = seam_of(options.case, model, image, scores)
     if options.case == "one pass":
         np.save(options.reference, scores.numpy())
@@ -142,28 +146,39 @@ def network(width: int) -> UNet:
     return UNet(width=width).eval()
 
 
-def matrix_rate(dtype: torch.dtype, side: int = 2048) -> float:
+def matrix_rate(dtype: torch.dtype, device: str) -> float:
     """Operations per second of a large matrix product: the ceiling."""
-    factor = torch.randn(side, side, dtype=dtype)
+    side = 2048 if device == "cpu" else 8192
+    factor = torch.randn(side, side, dtype=dtype, device=device)
     best = float("inf")
     for _ in range(6):
         start = time.perf_counter()
-        factor @ factor
+        (factor @ factor)[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
 
 
-def current_memory() -> int:
+def current_memory(device: str) -> int:
     """Return the bytes of memory that this process takes."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def peak_memory() -> int:
+def peak_memory(device: str) -> int:
     """Return the most that this process has taken, bytes."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 # the cases
+
+
+def device_of(model: UNet) -> torch.device:
+    """Where the weights are."""
+    return model.head.weight.device
 
 
 def at_once(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
@@ -171,7 +186,7 @@ def at_once(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
     side = image.shape[1]
     reach = (-HALO, input_size(side) - HALO)
     window = torch.from_numpy(np.ascontiguousarray(mirror_window(image, reach, reach)))
-    scores = model(window[None])[0, :, :side, :side]
+    scores = model(window[None].to(device_of(model)))[0, :, :side, :side]
     return scores, multiply_accumulates(model.config, side, side)
 
 
@@ -222,7 +237,8 @@ def as_people_write_it(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
     for y in range(0, count * out, out):
         for x in range(0, count * out, out):
             window = torch.from_numpy(padded[None, :, y : y + tile, x : x + tile].copy())
-            result[:, y : y + out, x : x + out] = model(window)[0].numpy()
+            scores = model(window.to(device_of(model)))
+            result[:, y : y + out, x : x + out] = scores[0].cpu().numpy()
     macs = count**2 * multiply_accumulates(model.config, out, out)
     return torch.from_numpy(result[:, :side, :side]), macs
 
@@ -259,7 +275,7 @@ def monai(overlap: float) -> Case:
             calls.append(1)
             return same(window)
 
-        scores = inferer(torch.from_numpy(image)[None], counted)[0]
+        scores = inferer(torch.from_numpy(image)[None].to(device_of(model)), counted)[0]
         return scores, len(calls) * same_macs(model, ROI)
 
     return run
@@ -275,7 +291,7 @@ def seam_of(case: str, model: UNet, image: np.ndarray, scores: Tensor) -> str:
     """For MONAI's cases: how far its mosaic is from one pass of the same zero-padded network."""
     if not case.startswith("MONAI"):
         return ""
-    at_one_go = SamePadded(model)(torch.from_numpy(image)[None])[0]
+    at_one_go = SamePadded(model)(torch.from_numpy(image)[None].to(device_of(model)))[0].cpu()
     seam = (scores - at_one_go).abs().max() / (at_one_go.max() - at_one_go.min())
     return f" (seams against its own one pass: {seam:.1e})"
 
@@ -296,24 +312,26 @@ AS_IT_IS = ("one pass", "a loop as people write it")
 # the arithmetic of one tile
 
 
-def tile_arithmetic(width: int, repeats: int) -> None:
+def tile_arithmetic(width: int, options: argparse.Namespace) -> None:
     """Print what each choice brings for one 572 tile, in this process, one after the other."""
-    model = network(width)
+    device = options.device
+    model = network(width).to(device)
     tile = torch.rand(1, PAPER_TILE, PAPER_TILE, generator=torch.Generator().manual_seed(0))
+    tile = tile.to(device)
     operations = 2 * multiply_accumulates(model.config, 388, 388)
-    ceiling = matrix_rate(torch.float32)
+    ceiling = matrix_rate(torch.float32, device)
     print(f"## one 572 tile, width {width}: {operations / 1e9:.0f} GFLOP; matrix product "
           f"{ceiling / 1e9:.0f} GFLOP/s in float32\n")  # fmt: skip
     print("| arithmetic | seconds | share of the float32 matrix product |")
     print("|---|---|---|")
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
 
-    def row(name: str, call: Callable[[], object]) -> None:
+    def row(name: str, call: Callable[[], Tensor]) -> None:
         call()
         times = []
-        for _ in range(max(repeats, 3)):
+        for _ in range(max(options.repeats, 3)):
             start = time.perf_counter()
-            call()
+            call().cpu()
             times.append(time.perf_counter() - start)
         share = operations / min(times) / ceiling
         print(f"| {name} | {min(times):.2f} | {share:.0%} |", flush=True)
@@ -334,7 +352,7 @@ def tile_arithmetic(width: int, repeats: int) -> None:
             layers = Layers(model)
             row(name, lambda layers=layers: one_pass(layers, tile))  # type: ignore[misc]
         low = Layers(model, "bfloat16")
-        row(f"the same in bfloat16 (matrix product {matrix_rate(torch.bfloat16) / 1e9:.0f} "
+        row(f"the same in bfloat16 (matrix product {matrix_rate(torch.bfloat16, device) / 1e9:.0f} "
             "GFLOP/s)", lambda: one_pass(low, tile))  # fmt: skip
 
 

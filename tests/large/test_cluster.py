@@ -105,6 +105,9 @@ def test_an_error_of_the_input_comes_back_as_one_line(folder: Path, cluster: Das
     assert not (folder / "out.tif").exists()
 
 
+KILLS = int(os.environ.get("PAPER_UNET_KILLS", "3"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_workers(folder: Path, name: str) -> None:
     """kill -9 of workers at random moments: others, or their successors, do the rest."""
@@ -116,7 +119,7 @@ def test_killed_workers(folder: Path, name: str) -> None:
 
         def kill() -> None:
             chance = random.Random(0)
-            while len(kills) < 3 and not done.wait(chance.uniform(0.5, 1.2)):
+            while len(kills) < KILLS and not done.wait(chance.uniform(0.5, 1.2)):
                 pids = list(cluster.client.run(os.getpid, on_error="ignore").values())
                 if pids and (folder / f"{name}.partial").exists():
                     os.kill(pids[0], signal.SIGKILL)
