@@ -204,13 +204,13 @@ def prepared(model: UNet, precision: str) -> Layers:
     return Layers(model, precision)  # type: ignore[arg-type]
 
 
-def streamed(precision: str) -> Case:
+def streamed(precision: str, band: int = BAND) -> Case:
     """Row streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
         layers, section = prepared(model, precision), whole(image)
         side = image.shape[1]
-        parts = region_scores(layers, section, (0, side), (0, side), Procedure(), BAND)
+        parts = region_scores(layers, section, (0, side), (0, side), Procedure(), band)
         return torch.cat(list(parts), dim=1), multiply_accumulates(model.config, side, side)
 
     return run
@@ -309,6 +309,8 @@ CASES: dict[str, Case] = {
     f"tiles up to {PAPER_TILE}, cut equal": tiles(PAPER_TILE),
     f"tiles up to {LARGE}, cut equal": tiles(LARGE),
     "streaming": streamed("float32"),
+    "streaming, bands of 16 rows": streamed("float32", 16),
+    "streaming, bands of 256 rows": streamed("float32", 256),
     "streaming, bfloat16": streamed("bfloat16"),
     "MONAI sliding window, overlap 0.25": monai(0.25),
     "MONAI sliding window, overlap 0.5": monai(0.5),
