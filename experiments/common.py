@@ -7,17 +7,25 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
+import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paper_unet.config import TrainConfig
 from paper_unet.datasets import load_isbi2012
 from paper_unet.environment import environment
+from paper_unet.images import read_stack
+from paper_unet.layers import keep_freed_memory
+from paper_unet.run_folder import LOG
 from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
 from paper_unet.scoring import score_sections
 from paper_unet.synthetic import synthetic_stack
@@ -58,6 +66,52 @@ def parser(name: str, text: str | None) -> argparse.ArgumentParser:
     return options
 
 
+def add_training_options(
+    options: argparse.ArgumentParser, *, width: int, steps: int, tile: int, lr: float
+) -> None:
+    """Add the options of experiments that train, with the defaults of a CPU."""
+    options.add_argument("--width", type=int, default=width)
+    options.add_argument("--steps", type=int, default=steps)
+    options.add_argument("--tile", type=int, default=tile)
+    options.add_argument("--lr", type=float, default=lr)
+    options.add_argument("--precision", default="float32")
+    options.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each on a CPU")
+
+
+def train_config(options: argparse.Namespace, run: str, seed: int, **changes: Any) -> TrainConfig:
+    """Return the configuration of one run of an experiment, in its own folder of ``--work``."""
+    settings: dict[str, Any] = {
+        "out": str(options.work / run),
+        "width": options.width,
+        "steps": options.steps,
+        "tile": options.tile,
+        "lr": options.lr,
+        "device": options.device,
+        "precision": options.precision,
+        "channels_last": True,
+        "checkpoint_every": 250,
+        "seed": seed,
+    }
+    return TrainConfig(**settings | changes)
+
+
+def be_one_of_several() -> None:
+    """Use one thread on a CPU, whatever runs beside, so that runs can be repeated bit by bit."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def logged_seconds(config: TrainConfig) -> float:
+    """Return how long a run trained, over all its pieces."""
+    lines = [json.loads(line) for line in (Path(config.out) / LOG).read_text().splitlines()]
+    pieces, last = 0.0, 0.0
+    for line in lines:
+        if line["seconds"] < last:  # the clock starts again when a run goes on
+            pieces += last
+        last = line["seconds"]
+    return round(pieces + last, 1)
+
+
 def isbi2012(data: Path, quick: bool = False) -> Sections:
     """Read the annotated ISBI 2012 sections, or make synthetic ones where they are absent.
 
@@ -71,6 +125,16 @@ def isbi2012(data: Path, quick: bool = False) -> Sections:
     print(f"no ISBI 2012 in {folder}: synthetic sections instead")
     made = synthetic_stack(sections=30, side=128 if quick else 512, seed=0)
     return Sections(made.images, made.labels, "synthetic")
+
+
+def isbi2012_test(data: Path, quick: bool = False) -> Sections | None:
+    """Read the test volume, and its labels where they lie beside it; None where it is absent."""
+    folder = data / "isbi2012"
+    if quick or not (folder / "test-volume.tif").exists():
+        return None
+    labels = folder / "test-labels.tif"
+    truth = read_stack(labels) if labels.exists() else np.empty(0, np.uint8)
+    return Sections(read_stack(folder / "test-volume.tif"), (truth > 0).astype(np.uint8), "test")
 
 
 def membrane_training_set(sections: Sections, w0: float = 10.0, sigma: float = 5.0) -> TrainingSet:
@@ -97,14 +161,59 @@ def run_jobs(run: Callable[[Job], Result], jobs: Iterable[Job], at_once: int) ->
         return list(pool.map(run, jobs))
 
 
+@contextmanager
+def recorded(options: argparse.Namespace) -> Iterator[None]:
+    """Write config.json and environment.json, and keep what is printed meanwhile in log.txt."""
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {name: _plain(value) for name, value in sorted(vars(options).items())}
+    _write_json(out / "config.json", {"command": _command(), **settings})
+    _write_json(out / "environment.json", environment())
+    with (out / "log.txt").open("w") as log, redirect_stdout(_Tee(sys.stdout, log)):
+        yield
+
+
+class _Tee(TextIOBase):
+    """Writes everything twice."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+
+def save_figure(figure: Figure, out: Path, name: str) -> None:
+    """Save a figure as PNG and PDF, without the date, so that the same figure is the same file."""
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / f"{name}.png", dpi=150)
+    figure.savefig(out / f"{name}.pdf", dpi=150, metadata={"CreationDate": None})
+    print(f"wrote {out / name}.png and .pdf")
+
+
 def write_results(out: Path, results: dict[str, Any], started: float) -> None:
     """Write metrics.json with the command, the wall time and the environment."""
     out.mkdir(parents=True, exist_ok=True)
     document = {
-        "command": " ".join([f"python experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": _command(),
         **results,
         "wall_seconds": round(time.time() - started, 1),
         "environment": environment(),
     }
-    (out / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
+    _write_json(out / "metrics.json", document)
     print(f"wrote {out / 'metrics.json'}")
+
+
+def _command() -> str:
+    return " ".join([f"python experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n")

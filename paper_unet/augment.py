@@ -22,6 +22,9 @@ from torch.nn import functional
 from paper_unet.errors import InputError
 
 Kernel = Literal["bicubic", "bilinear", "nearest"]
+Extrapolation = Literal["mirror", "zero"]
+
+_PADDING = {"mirror": "reflection", "zero": "zeros"}  # in PyTorch's words
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class AugmentSettings:
     mirror: bool = True  # not in the paper
     shift: bool = True  # not in the paper: the tile is anywhere in the section
     grey: float = 1.0  # not in the paper: strength of the grey-value change, see draw_augmentation
+    extrapolation: Extrapolation = "mirror"  # sec. 2: what lies beyond the border of a section
 
     def __post_init__(self) -> None:
         if self.grid < 2:
@@ -45,6 +49,10 @@ class AugmentSettings:
                 raise InputError(
                     f"{name} is {getattr(self, name)}; it must be finite and at least 0"
                 )
+        if self.extrapolation not in _PADDING:
+            raise InputError(
+                f"extrapolation is {self.extrapolation!r}; it must be one of {', '.join(_PADDING)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,9 @@ def source_coordinates(look: Augmentation, side: int, device: torch.device | str
     )
 
 
-def sample(maps: Tensor, coordinates: Tensor, kernel: Kernel) -> Tensor:
+def sample(
+    maps: Tensor, coordinates: Tensor, kernel: Kernel, beyond: Extrapolation = "mirror"
+) -> Tensor:
     """Read maps at fractional coordinates; beyond the border they are mirrored.
 
     Parameters
@@ -193,6 +203,8 @@ def sample(maps: Tensor, coordinates: Tensor, kernel: Kernel) -> Tensor:
         (y, x), pixels; the centre of the first pixel is 0.
     kernel : {"bicubic", "bilinear", "nearest"}
         The bicubic kernel is PyTorch's (cubic convolution, a = -3/4).
+    beyond : {"mirror", "zero"}
+        What lies beyond the border (sec. 2: mirrored).
 
     Returns
     -------
@@ -204,7 +216,7 @@ def sample(maps: Tensor, coordinates: Tensor, kernel: Kernel) -> Tensor:
     x = coordinates[1] * (2 / max(columns - 1, 1)) - 1
     where = torch.stack([x, y], dim=-1).to(maps.dtype)
     return functional.grid_sample(
-        maps[None], where[None], mode=kernel, padding_mode="reflection", align_corners=True
+        maps[None], where[None], mode=kernel, padding_mode=_PADDING[beyond], align_corners=True
     )[0]
 
 

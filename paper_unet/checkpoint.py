@@ -21,6 +21,7 @@ from torch import Tensor
 from paper_unet.errors import InputError
 from paper_unet.images import write_atomic
 from paper_unet.model import UNet, UNetConfig
+from paper_unet.variants import NETWORKS
 
 FORMAT = "paper_unet-1"
 BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
@@ -78,6 +79,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
 def weights_digest(model: UNet) -> str:
     """Return the SHA-256 of a network's configuration and weights, as they are in memory."""
     network = json.dumps([asdict(model.config), model.grey_ranges], sort_keys=True)
+    network += "" if model.variant == UNet.variant else model.variant
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return _digest(tensors, network)
 
@@ -86,6 +88,7 @@ def describe(model: UNet) -> dict[str, Any]:
     """Return what is stored beside the weights of a network."""
     return {
         "network": asdict(model.config),
+        **({} if model.variant == UNet.variant else {"variant": model.variant}),
         "grey_ranges": model.grey_ranges,
         "record": model.record,
     }
@@ -94,7 +97,8 @@ def describe(model: UNet) -> dict[str, Any]:
 def network_of(about: Mapping[str, Any], path: Path) -> UNet:
     """Build the network that a file declares, its weights still random."""
     try:
-        model = UNet.from_config(UNetConfig(**about["network"]))
+        kind = NETWORKS[about.get("variant", UNet.variant)]
+        model = kind.from_config(UNetConfig(**about["network"]))
         ranges = {k: (float(low), float(high)) for k, (low, high) in about["grey_ranges"].items()}
         model.grey_ranges, model.record = ranges, dict(about["record"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

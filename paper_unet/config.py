@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from paper_unet.augment import AugmentSettings
 from paper_unet.errors import InputError
-from paper_unet.geometry import output_size
+from paper_unet.variants import network_class
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,13 @@ class TrainConfig:
     # network
     width: Annotated[int, "channels of the first level (Fig. 1: 64)"] = 64
     dropout: Annotated[float, "drop-out rate (sec. 3.1; not in the paper: the rate)"] = 0.5
-    release: Annotated[bool, "the variant of the authors' 2015 release"] = False
+    network: Annotated[
+        Literal["paper", "release", "same_padding", "batch_norm"],
+        "the paper's, the authors' 2015 release, or the paper's with one change",
+    ] = "paper"
+    init: Annotated[
+        Literal["gaussian", "pytorch"], "standard deviation sqrt(2/N) (sec. 3), or PyTorch's own"
+    ] = "gaussian"
     # loss
     w0: Annotated[float, "border weight (sec. 3: 10)"] = 10.0
     sigma: Annotated[float, "width of the border weight, pixels (sec. 3: 5)"] = 5.0
@@ -51,7 +57,12 @@ class TrainConfig:
     grey: Annotated[
         float, "strength of the grey-value change (sec. 3.1; not in the paper: the model)"
     ] = 1.0
+    extrapolation: Annotated[
+        Literal["mirror", "zero"], "what lies outside a section (sec. 2: mirrored)"
+    ] = "mirror"
     # optimisation
+    start: Annotated[str, "weights to start from, such as another run's; default: random"] = ""
+    optimizer: Annotated[Literal["sgd", "adam"], "stochastic gradient descent (sec. 3)"] = "sgd"
     centre: Annotated[
         float,
         "subtracted from the input while training, then moved into the first biases "
@@ -77,9 +88,8 @@ class TrainConfig:
     checkpoint_every: Annotated[int, "steps"] = 500
 
     def __post_init__(self) -> None:
-        for name in ("images", "labels", "out"):
+        for name in ("images", "labels", "out", "start"):
             object.__setattr__(self, name, os.fspath(getattr(self, name)))
-        output_size(self.tile)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value < high:
@@ -91,6 +101,7 @@ class TrainConfig:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(accepted)}"
                 )
+        network_class(self.network).output_side(self.tile)
         _ = self.augmentation  # has checks of its own
 
     @property
@@ -116,6 +127,9 @@ _LIMITS = {
     "checkpoint_every": (1, math.inf),
 }
 _CHOICES = {
+    "network": ("paper", "release", "same_padding", "batch_norm"),
+    "init": ("gaussian", "pytorch"),
+    "optimizer": ("sgd", "adam"),
     "label_kind": ("membrane", "instance"),
     "precision": ("float32", "tf32", "bfloat16"),
 }

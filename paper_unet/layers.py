@@ -137,6 +137,11 @@ class Layers:
         if precision not in PRECISIONS:
             accepted = ", ".join(PRECISIONS)
             raise InputError(f"precision is {precision!r}; accepted are {accepted}")
+        if model.variant != UNet.variant:
+            raise InputError(
+                f"the network is {model.variant}; rows stream through the paper's network and the "
+                "release's only, since others have no valid convolutions to carry on"
+            )
         self.config = model.config
         self.dtype = PRECISIONS[precision]
         self.device = model.head.weight.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,9 @@ class UNet(nn.Module):
     (4 times the outgoing channels).
     """
 
+    variant: ClassVar[str] = "paper"
+    """Which class of `paper_unet.variants` a file of weights is to be read by."""
+
     def __init__(
         self,
         in_channels: int = 1,
@@ -152,9 +156,14 @@ class UNet(nn.Module):
         )
 
     @classmethod
-    def from_config(cls, config: UNetConfig) -> UNet:
+    def from_config(cls, config: UNetConfig) -> Self:
         """Return an untrained network of this configuration."""
         return cls(**asdict(config))
+
+    @staticmethod
+    def output_side(side: int) -> int:
+        """Return the side of the scores of a square image of ``side`` pixels."""
+        return output_size(side)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -203,4 +212,4 @@ class UNet(nn.Module):
                 f"{self.config.in_channels}, H, W)"
             )
         for side in image.shape[2:]:
-            output_size(int(side))
+            self.output_side(int(side))

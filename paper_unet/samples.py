@@ -181,6 +181,8 @@ class TileSampler:
     seed : int
     device : torch.device
         Where the sections are kept and the tiles are made.
+    output : int, optional
+        Side of labels and weights, pixels; default: what the paper's network gives for the tile.
     """
 
     def __init__(
@@ -190,9 +192,10 @@ class TileSampler:
         settings: AugmentSettings,
         seed: int,
         device: torch.device,
+        output: int | None = None,
     ) -> None:
         self.tile, self.settings, self.seed = tile, settings, seed
-        self.output = output_size(tile)
+        self.output = output_size(tile) if output is None else output
         self.images = torch.from_numpy(data.images).to(device)
         self.classes = torch.from_numpy(data.classes).to(device)
         self.weights = torch.from_numpy(data.weights).to(device)
@@ -205,8 +208,8 @@ class TileSampler:
         look = draw_augmentation(rng, (rows, columns), self.settings, margin=self.output / 4)
         where = source_coordinates(look, self.tile, self.images.device)
         inner = centre_crop(where, self.output)
-        image = sample(self.images[z], where, "bicubic")
+        image = sample(self.images[z], where, "bicubic", self.settings.extrapolation)
         image = change_grey(image, look) if self.settings.grey else image
         labels = sample(self.classes[z, None].float(), inner, "nearest").round().long()
-        weights = sample(self.weights[z, None], inner, "bilinear")
+        weights = sample(self.weights[z, None], inner, "bilinear", self.settings.extrapolation)
         return Sample(image[None], labels, weights)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from paper_unet.checkpoint import save_model
+from paper_unet.checkpoint import load_model, save_model
 from paper_unet.config import TrainConfig, learning_rate
 from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError, InputError
@@ -37,6 +37,7 @@ from paper_unet.run_folder import (
 )
 from paper_unet.samples import TileSampler, TrainingSet, instances_from_membranes, training_set
 from paper_unet.stop import Stopped, stopping
+from paper_unet.variants import BatchNormUNet, SamePaddingUNet, new_variant
 
 
 def read_training_set(config: TrainConfig) -> TrainingSet:
@@ -68,10 +69,37 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
 
 def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
     """Return the untrained network of a configuration, drawn from its seed."""
-    kind = UNet.release if config.release else UNet
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return kind(in_channels, 2, config.width, dropout=config.dropout)
+        model = new_variant(config.network, in_channels, 2, config.width, config.dropout)
+        if config.init == "pytorch":
+            for layer in model.modules():
+                if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                    layer.reset_parameters()
+        return model
+
+
+def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
+    """Return what training starts from: an untrained network, or ``config.start``'s weights.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be read, or are those of another network.
+    """
+    model = new_network(config, in_channels)
+    if not config.start:
+        return model
+    trained = load_model(config.start)
+    if trained.variant != model.variant or trained.config != model.config:
+        raise InputError(
+            f"{config.start}: holds the network {trained.variant} {trained.config}, the settings "
+            f"ask for {model.variant} {model.config}; give the settings of the weights"
+        )
+    model.load_state_dict(trained.state_dict())
+    if not isinstance(model, SamePaddingUNet):
+        absorb_shift(model, -config.centre)  # training sees centred grey values
+    return model
 
 
 def train(
@@ -116,17 +144,21 @@ def train(
     device = pick_device(config.device)
     refuse_to_overwrite(out, resume, overwrite)
     data = data or read_training_set(config)
-    model = new_network(config, data.images.shape[1]).to(device)
+    model = start_network(config, data.images.shape[1]).to(device)
     if config.value_range and config.images:
         with open_stack(config.images) as stack:
             model.grey_ranges[stack.dtype.name] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device)
+    output = model.output_side(config.tile)
+    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
     make_folder(out)
     with locked(out):
         _optimise(model, sampler, config, data.fingerprint(), resume, progress)
-        absorb_shift(model, config.centre)
+        if isinstance(model, BatchNormUNet):
+            model = model.folded()
+        if not isinstance(model, SamePaddingUNet):
+            absorb_shift(model, config.centre)
         model.record = {
             "config": comparable(config),
             "steps": config.steps,
@@ -238,7 +270,9 @@ def _laid_out(image: Tensor, config: TrainConfig) -> Tensor:
 
 
 def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of sec. 3: stochastic gradient descent with momentum 0.99."""
+    """Return the optimiser of sec. 3, stochastic gradient descent with momentum, or Adam."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(
         model.parameters(),
         config.lr,

@@ -19,8 +19,8 @@ PACKAGE = Path(paper_unet.__file__).parent
 FLOW = [
     "errors", "device", "stop",
     "geometry", "images", "datasets", "synthetic",
-    "weight_map", "augment", "samples",
-    "model", "loss",
+    "weight_map", "cells", "augment", "samples",
+    "model", "variants", "loss",
     "config", "checkpoint", "run_folder", "train",
     "layers", "stream", "regions", "predict", "plan", "journal", "large",
     "metrics", "scoring", "figures",
@@ -30,7 +30,8 @@ FLOW = [
 
 # arrays in, arrays out: these touch no file
 PURE = [
-    "errors", "geometry", "synthetic", "weight_map", "augment", "samples", "model", "loss",
+    "errors", "geometry", "synthetic", "weight_map", "cells", "augment", "samples", "model",
+    "variants", "loss",
     "config", "metrics", "scoring", "figures",
 ]  # fmt: skip
 

@@ -239,7 +239,7 @@ def test_the_shift_moves_into_the_first_biases(channels: int) -> None:
 
 def test_the_network_of_a_configuration() -> None:
     paper = new_network(TrainConfig(width=4))
-    release = new_network(TrainConfig(width=4, release=True))
+    release = new_network(TrainConfig(width=4, network="release"))
     assert (paper.config.up_relu, paper.config.last_up_width) == (False, None)
     assert (release.config.up_relu, release.config.last_up_width) == (True, 8)
     assert new_network(TrainConfig(width=4, dropout=0.2)).config.dropout == 0.2
@@ -335,7 +335,7 @@ def interrupted(
             run(config, **options)
 
 
-@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "release": True}])
+@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "network": "release"}])
 def test_a_run_that_was_cut_twice_is_the_run_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -448,7 +448,7 @@ def test_what_a_killed_run_was_writing_is_swept(tmp_path: Path) -> None:
     "changes",
     [
         {"lr": 2e-3}, {"seed": 1}, {"width": 3}, {"steps": 14}, {"tile": 204}, {"elastic": 5.0},
-        {"dropout": 0.4}, {"w0": 5.0}, {"release": True}, {"value_range": (0.0, 9.0)},
+        {"dropout": 0.4}, {"w0": 5.0}, {"network": "release"}, {"value_range": (0.0, 9.0)},
     ],
 )  # fmt: skip
 def test_going_on_with_another_setting_is_refused(
@@ -672,7 +672,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert (config.momentum, config.tile, config.width) == (0.99, 572, 64)
     assert (config.w0, config.sigma) == (10, 5)
     assert (config.grid, config.elastic) == (3, 10)
-    assert (config.label_kind, config.release) == ("membrane", False)
+    assert (config.label_kind, config.network) == ("membrane", "paper")
     assert config.augmentation.rotate
     assert config.augmentation.elastic == 10
 

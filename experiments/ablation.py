@@ -1,0 +1,236 @@
+r"""What each choice of the paper buys: one at a time is taken away, on ISBI 2012 and DIC-C2DH-HeLa.
+
+python experiments/ablation.py --data data [--quick]
+
+Every run has the same number of steps, and its seed draws the same weights and the same looks as
+far as the choice allows. ISBI 2012: sections 0-23, scored on 24-29. DIC-C2DH-HeLa: sequence 01,
+scored on 02 by SEG with the release's components. Runs go on where they were cut.
+
+On a GPU:
+
+python experiments/ablation.py --data data --device cuda --width 32 --tile 572 --steps 6000 \
+    --precision tf32 --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cells
+import common
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from paper_unet.config import TrainConfig
+from paper_unet.errors import DivergedError
+from paper_unet.geometry import HALO, input_size, output_size
+from paper_unet.layers import evaluating
+from paper_unet.metrics import isbi2012_scores
+from paper_unet.model import UNet
+from paper_unet.predict import predict_stack, probability
+from paper_unet.regions import Average
+from paper_unet.train import train
+
+ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
+BASE = "the paper's recipe"
+CHOICES: dict[str, dict[str, Any]] = {
+    BASE: {},
+    "no border weights": {"w0": 0.0},
+    "no elastic deformation": {"elastic": 0.0},
+    "no augmentation": {"elastic": 0.0, "rotate": False, "mirror": False, "grey": 0.0},
+    "no drop-out": {"dropout": 0.0},
+    "PyTorch's initial weights": {"init": "pytorch"},
+    "same padding": {"network": "same_padding"},
+    "batch normalisation": {"network": "batch_norm"},
+    "zeros beyond the border": {"extrapolation": "zero"},
+    "Adam": {"optimizer": "adam"},
+}
+AVERAGES: tuple[Average, ...] = ("flips", "rotations")
+"""Scored on the networks of the paper's recipe; every other row is scored without averaging."""
+
+SHOWN = {ISBI: ("v_rand", "v_info", "pixel_error"), HELA: ("seg",)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run on one data set."""
+
+    choice: str
+    config: TrainConfig
+    data: common.Sections | cells.Sequences
+
+
+def run(job: Job) -> list[dict[str, Any]]:
+    """Train, or go on training, and score; one row for each way of averaging that is asked for."""
+    common.be_one_of_several()
+    config, data = job.config, job.data
+    on = ISBI if isinstance(data, common.Sections) else HELA
+    row = {"data": on, "source": data.source, "choice": job.choice, "seed": config.seed}
+    if isinstance(data, common.Sections):
+        chosen = common.membrane_training_set(data[common.TRAINING], config.w0, config.sigma)
+    else:
+        chosen = cells.cell_training_set(data.frames["01"], config.w0, config.sigma)
+    try:
+        model = train(config, chosen, resume=True, progress=False)
+    except DivergedError as error:
+        print(row, error, flush=True)
+        return [row | {"diverged": str(error)}]
+    row["training_seconds"] = common.logged_seconds(config)
+    rows = [row | scores(model, config, data, "none")]
+    if job.choice == BASE:
+        for average in AVERAGES:
+            named = {"choice": f"{BASE}, {average}"}
+            rows.append(row | named | scores(model, config, data, average))
+    print(rows[0], flush=True)
+    return rows
+
+
+def scores(
+    model: UNet, config: TrainConfig, data: common.Sections | cells.Sequences, average: Average
+) -> dict[str, Any]:
+    """Score what the network has not seen."""
+    if isinstance(data, common.Sections):
+        held_out = data[common.HELD_OUT]
+        found = interior(model, config, held_out.images, average)
+        values = isbi2012_scores((held_out.labels > 0).astype(np.uint8), found).to_dict()
+        return {name: values[name] for name in common.METRICS}
+    frames = data.frames["02"]
+    found = interior(model, config, frames.images, average)
+    return cells.score(frames, np.stack([cells.instances(section > 0.5) for section in found]))
+
+
+def interior(
+    model: UNet, config: TrainConfig, images: NDArray[Any], average: Average
+) -> NDArray[np.float32]:
+    """Return the probability of cell of each section, beyond whose border is what training saw."""
+    if config.network != "same_padding" and config.extrapolation == "mirror":
+        return np.asarray(predict_stack(model, images, average=average))
+    with evaluating(model):
+        return np.stack([probability(_one_pass(model, config, image)) for image in images])
+
+
+def _one_pass(model: UNet, config: TrainConfig, image: NDArray[Any]) -> torch.Tensor:
+    """Return the scores (K, Y, X) of a section that is surrounded by zeros."""
+    device = model.head.weight.device
+    grey = torch.from_numpy(image.astype(np.float32) / np.float32(255)).to(device)[None, None]
+    rows, columns = image.shape
+    if config.network == "same_padding":  # the shift of the grey values cannot go into its biases
+        right, below = -columns % 16, -rows % 16
+        padded = torch.nn.functional.pad(grey - config.centre, (0, right, 0, below))
+        return model(padded)[0, :, :rows, :columns].cpu()
+    right, below = (output_size(input_size(side)) - side + HALO for side in (columns, rows))
+    padded = torch.nn.functional.pad(grey, (HALO, right, HALO, below))
+    return model(padded)[0, :, :rows, :columns].cpu()
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and spread over the seeds, and over the pairs of runs of the same seed."""
+    lines = []
+    for on, choice in dict.fromkeys((row["data"], row["choice"]) for row in rows):
+        mine = {r["seed"]: r for r in rows if (r["data"], r["choice"]) == (on, choice)}
+        base = {r["seed"]: r for r in rows if (r["data"], r["choice"]) == (on, BASE)}
+        line: dict[str, Any] = {"data": on, "choice": choice, "seeds": len(mine)}
+        line["diverged"] = sum("diverged" in row for row in mine.values())
+        for name in SHOWN[on]:
+            pairs = [(mine[s].get(name), base[s].get(name)) for s in sorted(mine)]
+            values = [value for value, _ in pairs if value is not None]
+            gains = [v - b for v, b in pairs if v is not None and b is not None]
+            line[name] = _spread(values)
+            line[f"{name}_against_paper"] = _spread(gains)
+        lines.append(line)
+    return lines
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
+
+
+def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
+    """Draw every run as a dot and every mean as a bar, one panel for each measure."""
+    panels = [
+        (on, name) for on in SHOWN for name in SHOWN[on] if any(r["data"] == on for r in rows)
+    ]
+    choices = list(dict.fromkeys(line["choice"] for line in lines))
+    figure = Figure(
+        figsize=(2.2 + 2.2 * len(panels), 0.6 + 0.32 * len(choices)), layout="constrained"
+    )
+    for axes, (on, name) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True
+    ):
+        for place, choice in enumerate(choices):
+            mine = [r for r in rows if (r["data"], r["choice"]) == (on, choice) and name in r]
+            colour = "tab:blue" if choice.startswith(BASE) else "tab:orange"
+            values = [row[name] for row in mine]
+            axes.plot(values, [place] * len(values), "o", color=colour, ms=4, alpha=0.7)
+            if values:
+                axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="k", lw=1.5)
+        base = [
+            row[name] for row in rows if (row["data"], row["choice"]) == (on, BASE) and name in row
+        ]
+        if base:
+            axes.axvline(np.mean(base), color="tab:blue", lw=0.7)
+        synthetic = any(row["source"] == "synthetic" for row in rows if row["data"] == on)
+        lower = " (lower is better)" if name == "pixel_error" else ""
+        axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{on}\n{name}{lower}", fontsize=8)
+        axes.tick_params(labelsize=8)
+    axes.set_yticks(range(len(choices)), choices)
+    axes.invert_yaxis()
+    return figure
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """Return every run that is asked for; seeds outside, so that a cut table is even."""
+    sources = {
+        ISBI: lambda: common.isbi2012(options.data, options.quick),
+        HELA: lambda: cells.load(options.data, HELA, options.quick),
+    }
+    data = {on: sources[on]() for on in options.sets}
+    steps = {ISBI: options.steps, HELA: options.cell_steps}
+    found = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        for on in options.sets:
+            for choice in options.choices:
+                changes = {"steps": steps[on], **CHOICES[choice]}
+                if changes.get("optimizer") == "adam":
+                    changes["lr"] = options.adam_lr
+                if changes.get("network") == "same_padding":
+                    changes["tile"] = round(options.tile / 16) * 16
+                run_name = f"{on}-{choice}-seed{seed}".replace(" ", "_").replace("'", "")
+                config = common.train_config(options, run_name, seed, **changes)
+                found.append(Job(choice, config, data[on]))
+    return found
+
+
+def main() -> None:
+    """Run what is missing, and draw."""
+    parser = common.parser("ablation", __doc__)
+    common.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
+    parser.add_argument("--adam-lr", type=float, default=1e-3)
+    parser.add_argument("--seeds", type=int, default=3, help="runs per choice")
+    parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
+    parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(width=4, steps=6, cell_steps=6, tile=252, seeds=1)
+    started = time.time()
+    with common.recorded(options):
+        every = jobs(options)
+        rows = [row for part in common.run_jobs(run, every, options.jobs) for row in part]
+        lines = table(rows)
+        source = " and ".join(dict.fromkeys(row["source"] for row in rows))
+        results = {"source": source, "config": asdict(every[0].config), "table": lines}
+        common.write_results(options.out, {**results, "rows": rows}, started)
+        common.save_figure(draw(lines, rows), options.out, "ablation")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What the cell tracking experiments share: frames, training sets, SEG by the release's rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.cells import FIELD_OF_INTEREST, cell_instances
+from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
+from paper_unet.metrics import seg_measure
+from paper_unet.model import UNet
+from paper_unet.predict import predict_stack
+from paper_unet.regions import Average
+from paper_unet.samples import TrainingSet, training_set
+from paper_unet.synthetic import synthetic_stack
+
+SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
+SEQUENCES = ("01", "02")
+PAPER = {"PhC-C2DH-U373": 0.9203, "DIC-C2DH-HeLa": 0.7756}
+"""Table 2 of the paper, "IoU" of the u-net; its test sequences are secret."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The segmented frames of a data set's two sequences, and where they are from."""
+
+    name: str
+    source: str
+    frames: dict[str, CellFrames]
+
+
+def load(data: Path, name: str, quick: bool = False) -> Sequences:
+    """Read both sequences, or make two where the data set is absent."""
+    folder = data / name
+    if (folder / SEQUENCES[0]).is_dir():
+        return Sequences(name, name, {s: load_cell_frames(folder, s) for s in SEQUENCES})
+    print(f"no {name} in {data}: synthetic cells instead")
+    side, sections = (128, 3) if quick else (512, 9)
+    return Sequences(
+        name,
+        "synthetic",
+        {s: _made_up(side, sections, seed) for seed, s in enumerate(SEQUENCES)},
+    )
+
+
+def _made_up(side: int, sections: int, seed: int) -> CellFrames:
+    """Return sections of made-up tissue, whose instances stand in for cells."""
+    made = synthetic_stack(sections=sections, side=side, seed=seed)
+    instances = np.asarray(made.instances, np.int32)
+    nowhere = np.zeros(instances.shape, bool)
+    return CellFrames(tuple(range(sections)), made.images, instances, nowhere)
+
+
+def cell_training_set(
+    frames: CellFrames, w0: float = 10.0, sigma: float = 5.0, separate: bool = True
+) -> TrainingSet:
+    """Return training data of segmented cells; what is not annotated weighs 0."""
+    images = frames.images.astype(np.float32) / np.float32(255)
+    return training_set(
+        images, frames.instances, ignore=frames.ignore, w0=w0, sigma=sigma, separate=separate
+    )
+
+
+def predicted_cells(
+    model: UNet, frames: CellFrames, average: Average = "flips", min_area: int | None = None
+) -> NDArray[np.int32]:
+    """Return the cells of each frame as the release's driver finds them, shape (T, Y, X).
+
+    Mean of the raw scores over four flips, argmax, components of more than 500 pixels, none
+    wholly within 50 pixels of the border.
+    """
+    interior = np.asarray(predict_stack(model, frames.images, average=average))
+    return np.stack([instances(section > 0.5, min_area) for section in interior])
+
+
+def instances(foreground: NDArray[np.bool_], min_area: int | None = None) -> NDArray[np.int32]:
+    """Give the cells of a mask numbers by the release's rules; small images keep small cells."""
+    if min(foreground.shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
+        return cell_instances(foreground, min_area=20 if min_area is None else min_area)
+    settings = {} if min_area is None else {"min_area": min_area}
+    return cell_instances(foreground, border=FIELD_OF_INTEREST, **settings)
+
+
+def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:
+    """Return SEG and what it is made of."""
+    scores = seg_measure(frames.instances, found)
+    values = [value for frame in scores.jaccards for value in frame.values()]
+    matched = [value for value in values if value > 0]
+    return {
+        "seg": scores.seg,
+        "objects": scores.objects,
+        "matched": len(matched),
+        "mean_jaccard_of_matched": float(np.mean(matched)) if matched else 0.0,
+    }
+
+
+def shown(results: Sequences) -> str:
+    """Return what a figure says about its data."""
+    return results.name if results.source != "synthetic" else f"{results.name}: SYNTHETIC cells"

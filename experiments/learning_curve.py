@@ -1,0 +1,122 @@
+r"""How few annotated sections are enough? The score against the number of training sections.
+
+python experiments/learning_curve.py --data data [--quick]
+
+Trains on 1, 2, 4, 8, 16 and 24 sections of ISBI 2012, spread evenly over sections 0-23, and scores
+sections 24-29. Every run has the same number of steps, with and without augmentation. Runs go on
+where they were cut.
+
+On a GPU:
+
+python experiments/learning_curve.py --data data --device cuda --width 32 --tile 572 --steps 6000 \
+    --precision tf32
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ablation
+import common
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper_unet.config import TrainConfig
+from paper_unet.errors import DivergedError
+from paper_unet.train import train
+
+PLAIN = "no augmentation"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    count: int
+    choice: str
+    config: TrainConfig
+    sections: common.Sections
+
+
+def chosen(count: int, of: int = 24) -> list[int]:
+    """Return the numbers of ``count`` sections, spread evenly over ``of``."""
+    return [int((2 * k + 1) * of / (2 * count)) for k in range(count)]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train, or go on training, and score."""
+    common.be_one_of_several()
+    training = job.sections[common.TRAINING]
+    some = chosen(job.count, len(training.images))
+    data = common.membrane_training_set(
+        common.Sections(training.images[some], training.labels[some], training.source)
+    )
+    row = {"sections": job.count, "numbers": some, "choice": job.choice, "seed": job.config.seed}
+    try:
+        model = train(job.config, data, resume=True, progress=False)
+    except DivergedError as error:
+        return row | {"diverged": str(error)}
+    row["training_seconds"] = common.logged_seconds(job.config)
+    row |= ablation.scores(model, job.config, job.sections, "none")
+    print(row, flush=True)
+    return row
+
+
+def draw(rows: list[dict[str, Any]], source: str) -> Figure:
+    """Draw every run as a dot, and the means as lines."""
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3), ("v_rand", "v_info", "pixel_error"), strict=True):
+        for choice, colour in ((ablation.BASE, "tab:blue"), (PLAIN, "tab:orange")):
+            mine = [row for row in rows if row["choice"] == choice and name in row]
+            counts = sorted({row["sections"] for row in mine})
+            means = [np.mean([r[name] for r in mine if r["sections"] == n]) for n in counts]
+            axes.plot(counts, means, color=colour, label=choice, lw=1)
+            axes.plot([r["sections"] for r in mine], [r[name] for r in mine], ".", color=colour)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted({row["sections"] for row in rows}))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("training sections")
+        axes.set_title(f"{name}{' (lower is better)' if name == 'pixel_error' else ''}", fontsize=9)
+    axes.legend(fontsize=7)
+    figure.suptitle("SYNTHETIC sections" if source == "synthetic" else source, fontsize=9)
+    return figure
+
+
+def main() -> None:
+    """Run what is missing, and draw."""
+    parser = common.parser("learning_curve", __doc__)
+    common.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 24])
+    parser.add_argument("--seeds", type=int, default=3, help="runs per point")
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(width=4, steps=6, tile=252, seeds=1, counts=[1, 24])
+    started = time.time()
+    with common.recorded(options):
+        sections = common.isbi2012(options.data, options.quick)
+        jobs = [
+            Job(
+                count,
+                choice,
+                common.train_config(
+                    options,
+                    f"{count}-sections-{choice.replace(' ', '_')}-seed{seed}".replace("'", ""),
+                    seed,
+                    **ablation.CHOICES[choice],
+                ),
+                sections,
+            )
+            for seed in range(options.seed, options.seed + options.seeds)
+            for count in options.counts
+            for choice in (ablation.BASE, PLAIN)
+        ]
+        rows = common.run_jobs(run, jobs, options.jobs)
+        results = {"source": sections.source, "config": asdict(jobs[0].config), "rows": rows}
+        common.write_results(options.out, results, started)
+        common.save_figure(draw(rows, sections.source), options.out, "learning_curve")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+r"""Table 1: the five metrics on held-out sections of ISBI 2012, and a test volume ready to submit.
+
+python experiments/table1_isbi2012.py --data data [--quick]
+
+Trains on sections 0-23 and scores 24-29 of the training volume, averaged over seven rotations as
+in the paper and not; the test volume is scored where its labels lie beside it. The held-out
+sections are neighbours of the training sections, so their scores are a little optimistic; the
+paper's are of the secret test volume. ``--weights`` scores networks that are trained already.
+Runs go on where they were cut.
+
+On a GPU, the paper's width and tile:
+
+python experiments/table1_isbi2012.py --data data --device cuda --width 64 --tile 572 \
+    --steps 20000 --precision tf32 --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper_unet.checkpoint import BUNDLED, load_model
+from paper_unet.config import TrainConfig
+from paper_unet.device import pick_device
+from paper_unet.images import create_tiff
+from paper_unet.model import UNet
+from paper_unet.predict import predict_stack
+from paper_unet.regions import Average
+from paper_unet.run_folder import WEIGHTS
+from paper_unet.train import train
+
+AVERAGES: tuple[Average, ...] = ("none", "flips", "rotations")
+PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}
+"""Table 1 of the paper, u-net: averaged over seven rotations, on the secret test volume."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to train, or one that is trained."""
+
+    name: str
+    config: TrainConfig | None
+    weights: Path | None
+    device: str
+    sections: common.Sections
+    test: common.Sections | None
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train, or go on training, and score."""
+    common.be_one_of_several()
+    row: dict[str, Any] = {"network": job.name}
+    if job.config is None:
+        model = load_model(job.weights, pick_device(job.device))
+        row["width"] = model.config.width
+    else:
+        data = common.membrane_training_set(job.sections[common.TRAINING])
+        model = train(job.config, data, resume=True, progress=False)
+        row |= {"width": job.config.width, "seed": job.config.seed}
+        row["training_seconds"] = common.logged_seconds(job.config)
+    parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}
+    for part, sections in parts.items():
+        if sections is not None and sections.labels.size:
+            row[part] = {
+                average: common.held_out_scores(model, sections, average) for average in AVERAGES
+            }
+    for average in AVERAGES:
+        shown = {name: round(row["held_out"][average][name], 6) for name in common.METRICS}
+        print(job.name, average, shown, flush=True)
+    return row
+
+
+def summary(rows: list[dict[str, Any]], part: str) -> dict[str, Any]:
+    """Return mean and spread over the networks that were trained here."""
+    found: dict[str, Any] = {}
+    trained = [row for row in rows if "seed" in row and part in row]
+    for average in AVERAGES:
+        found[average] = {}
+        for name in common.METRICS:
+            values = [row[part][average][name] for row in trained]
+            if values:
+                sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                found[average][name] = {"mean": float(np.mean(values)), "sd": sd}
+    return found
+
+
+def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the network with the highest V_rand + V_info on the held-out sections."""
+
+    def quality(row: dict[str, Any]) -> float:
+        scores = row["held_out"]["rotations"]
+        return float(scores["v_rand"] + scores["v_info"])
+
+    return max(rows, key=quality)
+
+
+def submit(model: UNet, test: common.Sections, out: Path, average: Average) -> None:
+    """Write the probability of cell of the test volume as the challenge takes it."""
+    with create_tiff(out, test.images.shape, np.float32, overwrite=True) as writer:
+        predict_stack(model, test.images, writer, average=average)
+    print(f"wrote {out}: float32, 0 = membrane, 1 = cell")
+
+
+def draw(rows: list[dict[str, Any]], source: str) -> Figure:
+    """Draw the five metrics of every network, averaged and not, and the paper's three."""
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(common.METRICS)), common.METRICS, strict=True):
+        for row in rows:
+            values = [row["held_out"][average][name] for average in AVERAGES]
+            axes.plot(AVERAGES, values, ".-", label=row["network"])
+        if name in PAPER:
+            axes.axhline(PAPER[name], color="k", ls="--", lw=1, label="the paper's, test volume")
+        better = "higher" if name.startswith("v_") else "lower"
+        axes.set_title(f"{name} ({better} is better)", fontsize=8)
+        axes.tick_params(labelsize=7)
+        if name == "warping_error":
+            axes.set_ylim(bottom=0)
+            axes.legend(fontsize=6)
+    figure.suptitle(
+        f"{'SYNTHETIC' if source == 'synthetic' else source}, sections 24-29", fontsize=9
+    )
+    return figure
+
+
+def main() -> None:
+    """Train what is missing, score, write the test volume, draw."""
+    parser = common.parser("table1_isbi2012", __doc__)
+    common.add_training_options(parser, width=16, steps=12_000, tile=380, lr=1e-3)
+    parser.add_argument("--seeds", type=int, default=1, help="runs")
+    parser.add_argument("--start", default="", help="weights that the runs go on from")
+    parser.add_argument(
+        "--weights", nargs="+", default=[], help="trained networks to score; bundled: the package's"
+    )
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(width=4, steps=10, tile=252, weights=["bundled"])
+    started = time.time()
+    with common.recorded(options):
+        rows, results = score_all(options)
+        source = results["source"]
+        common.write_results(options.out, results, started)
+        common.save_figure(draw(rows, source), options.out, "table1_isbi2012")
+
+
+def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Do everything but the writing of the results."""
+    sections = common.isbi2012(options.data, options.quick)
+    test = common.isbi2012_test(options.data, options.quick)
+    jobs = [
+        Job(
+            Path(name).stem,
+            None,
+            BUNDLED if name == "bundled" else Path(name),
+            options.device,
+            sections,
+            test,
+        )
+        for name in options.weights
+    ]
+    for seed in range(options.seed, options.seed + options.seeds):
+        name = f"width{options.width}-seed{seed}"
+        config = common.train_config(options, name, seed, start=options.start)
+        jobs.append(Job(name, config, None, options.device, sections, test))
+    rows = common.run_jobs(run, jobs, options.jobs)
+    chosen = best(rows)
+    job = next(job for job in jobs if job.name == chosen["network"])
+    weights = job.weights or options.work / job.name / WEIGHTS
+    model = load_model(weights, pick_device(options.device))
+    if test is not None:
+        submit(model, test, options.work / "test-volume-probability.tif", "rotations")
+    return rows, results_of(options, jobs, rows, chosen)
+
+
+def results_of(
+    options: argparse.Namespace,
+    jobs: list[Job],
+    rows: list[dict[str, Any]],
+    chosen: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    configs = [asdict(job.config) for job in jobs if job.config]
+    return {
+        "source": jobs[0].sections.source,
+        "config": configs[0] if configs else None,
+        "held_out": summary(rows, "held_out"),
+        "test": summary(rows, "test"),
+        "best": chosen["network"],
+        "paper_test_volume": PAPER,
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    main()
