@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+
+from paper_unet import TrainConfig, UNet
+from paper_unet.variants import SamePaddingUNet
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -45,3 +54,109 @@ def test_bundled_weights(tmp_path: Path) -> None:
     record = load_model(tmp_path / "out" / "isbi2012.safetensors").record
     assert record["held_out_24_29"] == metrics["scores"]
     assert set(metrics["scores"]) == {"none", "flips", "rotations"}
+
+
+@pytest.mark.slow
+def test_table1(tmp_path: Path) -> None:
+    metrics = run_quickly("table1_isbi2012", tmp_path)
+    assert [row["network"] for row in metrics["rows"]] == ["bundled", "width4-seed0"]
+    for row in metrics["rows"]:
+        assert set(row["held_out"]) == {"none", "flips", "rotations"}
+        assert all(0 <= row["held_out"][a]["v_rand"] <= 1 for a in row["held_out"])
+    trained = metrics["rows"][1]["held_out"]["rotations"]["v_info"]
+    assert metrics["held_out"]["rotations"]["v_info"] == {"mean": trained, "sd": None}
+    assert metrics["best"] == "bundled"  # ten steps are no match
+    left_behind(tmp_path, "table1_isbi2012")
+
+
+@pytest.mark.slow
+def test_table2(tmp_path: Path) -> None:
+    metrics = run_quickly("table2_cell_tracking", tmp_path)
+    directions = [(row["trained_on"], row["scored_on"]) for row in metrics["rows"]]
+    assert directions == [("01", "02"), ("02", "01")]
+    both = [row["flips"]["seg"] for row in metrics["rows"]]
+    assert metrics["summary"]["DIC-C2DH-HeLa"]["seg"] == pytest.approx(sum(both) / 2)
+    assert all(row["flips"]["objects"] > 10 for row in metrics["rows"])
+    left_behind(tmp_path, "table2_cell_tracking")
+
+
+@pytest.mark.slow
+def test_ablation(tmp_path: Path) -> None:
+    metrics = run_quickly("ablation", tmp_path)
+    choices = {line["choice"] for line in metrics["table"]}
+    assert len(choices) == 12 and {"Adam", "the paper's recipe, rotations"} <= choices
+    for line in metrics["table"]:
+        assert line["seeds"] == 1 and line["diverged"] == 0
+        if line["choice"] == "the paper's recipe":
+            names = [name for name in line if name.endswith("_against_paper")]
+            assert names and all(line[name] == {"mean": 0.0, "sd": None} for name in names)
+    left_behind(tmp_path, "ablation")
+
+
+@pytest.mark.slow
+def test_learning_curve(tmp_path: Path) -> None:
+    rows = run_quickly("learning_curve", tmp_path)["rows"]
+    assert [row["sections"] for row in rows] == [1, 1, 24, 24]
+    assert [len(row["numbers"]) for row in rows] == [1, 1, 24, 24]
+    left_behind(tmp_path, "learning_curve")
+
+
+def left_behind(tmp_path: Path, name: str) -> None:
+    """Everything that a reader of the results needs."""
+    out = tmp_path / "out"
+    assert (out / f"{name}.png").stat().st_size > 10_000
+    assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (out / "log.txt").stat().st_size > 0
+    assert json.loads((out / "config.json").read_text())["quick"] is True
+    assert "torch" in json.loads((out / "environment.json").read_text())
+
+
+def import_experiment(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8, 16, 24])
+def test_sections_are_spread_evenly(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = import_experiment("learning_curve", monkeypatch).chosen(count)
+    assert len(set(chosen)) == count and min(chosen) >= 0 and max(chosen) < 24
+    steps = {b - a for a, b in pairwise(chosen)}
+    assert max(steps, default=0) - min(steps, default=0) <= 1
+
+
+def test_training_seconds_of_a_run_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = import_experiment("common", monkeypatch)
+    log = "".join(json.dumps({"seconds": s}) + "\n" for s in (1.0, 2.5, 0.5, 1.0, 0.25))
+    (tmp_path / "log.jsonl").write_text(log)
+    assert common.logged_seconds(SimpleNamespace(out=tmp_path)) == pytest.approx(3.75, abs=0.051)
+
+
+def test_the_zero_padded_pass_is_the_network_on_a_framed_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ablation = import_experiment("ablation", monkeypatch)
+    image = np.random.default_rng(0).integers(0, 256, (37, 50)).astype(np.uint8)
+    model = UNet(width=2).eval()
+    config = TrainConfig(extrapolation="zero", width=2)
+    found = ablation.interior(model, config, image[None], "none")[0]
+    framed = np.zeros((252, 252), np.float32)
+    framed[92 : 92 + 37, 92 : 92 + 50] = image / np.float32(255)
+    with torch.no_grad():
+        scores = model(torch.from_numpy(framed)[None, None])[0, :, :37, :50]
+    np.testing.assert_allclose(found, torch.softmax(scores, 0)[1].numpy(), atol=1e-5)
+    inside = ablation.interior(model, TrainConfig(width=2), image[None], "none")[0]
+    assert np.abs(found - inside).max() > 1e-3  # mirrored
+
+
+def test_the_same_padded_pass_is_centred(monkeypatch: pytest.MonkeyPatch) -> None:
+    ablation = import_experiment("ablation", monkeypatch)
+    image = np.random.default_rng(0).integers(0, 256, (32, 48)).astype(np.uint8)
+    model = SamePaddingUNet(width=2).eval()
+    config = TrainConfig(network="same_padding", tile=192, width=2)
+    found = ablation.interior(model, config, image[None], "none")[0]
+    grey = torch.from_numpy(image / np.float32(255)) - 0.5
+    with torch.no_grad():
+        scores = model(grey[None, None])[0]
+    np.testing.assert_allclose(found, torch.softmax(scores, 0)[1].numpy(), atol=1e-5)

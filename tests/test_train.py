@@ -335,7 +335,13 @@ def interrupted(
             run(config, **options)
 
 
-@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "network": "release"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"channels_last": True, "network": "release"}, {"optimizer": "adam"},
+        {"network": "batch_norm"}, {"network": "same_padding", "tile": 192},
+    ],
+)  # fmt: skip
 def test_a_run_that_was_cut_twice_is_the_run_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -449,6 +455,7 @@ def test_what_a_killed_run_was_writing_is_swept(tmp_path: Path) -> None:
     [
         {"lr": 2e-3}, {"seed": 1}, {"width": 3}, {"steps": 14}, {"tile": 204}, {"elastic": 5.0},
         {"dropout": 0.4}, {"w0": 5.0}, {"network": "release"}, {"value_range": (0.0, 9.0)},
+        {"optimizer": "adam"}, {"init": "pytorch"}, {"extrapolation": "zero"},
     ],
 )  # fmt: skip
 def test_going_on_with_another_setting_is_refused(
