@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,10 @@ def test_killed_workers(folder: Path, name: str) -> None:
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            predict_file(settings(folder, name), executor=cluster)
+            while not (folder / name).exists():
+                # a piece that takes down four workers is given up; the same command goes on
+                with suppress(ChildProcessError):
+                    predict_file(settings(folder, name), executor=cluster)
         finally:
             done.set()
             killer.join()
