@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from paper_unet.config import TrainConfig
 from paper_unet.errors import DivergedError
 from paper_unet.geometry import HALO, input_size, output_size
+from paper_unet.images import to_unit_range
 from paper_unet.layers import evaluating
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.model import UNet
@@ -74,7 +75,7 @@ def run(job: Job) -> list[dict[str, Any]]:
     if isinstance(data, common.Sections):
         chosen = common.membrane_training_set(data[common.TRAINING], config.w0, config.sigma)
     else:
-        chosen = cells.cell_training_set(data.frames["01"], config.w0, config.sigma)
+        chosen = cells.cell_training_set(data.frames["01"], config)
     try:
         model = train(config, chosen, resume=True, progress=False)
     except DivergedError as error:
@@ -117,7 +118,7 @@ def interior(
 def _one_pass(model: UNet, config: TrainConfig, image: NDArray[Any]) -> torch.Tensor:
     """Return the scores (K, Y, X) of a section that is surrounded by zeros."""
     device = model.head.weight.device
-    grey = torch.from_numpy(image.astype(np.float32) / np.float32(255)).to(device)[None, None]
+    grey = torch.from_numpy(to_unit_range(image, config.value_range)).to(device)[None, None]
     rows, columns = image.shape
     if config.network == "same_padding":  # the shift of the grey values cannot go into its biases
         right, below = -columns % 16, -rows % 16
@@ -199,6 +200,8 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         for on in options.sets:
             for choice in options.choices:
                 changes = {"steps": steps[on], **CHOICES[choice]}
+                if on == HELA and data[on].source != "synthetic":
+                    changes["value_range"] = cells.VALUE_RANGES[HELA]
                 if changes.get("optimizer") == "adam":
                     changes["lr"] = options.adam_lr
                 if changes.get("network") == "same_padding":

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.cells import FIELD_OF_INTEREST, cell_instances
+from paper_unet.config import TrainConfig
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
+from paper_unet.images import to_unit_range
 from paper_unet.metrics import seg_measure
 from paper_unet.model import UNet
 from paper_unet.predict import predict_stack
@@ -31,6 +33,10 @@ class Sequences:
     name: str
     source: str
     frames: dict[str, CellFrames]
+
+
+VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
+"""Grey values that become 0 and 1: the frames use a small part of uint8 (not in the paper)."""
 
 
 def load(data: Path, name: str, quick: bool = False) -> Sequences:
@@ -56,10 +62,10 @@ def _made_up(side: int, sections: int, seed: int) -> CellFrames:
 
 
 def cell_training_set(
-    frames: CellFrames, w0: float = 10.0, sigma: float = 5.0, separate: bool = True
+    frames: CellFrames, config: TrainConfig, separate: bool = True
 ) -> TrainingSet:
     """Return training data of segmented cells; what is not annotated weighs 0."""
-    images = frames.images.astype(np.float32) / np.float32(255)
+    images, w0, sigma = to_unit_range(frames.images, config.value_range), config.w0, config.sigma
     return training_set(
         images, frames.instances, ignore=frames.ignore, w0=w0, sigma=sigma, separate=separate
     )

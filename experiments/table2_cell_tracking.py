@@ -43,7 +43,7 @@ def run(fold: Fold) -> dict[str, Any]:
     """Train, or go on training, and score the other sequence."""
     common.be_one_of_several()
     frames = fold.sequences.frames
-    data = cells.cell_training_set(frames[fold.train_on])
+    data = cells.cell_training_set(frames[fold.train_on], fold.config)
     started = time.time()
     model = train(fold.config, data, resume=True, progress=False)
     row: dict[str, Any] = {
@@ -100,6 +100,15 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
+def fold_config(
+    options: argparse.Namespace, sequences: cells.Sequences, train_on: str, seed: int
+) -> TrainConfig:
+    """Return the settings of one fold; the grey values of each real set have a range of their own."""
+    real = sequences.source != "synthetic"
+    changes = {"value_range": cells.VALUE_RANGES[sequences.name]} if real else {}
+    return common.train_config(options, f"{sequences.name}-{train_on}-seed{seed}", seed, **changes)
+
+
 def main() -> None:
     """Train and score every fold."""
     parser = common.parser("table2_cell_tracking", __doc__)
@@ -117,7 +126,7 @@ def main() -> None:
                 one,
                 train_on,
                 test_on,
-                common.train_config(options, f"{one.name}-{train_on}-seed{seed}", seed),
+                fold_config(options, one, train_on, seed),
             )
             for one in sets
             for seed in range(options.seed, options.seed + options.seeds)

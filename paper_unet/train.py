@@ -116,7 +116,8 @@ def train(
     ----------
     config : TrainConfig
     data : TrainingSet, optional
-        Used in place of the files that the configuration names.
+        Used in place of the files that the configuration names. ``config.value_range``, if given,
+        must then be the range by which uint8 grey values were scaled.
     resume : bool
         Go on from the folder's checkpoint, if there is one; its configuration must be the same.
     overwrite : bool
@@ -145,9 +146,8 @@ def train(
     refuse_to_overwrite(out, resume, overwrite)
     data = data or read_training_set(config)
     model = start_network(config, data.images.shape[1]).to(device)
-    if config.value_range and config.images:
-        with open_stack(config.images) as stack:
-            model.grey_ranges[stack.dtype.name] = config.value_range
+    if config.value_range:
+        model.grey_ranges[_grey_dtype(config)] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     output = model.output_side(config.tile)
@@ -205,6 +205,14 @@ def _optimise(
                 save_checkpoint(out, step, config, data, model, optimizer)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
+
+
+def _grey_dtype(config: TrainConfig) -> str:
+    """Return the dtype that the range of grey values is of; of data in memory it is uint8."""
+    if not config.images:
+        return "uint8"
+    with open_stack(config.images) as stack:
+        return str(stack.dtype.name)
 
 
 def train_step(
