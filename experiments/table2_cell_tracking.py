@@ -16,6 +16,7 @@ python experiments/table2_cell_tracking.py --data data --device cuda --width 64 
 
 from __future__ import annotations
 
+import argparse
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -103,7 +104,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
 def fold_config(
     options: argparse.Namespace, sequences: cells.Sequences, train_on: str, seed: int
 ) -> TrainConfig:
-    """Return the settings of one fold; the grey values of each real set have a range of their own."""
+    """Return the settings of one fold; each real set has its own range of grey values."""
     real = sequences.source != "synthetic"
     changes = {"value_range": cells.VALUE_RANGES[sequences.name]} if real else {}
     return common.train_config(options, f"{sequences.name}-{train_on}-seed{seed}", seed, **changes)

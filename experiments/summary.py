@@ -1,0 +1,166 @@
+"""Write the table of all results into experiments/README.md from the committed metrics.json.
+
+python experiments/summary.py [--check]
+
+No number of that table is typed by hand; ``--check`` fails if the table is not what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- begin: written by summary.py -->", "<!-- end -->"
+HEAD = "| experiment | measure | paper | ours | command | wall time | hardware, date |"
+
+Cells = tuple[str, str, str]
+"""Measure, the paper's value, ours."""
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a value for a table cell."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def spread(entry: dict[str, float | None] | None, digits: int = 4) -> str:
+    """Return mean ± sd of a table cell; one run has no sd."""
+    if not entry or entry["mean"] is None:
+        return "-"
+    sd = entry.get("sd")
+    return number(entry["mean"], digits) + ("" if sd is None else f" ± {number(sd, digits)}")
+
+
+def table1(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give the five metrics over rotations: the networks trained here, and the best of all."""
+    names = {
+        "warping_error": "warping error", "rand_error": "Rand error", "pixel_error": "pixel error",
+        "v_rand": "V_rand (thin)", "v_info": "V_info (thin)",
+    }  # fmt: skip
+    digits = {"warping_error": 6}
+    best = next(row for row in metrics["rows"] if row["network"] == metrics["best"])
+    for name, title in names.items():
+        paper = metrics["paper_test_volume"].get(name)
+        shown = "-" if paper is None else f"{paper} (secret test volume)"
+        places = digits.get(name, 4)
+        trained = spread(metrics["held_out"]["rotations"].get(name), places)
+        found = number(best["held_out"]["rotations"][name], places)
+        seeds = sum("seed" in row for row in metrics["rows"])
+        ours = f"{found} (best: {metrics['best']})"
+        ours += f"; {trained} over {seeds} runs" if seeds > 1 else ""
+        yield f"{title}, sections 24-29, 7 rotations", shown, ours
+
+
+def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give SEG of each data set."""
+    for name, row in metrics["summary"].items():
+        ways = ", ".join(
+            f"{r['trained_on']} to {r['scored_on']}: {number(r['flips']['seg'])}"
+            for r in metrics["rows"]
+            if r["set"] == name
+        )
+        sd = "" if row["sd_over_seeds"] is None else f" ± {number(row['sd_over_seeds'])}"
+        ours = f"{number(row['seg'])}{sd} ({ways})"
+        yield f"SEG, {name}, across sequences", f"{row['paper']} (secret test)", ours
+
+
+def ablation(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give each choice with its difference from the paper's recipe, seed by seed."""
+    for line in metrics["table"]:
+        for name in ("v_rand", "v_info", "pixel_error", "seg"):
+            if name in line and line["choice"] != "the paper's recipe":
+                against = spread(line[f"{name}_against_paper"])
+                ours = f"{spread(line[name])}; against the recipe {against}, {line['seeds']} seeds"
+                yield f"{line['data']}, {line['choice']}: {name}", "-", ours
+            elif name in line:
+                ours = f"{spread(line[name])}, {line['seeds']} seeds"
+                yield f"{line['data']}, {line['choice']}: {name}", "-", ours
+
+
+def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give V_rand and V_info for each number of sections."""
+    rows = [row for row in metrics["rows"] if "v_rand" in row]
+    for count, choice in dict.fromkeys((row["sections"], row["choice"]) for row in rows):
+        mine = [r for r in rows if (r["sections"], r["choice"]) == (count, choice)]
+        shown = []
+        for name in ("v_rand", "v_info", "pixel_error"):
+            values = [row[name] for row in mine]
+            mean = sum(values) / len(values)
+            sd = (sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
+            shown.append(f"{name} {number(mean)}" + (f" ± {number(sd)}" if len(values) > 1 else ""))
+        yield f"{count} sections, {choice}", "-", ", ".join(shown) + f" ({len(mine)} seeds)"
+
+
+def bundled_weights(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give the scores of the weights in the package."""
+    for average, row in metrics["scores"].items():
+        shown = ", ".join(f"{name} {number(row[name])}" for name in ("v_rand", "v_info"))
+        yield f"sections 24-29, averaged over {average}", "-", shown
+
+
+def learning_rate(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give what the sweep found best."""
+    best = max((r for r in metrics["rows"] if "v_info" in r), key=lambda r: r["v_info"])
+    yield "rate with the highest V_info", "-", f"{best['lr']:g} with centre {best['centre']:g}"
+
+
+ROWS = {
+    "table1_isbi2012": table1,
+    "table2_cell_tracking": table2,
+    "ablation": ablation,
+    "learning_curve": learning_curve,
+    "bundled_weights": bundled_weights,
+    "learning_rate": learning_rate,
+}
+
+
+def seconds(metrics: dict[str, Any]) -> float:
+    """Return the wall time; of runs that were cut and went on, the training of all pieces."""
+    rows = metrics.get("rows", [])
+    once = {row["training_seconds"] for row in rows if "training_seconds" in row}
+    pieces = sum(once)  # the rows of a network that was scored twice repeat its seconds
+    return max(float(metrics["wall_seconds"]), pieces)
+
+
+def lines(results: Path) -> Iterator[str]:
+    """Give the rows of the table, one experiment after the other."""
+    yield HEAD
+    yield "|---|---|---|---|---|---|---|"
+    for name, rows in ROWS.items():
+        path = results / name / "metrics.json"
+        if not path.exists():
+            continue
+        metrics = json.loads(path.read_text())
+        where = metrics["environment"]
+        hardware = f"{where.get('gpu') or where['cpu']}, {where['date']}"
+        link = f"[{name}](results/{name}/)"
+        wall = f"{seconds(metrics) / 60:.0f} min"
+        for k, (measure, paper, ours) in enumerate(rows(metrics)):
+            once = (f"`{metrics['command']}`", wall, hardware) if k == 0 else ("", "", "")
+            cells = (link if k == 0 else "", measure, paper, ours, *once)
+            yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Write the table, or compare it."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--check", action="store_true", help="fail if the table is out of date")
+    check = options.parse_args().check
+    page = HERE / "README.md"
+    text = page.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    table = "\n".join(lines(HERE / "results"))
+    wanted = f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    if not check:
+        page.write_text(wanted)
+    elif wanted != text:
+        sys.exit(f"{page} is out of date: run python experiments/summary.py")
+
+
+if __name__ == "__main__":
+    main()
