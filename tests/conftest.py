@@ -21,3 +21,9 @@ def isbi2012_folder() -> Path:
 @pytest.fixture(scope="session")
 def vnc_stack() -> Path:
     return _real_data("drosophila-vnc/stack2-raw.tif")
+
+
+@pytest.fixture(scope="session", params=["PhC-C2DH-U373", "DIC-C2DH-HeLa"])
+def cell_set_folder(request: pytest.FixtureRequest) -> Path:
+    """A training set of the Cell Tracking Challenge, one after the other."""
+    return _real_data(f"{request.param}/01").parent

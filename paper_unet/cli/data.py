@@ -16,7 +16,11 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "fetch", text, _fetch)
     command.add_argument("name", choices=sorted(DATA_SETS))
     command.add_argument(
-        "--from", dest="source", type=Path, metavar="FOLDER", help="take it from there instead"
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FOLDER",
+        help="take it from the files or the archive there instead",
     )
     command.add_argument(
         "--to", type=Path, metavar="FOLDER", help="default: $PAPER_UNET_DATA, else data/"

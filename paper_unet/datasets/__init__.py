@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 from paper_unet.datasets.archives import extract_members
-from paper_unet.datasets.fetching import DataSet, ExpectedStack, data_folder, fetch
+from paper_unet.datasets.cell_sets import DIC_C2DH_HELA, PHC_C2DH_U373
+from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
+from paper_unet.datasets.expected import DataSet, ExpectedStack
+from paper_unet.datasets.fetching import data_folder, fetch
+from paper_unet.datasets.frames import ExpectedFrames
 from paper_unet.datasets.isbi2012 import (
     ISBI2012,
     Isbi2012,
@@ -17,16 +21,21 @@ from paper_unet.datasets.isbi2012 import (
 
 __all__ = [
     "DATA_SETS",
+    "DIC_C2DH_HELA",
     "ISBI2012",
+    "PHC_C2DH_U373",
+    "CellFrames",
     "DataSet",
+    "ExpectedFrames",
     "ExpectedStack",
     "Isbi2012",
     "data_folder",
     "extract_members",
     "fetch",
     "fetch_isbi2012",
+    "load_cell_frames",
     "load_isbi2012",
     "map_labels",
 ]
 
-DATA_SETS = {ISBI2012.name: ISBI2012}
+DATA_SETS = {data_set.name: data_set for data_set in (ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA)}

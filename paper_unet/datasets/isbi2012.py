@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.datasets.fetching import (
-    DataSet,
-    ExpectedStack,
-    data_folder,
-    fetch,
-    read_verified,
-)
+from paper_unet.datasets.expected import DataSet, ExpectedStack, read_verified
+from paper_unet.datasets.fetching import data_folder, fetch
 from paper_unet.errors import InputError
 
 SHAPE = (30, 512, 512)
@@ -36,7 +31,7 @@ TEST_LABELS = ExpectedStack("test-labels.tif", SHAPE, None, required=False)
 ISBI2012 = DataSet(
     name="isbi2012",
     url="https://downloads.imagej.net/ISBI-2012-challenge.zip",
-    stacks=(TRAIN_VOLUME, TRAIN_LABELS, TEST_VOLUME, TEST_LABELS),
+    parts=(TRAIN_VOLUME, TRAIN_LABELS, TEST_VOLUME, TEST_LABELS),
     terms=(
         "ISBI 2012 EM segmentation challenge: free to use for generating or testing "
         "non-commercial image segmentation software. Cite Cardona et al. 2010, "

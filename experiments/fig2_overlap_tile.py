@@ -1,0 +1,99 @@
+r"""Fig. 2: overlapping tiles, the mirrored context, and what the paper's abutting tiles change.
+
+python experiments/fig2_overlap_tile.py --data data [--tile 380] [--section 27] [--image FILE]
+
+A section of ISBI 2012 that the bundled weights have not seen goes through the network in one pass,
+in exact tiles, and in abutting tiles of the paper's size (572, outputs of 388) and of --tile. The
+difference of the log odds is given in standard deviations of the log odds over the section.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.checkpoint import load_model
+from paper_unet.drawings.overlap_tile import TiledSection, overlap_tile_figure
+from paper_unet.drawings.tilings import difference, log_odds
+from paper_unet.errors import InputError
+from paper_unet.geometry import PAPER_TILE, Tiling
+from paper_unet.images import read_stack, to_unit_range
+from paper_unet.layers import Layers, evaluating
+from paper_unet.model import UNet
+from paper_unet.regions import Engine, Procedure, image_scores
+from paper_unet.train import pick_device
+
+
+def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:
+    """Return the section and where it is from."""
+    if options.image is not None:
+        images, source = read_stack(options.image), options.image.name
+    else:
+        sections = common.isbi2012(options.data, options.quick)
+        images, source = sections.images, sections.source
+    if not 0 <= options.section < len(images):
+        raise InputError(f"--section is {options.section}; {source} has 0 to {len(images) - 1}")
+    return images[options.section], source
+
+
+def computed(
+    model: UNet, image: NDArray[np.generic], engine: Engine, tile: int, tiling: Tiling
+) -> NDArray[np.float32]:
+    """Return the log odds of a cell, shape (Y, X)."""
+    grey = to_unit_range(image[None], model.grey_ranges.get(image.dtype.name))
+    with evaluating(model):
+        return log_odds(image_scores(Layers(model), grey, Procedure(engine, tile, tiling)))
+
+
+def compare(
+    model: UNet, image: NDArray[np.generic], tile: int
+) -> tuple[TiledSection, list[dict[str, Any]]]:
+    """Cut the section in every way; return what is to be drawn, and a row for each way."""
+    one_pass = computed(model, image, "stream", PAPER_TILE, "exact")
+    found, maps = {}, {}
+    for tiling in ("exact", "abutting"):
+        for side in dict.fromkeys((PAPER_TILE, tile)):
+            maps[tiling, side] = computed(model, image, "tiles", side, tiling)
+            found[tiling, side] = difference(one_pass, maps[tiling, side], side, tiling)
+            print(found[tiling, side].to_dict())
+    abutting = [found["abutting", PAPER_TILE], found["abutting", tile]]
+    section = TiledSection(image, tile, one_pass, maps["exact", tile], abutting)
+    return section, [each.to_dict() for each in found.values()]
+
+
+def main() -> None:
+    """Compute, draw, write."""
+    parser = common.parser("fig2_overlap_tile", __doc__)
+    parser.add_argument("--tile", type=int, default=380, help="side of the input, 16k + 60")
+    parser.add_argument("--image", type=Path, help="image or stack instead of ISBI 2012")
+    parser.add_argument("--section", type=int, default=27)
+    parser.add_argument("--weights", type=Path, help="default: the bundled ones")
+    options = parser.parse_args()
+    if options.quick:
+        options.tile = min(options.tile, 252)
+    started = time.time()
+    with common.recorded(options):
+        image, source = read(options)
+        model = load_model(options.weights, pick_device(options.device))
+        section, rows = compare(model, image, options.tile)
+        results = {
+            "source": source,
+            "section": options.section,
+            "shape": list(image.shape),
+            "width": model.config.width,
+            "tilings": rows,
+        }
+        common.write_results(options.out, results, started)
+        shown = "SYNTHETIC tissue" if source == "synthetic" else source
+        title = f"{shown}, section {options.section}; network of width {model.config.width}"
+        common.save_figure(overlap_tile_figure(section, title), options.out, "fig2_overlap_tile")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+r"""Fig. 4: cells found in a PhC-C2DH-U373 and a DIC-C2DH-HeLa frame, over the manual truth.
+
+python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tracking] [--quick]
+
+(a) part of a phase contrast frame, (b) the cells found there in cyan; (c) a DIC frame, (d) the
+cells found in random colours; the truth has yellow outlines. The networks are those that
+table2_cell_tracking.py left; each saw only the other sequence. Where there are none, short ones are
+trained here, and the figure says so. The frame is the one with most cells of those annotated in
+full, whatever its score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cells
+import common
+import numpy as np
+import table2_cell_tracking as table2
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+from skimage.color import label2rgb
+
+from paper_unet.checkpoint import load_model
+from paper_unet.datasets import CellFrames
+from paper_unet.device import pick_device
+from paper_unet.model import UNet
+from paper_unet.train import train
+
+PHC, DIC = cells.SETS
+PART = 400
+"""Side in pixels of the part of a phase contrast frame that is shown."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and what the figure says of it."""
+
+    model: UNet
+    trained_on: str
+    steps: int
+    weights: str
+    trained_here: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """One frame: grey values, truth and cells found, each (Y, X), and where they are from."""
+
+    sequences: cells.Sequences
+    network: Network
+    sequence: str
+    frame: int
+    image: NDArray[np.uint8]
+    truth: NDArray[np.int32]
+    found: NDArray[np.int32]
+    scores: dict[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        """Return it without the images."""
+        return {
+            "set": self.sequences.name,
+            "source": self.sequences.source,
+            "sequence": self.sequence,
+            "frame": self.frame,
+            "trained_on": self.network.trained_on,
+            "width": self.network.model.config.width,
+            "steps": self.network.steps,
+            "weights": self.network.weights,
+            "trained_here": self.network.trained_here,
+            "found": int(self.found.max()),
+            **self.scores,
+        }
+
+    def title(self) -> str:
+        """Return what the figure says of the data and the network."""
+        short = "a SHORT TRAINING for this figure: " if self.network.trained_here else ""
+        return (
+            f"{cells.shown(self.sequences)}, sequence {self.sequence}, frame {self.frame}\n"
+            f"{short}width {self.network.model.config.width}, {self.network.steps} steps on "
+            f"sequence {self.network.trained_on}; SEG of this frame {self.scores['seg']:.3f}"
+        )
+
+
+def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
+    """Load what table 2 left for these data, or train a short one."""
+    for train_on in cells.SEQUENCES:
+        run = options.weights_from / f"{sequences.name}-{train_on}-seed{options.seed}"
+        if (found := trained(run / "weights.safetensors", sequences, options.device)) is not None:
+            return Network(found, train_on, int(found.record["steps"]), str(run), False)
+    train_on = cells.SEQUENCES[0]
+    config = table2.fold_config(options, sequences, train_on, options.seed)
+    print(f"no network for {sequences.name}, {config.steps} steps of training instead", flush=True)
+    data = cells.cell_training_set(sequences.frames[train_on], config)
+    model = train(config, data, resume=True, progress=False)
+    return Network(model, train_on, config.steps, config.out, True)
+
+
+def trained(weights: Path, sequences: cells.Sequences, device: str) -> UNet | None:
+    """Load a finished network of table 2, if it was trained on these data."""
+    if sequences.source == "synthetic" or not weights.exists():
+        return None
+    model = load_model(weights, pick_device(device))
+    scaled = model.record.get("config", {}).get("value_range")
+    if scaled != list(cells.VALUE_RANGES[sequences.name]):
+        print(f"{weights}: not trained on the real {sequences.name}, left aside")
+        return None
+    return model
+
+
+def best_annotated(frames: CellFrames) -> CellFrames:
+    """Return the one frame with most cells, of those with the fewest pixels to be ignored."""
+    ignored = frames.ignore.sum((1, 2))
+    counts = [len(np.unique(instances)) for instances in frames.instances]
+    k = max(range(len(counts)), key=lambda k: (-int(ignored[k]), counts[k], -k))
+    one = slice(k, k + 1)
+    return CellFrames(
+        frames.frames[one], frames.images[one], frames.instances[one], frames.ignore[one]
+    )
+
+
+def predict(sequences: cells.Sequences, network: Network) -> Result:
+    """Find and score the cells of one frame of the sequence that the network has not seen."""
+    (sequence,) = (name for name in cells.SEQUENCES if name != network.trained_on)
+    one = best_annotated(sequences.frames[sequence])
+    found = cells.predicted_cells(network.model, one)
+    return Result(
+        sequences,
+        network,
+        sequence,
+        one.frames[0],
+        one.images[0],
+        one.instances[0],
+        found[0],
+        cells.score(one, found),
+    )
+
+
+def fullest(truth: NDArray[np.int32], side: int) -> tuple[slice, slice]:
+    """Return the square window of a frame that holds most pixels of cells."""
+    rows, columns = (min(side, length) for length in truth.shape)
+    total = np.pad((truth > 0).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    held = (
+        total[rows:, columns:]
+        - total[:-rows, columns:]
+        - total[rows:, :-columns]
+        + total[:-rows, :-columns]
+    )
+    y, x = np.unravel_index(int(held.argmax()), held.shape)
+    return slice(int(y), int(y) + rows), slice(int(x), int(x) + columns)
+
+
+def draw(results: list[Result]) -> Figure:
+    """Draw input and result of both sets."""
+    figure = Figure(figsize=(12, 3.7), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    phc, dic = results
+    draw_pair(left, phc, "ab", fullest(phc.truth, PART), [(0, 1, 1)])
+    count = max(int(dic.found.max()), 1)
+    hues = np.random.default_rng(0).permutation(count) / count
+    draw_pair(right, dic, "cd", (slice(None), slice(None)), [hsv_to_rgb((h, 1, 1)) for h in hues])
+    return figure
+
+
+def draw_pair(
+    figure: SubFigure,
+    result: Result,
+    letters: str,
+    window: tuple[slice, slice],
+    colours: list[Any],
+) -> None:
+    """Draw a window of the input, and beside it cells in colours and the truth in outlines."""
+    image, truth, found = result.image[window], result.truth[window], result.found[window]
+    low, high = (float(value) for value in np.percentile(image, (0.5, 99.5)))
+    grey = np.clip((image - low) / max(high - low, 1), 0, 1)
+    whole = "part of the input" if image.shape != result.image.shape else "input"
+    titles = whole, f"cells found ({'cyan' if letters == 'ab' else 'random colours'}), truth yellow"
+    coloured = label2rgb(found, grey, colours, alpha=0.4, bg_label=0, bg_color=None)
+    for axes, letter, title, panel in zip(
+        figure.subplots(1, 2), letters, titles, (grey, coloured), strict=True
+    ):
+        axes.imshow(panel, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"({letter}) {title}", fontsize=8)
+        axes.set_axis_off()
+    outline(axes, truth)
+    figure.suptitle(result.title(), fontsize=8)
+
+
+def outline(axes: Axes, truth: NDArray[np.int32]) -> None:
+    """Draw the outline of each cell of the truth, between its pixels and those around."""
+    framed = np.pad(truth, 1)
+    y, x = (np.arange(-1, length + 1) for length in truth.shape)
+    for label in np.unique(truth[truth > 0]):
+        axes.contour(x, y, framed == label, levels=[0.5], colors="yellow", linewidths=0.9)
+    axes.set_xlim(-0.5, truth.shape[1] - 0.5)
+    axes.set_ylim(truth.shape[0] - 0.5, -0.5)
+
+
+def main() -> None:
+    """Load or train, predict, draw."""
+    parser = common.parser("fig4_cells", __doc__)
+    common.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
+    parser.add_argument(
+        "--weights-from",
+        type=Path,
+        default=Path("runs") / "table2_cell_tracking",
+        help="the --work folder of table2_cell_tracking.py",
+    )
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(width=4, steps=10, tile=252)
+    started = time.time()
+    with common.recorded(options):
+        common.be_one_of_several()
+        results = []
+        for name in cells.SETS:
+            sequences = cells.load(options.data, name, options.quick)
+            results.append(predict(sequences, network(options, sequences)))
+            print(results[-1].row(), flush=True)
+        source = " and ".join(dict.fromkeys(result.sequences.source for result in results))
+        rows = [result.row() for result in results]
+        common.write_results(options.out, {"source": source, "rows": rows}, started)
+        common.save_figure(draw(results), options.out, "fig4_cells")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Downloading an archive: silent, and never more bytes than the data set has."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import IO, Any
+
+import pooch
+
+from paper_unet.errors import InputError
+
+TIMEOUT = 60  # seconds without an answer
+# pooch exports its names implicitly, which a strict type checker does not follow
+_POOCH: Any = pooch
+
+
+def download(url: str, folder: Path, name: str, *, max_bytes: int, progress: bool) -> Path:
+    """Download a file.
+
+    Parameters
+    ----------
+    url : str
+        Its address.
+    folder : Path
+        Where it goes.
+    name : str
+        Its name there.
+    max_bytes : int
+        Stop after this many, whatever the server says.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The file; its content is not verified.
+
+    Raises
+    ------
+    InputError
+        If the server does not give it, gives too much, or breaks off.
+    """
+    # pooch logs the hash of the container, which is not what is verified here
+    logger = _POOCH.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    downloader = _CappedDownloader(max_bytes, progress)
+    try:
+        found = _POOCH.retrieve(url, None, fname=name, path=folder, downloader=downloader)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{url}: cannot be downloaded ({reason}); check the network, or get the "
+            f"archive by hand and give its folder with --from"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    return Path(found)
+
+
+class _CappedDownloader:
+    """pooch's download that stops at a number of bytes, whatever the server says."""
+
+    def __init__(self, max_bytes: int, progress: bool) -> None:
+        self.max_bytes = max_bytes
+        self.responses: list[Any] = []
+        self.fetch = _POOCH.HTTPDownloader(
+            progressbar=progress, timeout=TIMEOUT, hooks={"response": self._remember}
+        )
+
+    def __call__(self, url: str, output_file: str, retriever: Any) -> None:
+        try:
+            with Path(output_file).open("wb") as file:
+                self.fetch(url, _CappedFile(url, file, self.max_bytes), retriever)
+        finally:
+            # pooch leaves the connection open after an error
+            for response in self.responses:
+                response.close()
+
+    def _remember(self, response: Any, **_: Any) -> None:
+        self.responses.append(response)
+
+
+class _CappedFile:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, url: str, file: IO[bytes], max_bytes: int) -> None:
+        self.url = url
+        self.file = file
+        self.left = max_bytes
+
+    def write(self, data: bytes) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise InputError(f"{self.url}: sends more than the data set has; check the address")
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
