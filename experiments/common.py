@@ -212,7 +212,11 @@ def _command() -> str:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    """Return a setting as JSON has it; a path below the current folder is relative to it."""
+    if not isinstance(value, Path):
+        return value
+    here = Path.cwd()
+    return str(value.relative_to(here)) if value.is_relative_to(here) else str(value)
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

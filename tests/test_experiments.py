@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -160,3 +162,32 @@ def test_the_same_padded_pass_is_centred(monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.no_grad():
         scores = model(grey[None, None])[0]
     np.testing.assert_allclose(found, torch.softmax(scores, 0)[1].numpy(), atol=1e-5)
+
+
+def test_the_table_of_results_is_what_the_files_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = import_experiment("summary", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["summary.py", "--check"])
+    summary.main()
+    page = tmp_path / "README.md"
+    shutil.copytree(EXPERIMENTS / "results", tmp_path / "results")
+    page.write_text((EXPERIMENTS / "README.md").read_text())
+    monkeypatch.setattr(summary, "HERE", tmp_path)
+    metrics = tmp_path / "results" / "bundled_weights" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace('"v_rand": 0.96', '"v_rand": 0.97'))
+    with pytest.raises(SystemExit, match="out of date"):
+        summary.main()
+    monkeypatch.setattr(sys, "argv", ["summary.py"])
+    summary.main()
+    assert "v_rand 0.9739" in page.read_text()
+
+
+def test_every_claim_of_the_fidelity_page_names_what_is_there() -> None:
+    """Each test, experiment and benchmark that the page names exists; no placeholder is left."""
+    root = EXPERIMENTS.parent
+    page = (root / "docs" / "fidelity.md").read_text()
+    named = set(re.findall(r"`((?:tests|experiments|benchmarks)/[\w/]+(?:\.py)?)", page))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (root / name).exists()] == []
+    assert "CLAIM" not in page

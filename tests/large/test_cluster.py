@@ -115,16 +115,21 @@ def test_killed_workers(folder: Path, name: str) -> None:
     sections(folder / "in.tif", (24, 520, 520))
     expected = content(predict_file(settings(folder, f"whole-{name}")))
     kills: list[int] = []
+    journal = folder / f"{name}.journal"
     with connect("local:2", threads=1) as cluster:
         done = threading.Event()
 
         def kill() -> None:
-            chance = random.Random(0)
-            while len(kills) < KILLS and not done.wait(chance.uniform(0.5, 1.2)):
+            chance, seen = random.Random(0), 0
+            while len(kills) < KILLS and not done.wait(chance.uniform(0, 0.5)):
+                progress = len(journal.read_bytes()) if journal.exists() else 0
+                if progress <= seen:  # some piece is done between two kills, or it takes for ever
+                    continue
                 pids = list(cluster.client.run(os.getpid, on_error="ignore").values())
-                if pids and (folder / f"{name}.partial").exists():
-                    os.kill(pids[0], signal.SIGKILL)
+                if pids:
+                    os.kill(chance.choice(pids), signal.SIGKILL)
                     kills.append(pids[0])
+                    seen = progress
 
         killer = threading.Thread(target=kill)
         killer.start()
