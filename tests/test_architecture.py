@@ -20,10 +20,10 @@ FLOW = [
     "errors", "device", "stop",
     "geometry", "images", "datasets", "synthetic",
     "weight_map", "cells", "augment", "samples",
-    "model", "variants", "loss",
+    "model", "variants", "caffe", "loss",
     "config", "checkpoint", "run_folder", "train",
-    "layers", "stream", "regions", "predict", "plan", "journal", "large",
-    "metrics", "scoring", "figures",
+    "layers", "stream", "regions", "release", "predict", "plan", "journal", "large",
+    "metrics", "scoring", "figures", "drawings",
     "environment", "demo",
     "cli",
 ]  # fmt: skip
@@ -32,7 +32,7 @@ FLOW = [
 PURE = [
     "errors", "geometry", "synthetic", "weight_map", "cells", "augment", "samples", "model",
     "variants", "loss",
-    "config", "metrics", "scoring", "figures",
+    "config", "metrics", "scoring", "figures", "drawings",
 ]  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

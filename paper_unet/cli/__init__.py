@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from paper_unet import __version__
-from paper_unet.cli import data, demo, evaluate, predict, train
+from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.stop import Stopped
 
@@ -62,6 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (demo, predict, train, evaluate, data):
+    for module in (demo, predict, train, evaluate, data, import_caffe):
         module.add(commands)
     return parser

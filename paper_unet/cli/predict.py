@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 
 from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
+from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
+from paper_unet.release import ReleaseSettings
 
 
 def add(commands: Commands) -> None:
@@ -22,13 +25,20 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="ends in .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)",
+        help="ends in .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr); of --release: .tif, or "
+        "a folder for maskTTT.tif",
     )  # fmt: skip
     add_settings(command, PredictConfig)
     command.add_argument(
         "--dask", metavar="ADDRESS", help="compute on a dask scheduler; local:N for N workers here"
     )
     command.add_argument("--overwrite", action="store_true", help="replace the output")
+    command.add_argument(
+        "--release",
+        action="store_true",
+        help="write a number for each cell, by the procedure of the authors' driver of 2015",
+    )
+    add_settings(command, ReleaseSettings)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -37,6 +47,17 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.stop import Stopped
 
     config = PredictConfig(**given_settings(options, PredictConfig))
+    names = [field.name for field in fields(ReleaseSettings)]
+    settings = ReleaseSettings(**{name: getattr(options, name) for name in names})
+    if options.release:
+        from paper_unet.cli import predict_release
+
+        predict_release.run(options, config, settings)
+        return
+    if settings != ReleaseSettings():
+        raise InputError(
+            f"{', '.join(map(flag, names))} are of --release; add it or leave them out"
+        )
     keep_freed_memory()
     report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
     try:
@@ -46,6 +67,11 @@ def _run(options: argparse.Namespace) -> None:
         go_on_with(sys.argv[1:])
         raise
     print(f"wrote {Path(config.out)}: probability of the cell class, {config.dtype}")
+
+
+def flag(name: str) -> str:
+    """Return the option of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def _executor(dask: str | None, config: PredictConfig):  # type: ignore[no-untyped-def]

@@ -1,0 +1,151 @@
+"""``paper-unet predict --release``: cells by the procedure of the authors' driver."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paper_unet.cli.common import named, progress
+from paper_unet.errors import InputError
+from paper_unet.images import (
+    Stack,
+    create_tiff,
+    make_folder,
+    open_stack,
+    parse_slices,
+    refuse_same_file,
+)
+from paper_unet.large.config import PredictConfig
+from paper_unet.layers import Layers, keep_freed_memory
+from paper_unet.release import ReleaseSettings, release_cells, release_input
+from paper_unet.stop import Stop, Stopped, stopping
+
+STACKS = (".tif", ".tiff", ".btf", ".tf8")
+FIXED = ("engine", "tile", "tiling", "average", "dtype", "ome_zarr", "memory")
+"""What the driver leaves no choice in."""
+
+Write = Callable[[int, NDArray[np.uint16]], None]
+
+
+def run(options: argparse.Namespace, config: PredictConfig, settings: ReleaseSettings) -> None:
+    """Segment a film and write its cells, a uint16 number for each."""
+    _refuse_others(options, config)
+    keep_freed_memory()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    refuse_same_file(config.source, config.out)
+    with (
+        stopping() as stop,
+        open_stack(config.source, axes=config.axes, series=config.series) as stack,
+    ):
+        frames = list(parse_slices(config.slices, len(stack)))
+        with _output(options, config, stack, frames) as write:
+            _segment(config, settings, stack, frames, write, stop)
+    print(f"wrote {config.out}: {len(frames)} frames, a number for each cell, uint16")
+
+
+def _refuse_others(options: argparse.Namespace, config: PredictConfig) -> None:
+    plain = PredictConfig()
+    for name in FIXED:
+        if getattr(config, name) != getattr(plain, name):
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"--release has a procedure of its own; leave {option} out")
+    if options.dask is not None:
+        raise InputError("--release computes in this process; leave --dask out")
+    if config.weights is None:
+        raise InputError(
+            "--release needs --weights: the authors' network, converted by paper-unet "
+            "import-caffe, or another one for cells; the bundled one is for EM"
+        )
+
+
+def _segment(
+    config: PredictConfig,
+    settings: ReleaseSettings,
+    stack: Stack,
+    frames: list[int],
+    write: Write,
+    stop: Stop,
+) -> None:
+    from paper_unet.checkpoint import load_model
+    from paper_unet.device import pick_device
+
+    model = load_model(config.weights, pick_device(config.device))
+    layers = Layers(model, config.precision)
+    for z in progress(frames, "frame"):
+        if stop():
+            print(
+                f"to go on: the same into a folder, with --slices {z}:{frames[-1] + 1}",
+                file=sys.stderr,
+            )
+            raise Stopped(stop.signal)
+        image = named(
+            f"section {z}", release_input, stack[z], model.grey_ranges,
+            value_range=config.value_range, fill=config.fill,
+        )  # fmt: skip
+        write(z, _sixteen_bits(named(f"section {z}", release_cells, layers, image, settings)))
+
+
+def _sixteen_bits(cells: NDArray[np.int32]) -> NDArray[np.uint16]:
+    if cells.max() > np.iinfo(np.uint16).max:
+        raise InputError(f"{cells.max()} regions in one frame; give a larger --min-area")
+    return cells.astype(np.uint16)
+
+
+@contextmanager
+def _output(
+    options: argparse.Namespace, config: PredictConfig, stack: Stack, frames: list[int]
+) -> Iterator[Write]:
+    """Take cells frame by frame: one stack of all, or a folder with a mask for each."""
+    out, overwrite = Path(config.out), options.overwrite
+    if out.suffix.lower() in STACKS:
+        size = (len(frames), *stack.shape[1:])
+        with create_tiff(out, size, np.uint16, overwrite=overwrite) as writer:
+            yield lambda z, cells: writer.__setitem__(frames.index(z), cells)
+        return
+    if out.suffix and not out.is_dir():
+        raise InputError(
+            f"{out}: the cells go into a folder of maskTTT.tif, whose name has no ending, or into "
+            f"one stack that ends in {', '.join(STACKS)}"
+        )
+    numbers = frame_numbers(Path(config.source), len(stack))
+    masks = {z: out / f"mask{numbers[z]:03d}.tif" for z in frames}
+    there = [path for path in masks.values() if path.exists()]
+    if there and not overwrite:
+        raise InputError(f"{there[0]} exists; use --overwrite or another folder")
+    make_folder(out)
+
+    def write(z: int, cells: NDArray[np.uint16]) -> None:
+        with create_tiff(masks[z], (1, *cells.shape), np.uint16, overwrite=overwrite) as writer:
+            writer[0] = cells
+
+    yield write
+
+
+def frame_numbers(source: Path, count: int) -> list[int]:
+    """Return the number of each frame: that of tTTT.tif in a folder of these, else from 0.
+
+    Parameters
+    ----------
+    source : Path
+        File or folder that the frames come from.
+    count : int
+        How many frames it has.
+
+    Returns
+    -------
+    list of int
+        In the order of the frames.
+    """
+    names = [path.name for path in source.iterdir()] if source.is_dir() else []
+    matches = [re.fullmatch(r"t(\d+)\.(tiff?|png)", name, re.ASCII) for name in names]
+    numbers = sorted({int(match[1]) for match in matches if match})
+    return numbers if len(numbers) == count else list(range(count))
