@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,9 @@ class UNet(nn.Module):
         The arguments above.
     grey_ranges : dict of str to (float, float)
         For a dtype name, the grey values that mean 0 and 1 to the network, as in training.
+    centre : float
+        What training subtracted from the input and prediction has to subtract too; 0 where it
+        could be moved into the first biases.
     record : dict
         What is known about the weights: data, recipe, scores. Empty for a new network.
 
@@ -98,6 +101,12 @@ class UNet(nn.Module):
     variant: ClassVar[str] = "paper"
     """Which class of `paper_unet.variants` a file of weights is to be read by."""
 
+    padded: ClassVar[bool] = False
+    """Whether convolutions pad by zeros, so that no constant can be moved into the biases."""
+
+    initial: ClassVar[Literal["gaussian", "pytorch", "glorot"]] = "gaussian"
+    """The rule of its initial weights, see `paper_unet.variants.blocks`."""
+
     def __init__(
         self,
         in_channels: int = 1,
@@ -109,9 +118,9 @@ class UNet(nn.Module):
         last_up_width: int | None = None,
     ) -> None:
         super().__init__()
-        self.config = UNetConfig(in_channels, out_channels, width, dropout, up_relu, last_up_width)
-        self.grey_ranges: dict[str, tuple[float, float]] = {"uint8": (0.0, 255.0)}
-        self.record: dict[str, object] = {}
+        self._describe(
+            UNetConfig(in_channels, out_channels, width, dropout, up_relu, last_up_width)
+        )
         w, last = width, width if last_up_width is None else last_up_width
         # contracting path
         self.down0 = double_conv(in_channels, w)
@@ -132,6 +141,13 @@ class UNet(nn.Module):
         self.up0 = double_conv(last + w, w)
         self.head = nn.Conv2d(w, out_channels, kernel_size=1)
         self.reset_parameters()
+
+    def _describe(self, config: UNetConfig) -> None:
+        """Set what is stored beside the weights."""
+        self.config = config
+        self.grey_ranges: dict[str, tuple[float, float]] = {"uint8": (0.0, 255.0)}
+        self.centre = 0.0
+        self.record: dict[str, object] = {}
 
     @classmethod
     def release(
@@ -164,6 +180,11 @@ class UNet(nn.Module):
     def output_side(side: int) -> int:
         """Return the side of the scores of a square image of ``side`` pixels."""
         return output_size(side)
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether the scores are one logit; the paper's are of two classes or more (sec. 3)."""
+        return False
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +43,13 @@ class Dask:
     ----------
     client : distributed.Client
         Connected to the scheduler.
+    keep : callable, optional
+        Called now and then while waiting: starts workers again that are gone for good.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, keep: Callable[[], object] = lambda: None) -> None:
         self.client = client
+        self.keep = keep
 
     def workers(self) -> int:
         """How many workers there are now, at least 1."""
@@ -84,7 +87,11 @@ class Dask:
     def _ask(self, call: Any, *arguments: Any) -> list[Any]:
         """Call on every worker; one that is lost meanwhile does not answer."""
         while True:
-            self.client.wait_for_workers(1)
+            try:
+                self.client.wait_for_workers(1, timeout=1)
+            except TimeoutError:
+                self.keep()
+                continue
             answers = self.client.run(call, *arguments, on_error="return").values()
             for answer in answers:
                 if isinstance(answer, InputError):
@@ -118,6 +125,7 @@ class Dask:
                 try:
                     done = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
                 except TimeoutError:
+                    self.keep()
                     continue
                 running -= done
                 for future in done:
@@ -247,14 +255,20 @@ def connect(where: str, threads: int | None, timeout: str = "20s") -> Iterator[D
         "OMP_NUM_THREADS": str(threads or local_threads(int(number))),
     }
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+        dask.config.set(
+            {
+                "distributed.nanny.pre-spawn-environ": environment,
+                # a busy machine takes longer to start a worker again than dask's 15 seconds
+                "distributed.deploy.lost-worker-timeout": "60 seconds",
+            }
+        ),
         LocalCluster(
             n_workers=int(number), threads_per_worker=1, processes=True,
             memory_limit=0, dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
-        yield Dask(client)
+        yield Dask(client, keep=lambda: cluster.scale(int(number)))
 
 
 def local_threads(workers: int) -> int:

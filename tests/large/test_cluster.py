@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tifffile
 import torch
+from dask import config
 from large_helpers import NAMES, Crashing, Fails, content, sections, settings
 
 from paper_unet.cli import main
@@ -143,6 +144,21 @@ def test_killed_workers(folder: Path, name: str) -> None:
             killer.join()
     assert kills
     assert content(folder / name) == expected
+
+
+def test_workers_that_are_gone_for_good_are_started_again(folder: Path) -> None:
+    """On a busy machine dask gives up a worker that takes too long to come back."""
+    expected = content(predict_file(settings(folder, "whole.tif")))
+    with connect("local:1", threads=1) as dask:
+        config.set({"distributed.deploy.lost-worker-timeout": "10 ms"})
+        (pid,) = dask.client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while dask.client.cluster.workers:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        predict_file(settings(folder), executor=dask)
+    assert content(folder / "out.tif") == expected
 
 
 def _threads() -> int:
