@@ -20,8 +20,8 @@ class Stopped(Exception):  # noqa: N818  (not an error)
         130 is the exit code for 2 (SIGINT), 143 for 15 (SIGTERM).
     """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+    def __init__(self, number: int, left: str = "what is finished is kept") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {left}")
         self.signal = number
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -336,3 +338,35 @@ def test_a_signal_leaves_the_finished_masks_and_says_how_to_go_on(
     assert predict(film, "01_RES") == 143
     assert "--slices 1:3" in capsys.readouterr().err
     assert [path.name for path in (film / "01_RES").iterdir()] == ["mask007.tif"]
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("cells", "what is finished is kept"), ("cells.tif", "kept whole or not at all")],
+)
+def test_a_signal_says_what_is_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    out: str,
+    said: str,
+) -> None:
+    from paper_unet.cli import predict_release
+
+    tifffile.imwrite(tmp_path / "in.tif", np.zeros((3, 40, 40), np.uint8), photometric="minisblack")
+    save_model(tmp_path / "net.safetensors", UNet.release(width=2))
+    segment = predict_release.release_cells
+
+    def first(*args: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return segment(*args)
+
+    monkeypatch.setattr(predict_release, "release_cells", first)
+    monkeypatch.chdir(tmp_path)
+    options = ["--release", "--weights", "net.safetensors"]
+    assert main(["predict", "in.tif", "-o", out, *options]) == 128 + signal.SIGTERM
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "stopped by SIGTERM" in last and said in last
+    kept = sorted(path.name for path in tmp_path.rglob("*mask*"))
+    assert kept == (["mask000.tif"] if out == "cells" else [])
+    assert not list(tmp_path.glob("*.partial"))

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
     except Stopped as stopped:
-        return _fail(f"{stopped}; what is finished is kept", EXIT_SIGNAL + stopped.signal)
+        return _fail(str(stopped), EXIT_SIGNAL + stopped.signal)
     return 0
 
 

@@ -52,6 +52,11 @@ def run(options: argparse.Namespace, config: PredictConfig, settings: ReleaseSet
     print(f"wrote {config.out}: {len(frames)} frames, a number for each cell, uint16")
 
 
+def is_stack(out: str | Path) -> bool:
+    """Whether the cells of all frames go into one file."""
+    return Path(out).suffix.lower() in STACKS
+
+
 def _refuse_others(options: argparse.Namespace, config: PredictConfig) -> None:
     plain = PredictConfig()
     for name in FIXED:
@@ -82,10 +87,9 @@ def _segment(
     layers = Layers(model, config.precision)
     for z in progress(frames, "frame"):
         if stop():
-            print(
-                f"to go on: the same into a folder, with --slices {z}:{frames[-1] + 1}",
-                file=sys.stderr,
-            )
+            if is_stack(config.out):
+                raise Stopped(stop.signal, "one stack is kept whole or not at all: give a folder")
+            print(f"to go on: the same with --slices {z}:{frames[-1] + 1}", file=sys.stderr)
             raise Stopped(stop.signal)
         image = named(
             f"section {z}", release_input, stack[z], model.grey_ranges,
@@ -106,7 +110,7 @@ def _output(
 ) -> Iterator[Write]:
     """Take cells frame by frame: one stack of all, or a folder with a mask for each."""
     out, overwrite = Path(config.out), options.overwrite
-    if out.suffix.lower() in STACKS:
+    if is_stack(out):
         size = (len(frames), *stack.shape[1:])
         with create_tiff(out, size, np.uint16, overwrite=overwrite) as writer:
             yield lambda z, cells: writer.__setitem__(frames.index(z), cells)
