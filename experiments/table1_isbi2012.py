@@ -174,6 +174,7 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     weights = job.weights or options.work / job.name / WEIGHTS
     model = load_model(weights, pick_device(options.device))
     if test is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
         submit(model, test, options.work / "test-volume-probability.tif", "rotations")
     return rows, results_of(options, jobs, rows, chosen)
 

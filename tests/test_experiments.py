@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from paper_unet import TrainConfig, UNet
@@ -68,6 +69,9 @@ def test_table1(tmp_path: Path) -> None:
     trained = metrics["rows"][1]["held_out"]["rotations"]["v_info"]
     assert metrics["held_out"]["rotations"]["v_info"] == {"mean": trained, "sd": None}
     assert metrics["best"] == "bundled"  # ten steps are no match
+    submission = tifffile.imread(tmp_path / "work" / "test-volume-probability.tif")
+    assert submission.shape == (2, 64, 64) and submission.dtype == np.float32
+    assert 0 <= submission.min() < submission.max() <= 1
     left_behind(tmp_path, "table1_isbi2012")
 
 
