@@ -109,7 +109,10 @@ def interior(
     model: UNet, config: TrainConfig, images: NDArray[Any], average: Average
 ) -> NDArray[np.float32]:
     """Return the probability of cell of each section, beyond whose border is what training saw."""
-    if config.network != "same_padding" and config.extrapolation == "mirror":
+    if config.network == "same_padding":  # one pass: a section is smaller than a tile
+        side = input_size(max(images.shape[1:]))
+        return np.asarray(predict_stack(model, images, tile=side, average=average))
+    if config.extrapolation == "mirror":
         return np.asarray(predict_stack(model, images, average=average))
     with evaluating(model):
         return np.stack([probability(_one_pass(model, config, image)) for image in images])
@@ -120,10 +123,6 @@ def _one_pass(model: UNet, config: TrainConfig, image: NDArray[Any]) -> torch.Te
     device = model.head.weight.device
     grey = torch.from_numpy(to_unit_range(image, config.value_range)).to(device)[None, None]
     rows, columns = image.shape
-    if config.network == "same_padding":  # the shift of the grey values cannot go into its biases
-        right, below = -columns % 16, -rows % 16
-        padded = torch.nn.functional.pad(grey - config.centre, (0, right, 0, below))
-        return model(padded)[0, :, :rows, :columns].cpu()
     right, below = (output_size(input_size(side)) - side + HALO for side in (columns, rows))
     padded = torch.nn.functional.pad(grey, (HALO, right, HALO, below))
     return model(padded)[0, :, :rows, :columns].cpu()

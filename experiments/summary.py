@@ -95,6 +95,17 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
         yield f"{count} sections, {choice}", "-", ", ".join(shown) + f" ({len(mine)} seeds)"
 
 
+def variants(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give each network and recipe with its difference from the paper's network, seed by seed."""
+    for line in metrics["table"]:
+        for name in ("v_rand", "v_info", "pixel_error"):
+            ours = f"{spread(line[name])}, {line['seeds']} seeds"
+            if line["network"] != "paper":
+                ours += f"; against the paper's {spread(line[f'{name}_against_paper'])}"
+            ours += f"; {line['diverged']} diverged" if line["diverged"] else ""
+            yield f"{line['network']}, recipe {line['recipe']}: {name}", "-", ours
+
+
 def bundled_weights(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give the scores of the weights in the package."""
     for average, row in metrics["scores"].items():
@@ -113,6 +124,7 @@ ROWS = {
     "table2_cell_tracking": table2,
     "ablation": ablation,
     "learning_curve": learning_curve,
+    "variants": variants,
     "bundled_weights": bundled_weights,
     "learning_rate": learning_rate,
 }

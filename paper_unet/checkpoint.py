@@ -39,8 +39,12 @@ def save_model(path: Path | str, model: UNet, *, dtype: torch.dtype = torch.floa
     dtype : torch.dtype
         How the weights are stored; ``torch.float16`` halves the file.
     """
-    tensors = {name: value.to("cpu", dtype) for name, value in model.state_dict().items()}
+    tensors = {name: _stored(value, dtype) for name, value in model.state_dict().items()}
     write_tensors(path, tensors, describe(model))
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to("cpu", dtype if value.is_floating_point() else value.dtype)
 
 
 def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> UNet:
@@ -63,6 +67,10 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     InputError
         If the file is missing, truncated, damaged (SHA-256), of another format, or does not hold
         the network that it declares.
+
+    Notes
+    -----
+    It is one of `paper_unet.variants.NETWORKS`, all of which are kinds of `UNet`.
     """
     path = BUNDLED if path is None else Path(path)
     tensors, about = read_tensors(path)
@@ -80,6 +88,7 @@ def weights_digest(model: UNet) -> str:
     """Return the SHA-256 of a network's configuration and weights, as they are in memory."""
     network = json.dumps([asdict(model.config), model.grey_ranges], sort_keys=True)
     network += "" if model.variant == UNet.variant else model.variant
+    network += f" centre {model.centre}" if model.centre else ""
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return _digest(tensors, network)
 
@@ -89,6 +98,7 @@ def describe(model: UNet) -> dict[str, Any]:
     return {
         "network": asdict(model.config),
         **({} if model.variant == UNet.variant else {"variant": model.variant}),
+        **({"centre": model.centre} if model.centre else {}),
         "grey_ranges": model.grey_ranges,
         "record": model.record,
     }
@@ -101,6 +111,7 @@ def network_of(about: Mapping[str, Any], path: Path) -> UNet:
         model = kind.from_config(UNetConfig(**about["network"]))
         ranges = {k: (float(low), float(high)) for k, (low, high) in about["grey_ranges"].items()}
         model.grey_ranges, model.record = ranges, dict(about["record"])
+        model.centre = float(about.get("centre", 0.0))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: declares no network that this version knows ({error}); it needs a file "
@@ -120,7 +131,7 @@ def load_weights(model: UNet, tensors: Mapping[str, Tensor], path: Path) -> None
             f"{path}: {len(wrong)} tensors do not fit the network of width {model.config.width}; "
             f"the first is {first}: found {found.get(first)}, needed {expected.get(first)}"
         )
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    model.load_state_dict(tensors)
 
 
 def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: object) -> None:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from paper_unet.augment import AugmentSettings
 from paper_unet.errors import InputError
-from paper_unet.variants import network_class
+from paper_unet.geometry import PAPER_TILE
+from paper_unet.model import UNet
+from paper_unet.variants import KNOWN, network_class
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,29 @@ class TrainConfig:
     width: Annotated[int, "channels of the first level (Fig. 1: 64)"] = 64
     dropout: Annotated[float, "drop-out rate (sec. 3.1; not in the paper: the rate)"] = 0.5
     network: Annotated[
-        Literal["paper", "release", "same_padding", "batch_norm"],
-        "the paper's, the authors' 2015 release, or the paper's with one change",
-    ] = "paper"
+        Literal[
+            "paper", "release", "same_padding", "batch_norm", "annotated", "batchnorm",
+            "batchnorm_bilinear", "three_level", "keras", "valid_batchnorm",
+        ],
+        "the paper's, the authors' 2015 release, the paper's with one change, or a variant that "
+        "people know (docs/variants.md)",
+    ] = "paper"  # fmt: skip
+    classes: Annotated[
+        int | None,
+        "scores of the network: 1 is a logit with binary cross-entropy, more are a softmax; "
+        "default: 2, or what the variant's author had",
+    ] = None
     init: Annotated[
-        Literal["gaussian", "pytorch"], "standard deviation sqrt(2/N) (sec. 3), or PyTorch's own"
-    ] = "gaussian"
+        Literal["gaussian", "pytorch", "glorot"] | None,
+        "standard deviation sqrt(2/N) (sec. 3), PyTorch's own, or Keras'; default: gaussian, or "
+        "what the variant's author had",
+    ] = None
     # loss
+    weighting: Annotated[
+        Literal["map", "none"] | None,
+        "weigh the pixels by the map of Eq. 2, or all alike; default: map, or none as the "
+        "variant's author",
+    ] = None
     w0: Annotated[float, "border weight (sec. 3: 10)"] = 10.0
     sigma: Annotated[float, "width of the border weight, pixels (sec. 3: 5)"] = 5.0
     normalise: Annotated[
@@ -62,13 +80,19 @@ class TrainConfig:
     ] = "mirror"
     # optimisation
     start: Annotated[str, "weights to start from, such as another run's; default: random"] = ""
-    optimizer: Annotated[Literal["sgd", "adam"], "stochastic gradient descent (sec. 3)"] = "sgd"
+    optimizer: Annotated[
+        Literal["sgd", "adam", "rmsprop"], "stochastic gradient descent (sec. 3), or another"
+    ] = "sgd"
     centre: Annotated[
         float,
-        "subtracted from the input while training, then moved into the first biases "
-        "(not in the paper)",
+        "subtracted from the input while training, then moved into the first biases, or stored "
+        "with the weights of a network with padding (not in the paper)",
     ] = 0.5
-    tile: Annotated[int, "input side of a tile, pixels, 16k + 60 (Fig. 1: 572)"] = 572
+    tile: Annotated[
+        int,
+        "input side of a tile, pixels, 16k + 60, a multiple of 16 with padding; default: 572 "
+        "(Fig. 1), or 560",
+    ] = 0
     steps: Annotated[int, "how many tiles to learn from (not in the paper)"] = 20_000
     momentum: Annotated[float, "(sec. 3: 0.99)"] = 0.99
     lr: Annotated[float, "learning rate (not in the paper)"] = 1e-3
@@ -90,6 +114,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("images", "labels", "out", "start"):
             object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        kind = network_class(self.network) if self.network in _CHOICES["network"] else UNet
+        if self.init is None:
+            object.__setattr__(self, "init", kind.initial)
+        if self.tile == 0:
+            object.__setattr__(self, "tile", 560 if kind.padded else PAPER_TILE)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value < high:
@@ -99,10 +128,21 @@ class TrainConfig:
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(accepted)}"
+                    f"{name} is {getattr(self, name)!r}; it must be one of "
+                    f"{', '.join(choice for choice in accepted if choice)}"
                 )
-        network_class(self.network).output_side(self.tile)
+        kind.output_side(self.tile)
+        if self.classes is not None and self.classes < (1 if self.network in KNOWN else 2):
+            raise InputError(
+                f"classes is {self.classes}; the network {self.network} needs at least "
+                + ("1" if self.network in KNOWN else "2, one for each class of its softmax")
+            )
         _ = self.augmentation  # has checks of its own
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the loss is weighed by the map of Eq. 2."""
+        return self.weighting == "map" or (self.weighting is None and self.network not in KNOWN)
 
     @property
     def augmentation(self) -> AugmentSettings:
@@ -126,10 +166,11 @@ _LIMITS = {
     "log_every": (1, math.inf),
     "checkpoint_every": (1, math.inf),
 }
-_CHOICES = {
-    "network": ("paper", "release", "same_padding", "batch_norm"),
-    "init": ("gaussian", "pytorch"),
-    "optimizer": ("sgd", "adam"),
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "network": ("paper", "release", "same_padding", "batch_norm", *KNOWN),
+    "init": ("gaussian", "pytorch", "glorot"),
+    "weighting": (None, "map", "none"),
+    "optimizer": ("sgd", "adam", "rmsprop"),
     "label_kind": ("membrane", "instance"),
     "precision": ("float32", "tf32", "bfloat16"),
 }

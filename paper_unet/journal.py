@@ -172,6 +172,21 @@ def journal_path(out: Path) -> Path:
     return out.with_name(out.name + ".journal")
 
 
+def current_run(out: Path) -> str | None:
+    """Return the ``run`` of the header of an output's journal; None if there is no run.
+
+    What computes for a run looks here before it writes: a run that was killed and started anew
+    with other settings may have left workers behind.
+    """
+    try:
+        with journal_path(out).open("rb") as file:
+            header = json.loads(file.readline())
+    except (OSError, ValueError):
+        return None
+    run = header.get("run") if isinstance(header, dict) else None
+    return run if isinstance(run, str) else None
+
+
 def first_difference(
     then: dict[str, Any], now: dict[str, Any], prefix: str = ""
 ) -> tuple[str, str, str] | None:

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import to_unit_range
-from paper_unet.layers import Layers, Precision, evaluating
+from paper_unet.layers import Precision, evaluating
 from paper_unet.model import UNet
-from paper_unet.regions import Average, Engine, Procedure, region_scores, whole
+from paper_unet.passes import Prepared, prepared
+from paper_unet.regions import Average, Engine, Procedure, region_scores, suited, whole
 
 
 class Slices(Protocol):
@@ -44,6 +45,7 @@ def predict_image(
     tile: int = PAPER_TILE,
     tiling: Tiling = "exact",
     average: Average = "none",
+    halo: int | None = None,
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
 ) -> NDArray[np.float32]:
@@ -58,15 +60,20 @@ def predict_image(
         [0, 1] unless a range is given.
     engine : {"stream", "tiles"}
         ``stream`` lets the rows of the image flow through the network, nothing computed twice;
-        ``tiles`` is the overlap-tile strategy of Fig. 2. The same result up to rounding.
+        ``tiles`` is the overlap-tile strategy of Fig. 2. The same result up to rounding. Networks
+        other than the paper's and the release do not stream and are always tiled.
     tile : int
-        Largest input side of a tile, pixels, 16k + 60, for the engine ``tiles``.
+        Largest input side of a tile, pixels, 16k + 60, for the engine ``tiles``; others use the
+        largest side that fits them and is no larger.
     tiling : {"exact", "abutting"}
         ``exact`` equals one pass over the whole mirrored image; ``abutting``, for the engine
         ``tiles``, is the paper's grid of outputs side by side. See `paper_unet.geometry`.
     average : {"none", "flips", "rotations"}
         Mean of the raw scores over the four flips of the image (the authors' release), or over
         seven rotations by multiples of 360/7 degrees (sec. 4; the angles are open in the paper).
+    halo : int, optional
+        Of networks with zero padding: pixels of the scores that are dropped on each side of a tile
+        inside the image, a multiple of 16; default: as far as a pixel sees. See `paper_unet.seams`.
     precision : {"float32", "bfloat16", "float16"}
         Of the arithmetic; float32 is the reference.
     value_range : (float, float), optional
@@ -82,8 +89,9 @@ def predict_image(
     InputError
         If the image is empty, of the wrong shape or dtype, or holds values that are not finite.
     """
-    procedure = Procedure(engine, tile, tiling, average)
-    return _predict(model, Layers(model, precision), image, procedure, value_range)
+    network = prepared(model, precision)
+    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
+    return _predict(model, network, image, procedure, value_range)
 
 
 def predict_stack(
@@ -95,6 +103,7 @@ def predict_stack(
     tile: int = PAPER_TILE,
     tiling: Tiling = "exact",
     average: Average = "none",
+    halo: int | None = None,
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
     progress: bool = False,
@@ -107,11 +116,11 @@ def predict_stack(
     Parameters
     ----------
     model : UNet
-    stack : array-like, shape (Z, Y, X)
+    stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
     out : array-like, shape (Z, Y, X), optional
         Takes each float32 section by assignment; default: a new ndarray.
-    engine, tile, tiling, average, precision, value_range
+    engine, tile, tiling, average, halo, precision, value_range
         As in `predict_image`.
     progress : bool
         Show a progress bar.
@@ -126,15 +135,18 @@ def predict_stack(
     InputError
         As `predict_image`; the message names the section.
     """
-    if len(stack.shape) != 3:
-        raise InputError(f"the stack has shape {stack.shape}; (Z, Y, X) is needed")
-    procedure = Procedure(engine, tile, tiling, average)
-    layers = Layers(model, precision)
+    colour = model.config.in_channels > 1
+    if len(stack.shape) != (4 if colour else 3):
+        wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
+        raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
+    network = prepared(model, precision)
+    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
     target: Sink | NDArray[np.float32]
-    target = np.empty(stack.shape, np.float32) if out is None else out
+    size = (stack.shape[0], *stack.shape[-2:])
+    target = np.empty(size, np.float32) if out is None else out
     for z in tqdm(range(len(stack)), unit="section", disable=not progress):
         try:
-            section = _predict(model, layers, np.asarray(stack[z]), procedure, value_range)
+            section = _predict(model, network, np.asarray(stack[z]), procedure, value_range)
         except InputError as error:
             raise InputError(f"section {z}: {error}") from error
         target[z] = section
@@ -143,7 +155,7 @@ def predict_stack(
 
 def _predict(
     model: UNet,
-    layers: Layers,
+    network: Prepared,
     image: NDArray[np.generic],
     procedure: Procedure,
     value_range: tuple[float, float] | None,
@@ -161,12 +173,18 @@ def _predict(
     section = whole(to_unit_range(stacked, value_range))
     everything = (0, section.height), (0, section.width)
     with evaluating(model):
-        parts = region_scores(layers, section, *everything, procedure)
-        return np.concatenate([probability(scores) for scores in parts])
+        parts = region_scores(network, section, *everything, procedure)
+        return np.concatenate([probability(scores, network.sigmoid) for scores in parts])
 
 
-def probability(scores: Tensor) -> NDArray[np.float32]:
+def probability(scores: Tensor, sigmoid: bool = False) -> NDArray[np.float32]:
     """Return the probability of the last class from scores of shape (K, Y, X).
+
+    Parameters
+    ----------
+    scores : Tensor of float32, shape (K, Y, X)
+    sigmoid : bool
+        Whether the one score is a logit; else the softmax over K is taken.
 
     Raises
     ------
@@ -182,5 +200,6 @@ def probability(scores: Tensor) -> NDArray[np.float32]:
     for y, row in enumerate(scores.unbind(dim=1)):
         # one row at a time: vector and scalar code round exp differently, so the bytes would depend
         # on how many rows come at once, and a resumed run cuts them elsewhere
-        found[y] = torch.softmax(row.contiguous(), dim=0)[-1].numpy()
+        row = row.contiguous()
+        found[y] = (torch.sigmoid(row) if sigmoid else torch.softmax(row, dim=0))[-1].numpy()
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.augment import sample
-from paper_unet.errors import InputError
 from paper_unet.geometry import (
     HALO,
     PAPER_TILE,
@@ -24,14 +22,18 @@ from paper_unet.geometry import (
     Tiling,
     input_size,
     mirror_indices,
-    output_size,
     tile_spans,
 )
 from paper_unet.layers import Layers
+from paper_unet.passes import ForwardPass, Prepared
+from paper_unet.procedure import Average, Engine, Procedure, suited
 from paper_unet.stream import one_pass, stream_rows
 
-Engine = Literal["stream", "tiles"]
-Average = Literal["none", "flips", "rotations"]
+__all__ = [
+    "Average", "Engine", "Procedure", "Read", "Section", "Span", "forward_tiled", "image_scores",
+    "region_scores", "rotated_mean", "suited", "tiled", "whole",
+]  # fmt: skip
+
 Span = tuple[int, int]
 """Half-open range of rows or columns, pixels."""
 
@@ -43,50 +45,6 @@ BAND = 64
 
 ROTATIONS = 7
 """Sec. 4 averages over 7 rotated versions of the input."""
-
-
-@dataclass(frozen=True)
-class Procedure:
-    """How scores are computed.
-
-    Attributes
-    ----------
-    engine : {"stream", "tiles"}
-        Row streaming, or the overlap-tile strategy of Fig. 2. The same result up to rounding.
-    tile : int
-        Largest input side of a tile, pixels, 16k + 60; of the engine ``tiles`` alone.
-    tiling : {"exact", "abutting"}
-        See `paper_unet.geometry`; of the engine ``tiles`` alone.
-    average : {"none", "flips", "rotations"}
-        Mean of the raw scores over the four flips (the authors' release), or over seven rotations
-        by multiples of 360/7 degrees (sec. 4; the angles are open in the paper).
-    """
-
-    engine: Engine = "stream"
-    tile: int = PAPER_TILE
-    tiling: Tiling = "exact"
-    average: Average = "none"
-
-    def __post_init__(self) -> None:
-        for name, accepted in (
-            ("engine", ("stream", "tiles")),
-            ("tiling", ("exact", "abutting")),
-            ("average", ("none", "flips", "rotations")),
-        ):
-            if getattr(self, name) not in accepted:
-                choice = "', '".join(accepted[:-1]) + f"' or '{accepted[-1]}"
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be '{choice}'")
-        output_size(self.tile)
-        if self.engine == "stream" and self.tiling == "abutting":
-            raise InputError(
-                "abutting tiles are not what one pass gives, so they cannot be streamed; use "
-                "engine 'tiles' with them"
-            )
-
-    @property
-    def needs_whole_sections(self) -> bool:
-        """Whether a part of a section cannot be computed without the rest of it."""
-        return self.average == "rotations" or self.tiling == "abutting"
 
 
 @dataclass(frozen=True)
@@ -126,7 +84,7 @@ def whole(image: NDArray[np.float32]) -> Section:
 
 
 def region_scores(
-    layers: Layers,
+    layers: Prepared,
     section: Section,
     rows: Span,
     columns: Span,
@@ -137,8 +95,8 @@ def region_scores(
 
     Parameters
     ----------
-    layers : Layers
-        The network.
+    layers : Layers or ForwardPass
+        The network; the latter is always tiled.
     section : Section
     rows, columns : (int, int)
         The region. Without averaging both begin on multiples of 16.
@@ -165,7 +123,7 @@ def region_scores(
 
 
 def image_scores(
-    layers: Layers, image: NDArray[np.float32], procedure: Procedure, band: int = BAND
+    layers: Prepared, image: NDArray[np.float32], procedure: Procedure, band: int = BAND
 ) -> Tensor:
     """Return the scores (K, Y, X) of an image (C, Y, X) in memory, not averaged."""
     section = whole(image)
@@ -174,8 +132,10 @@ def image_scores(
 
 
 def _plain(
-    layers: Layers, section: Section, rows: Span, columns: Span, procedure: Procedure, band: int
+    layers: Prepared, section: Section, rows: Span, columns: Span, procedure: Procedure, band: int
 ) -> Iterator[Tensor]:
+    if isinstance(layers, ForwardPass):
+        return forward_tiled(layers, section, rows, columns, procedure.tile, procedure.halo)
     if procedure.engine == "stream":
         return _streamed(layers, section, rows, columns, band)
     network = lambda window: one_pass(layers, window)  # noqa: E731
@@ -251,8 +211,56 @@ def tiled(
         yield torch.cat(parts, dim=2)
 
 
+def forward_tiled(
+    network: ForwardPass,
+    section: Section,
+    rows: Span,
+    columns: Span,
+    tile: int = PAPER_TILE,
+    halo: int | None = None,
+) -> Iterator[Tensor]:
+    """Yield the scores of a region, row of tiles by row of tiles, each by a pass of its own.
+
+    The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on the
+    region. See `paper_unet.variants.context` for where a tile ends.
+
+    Parameters
+    ----------
+    network : ForwardPass
+    section : Section
+    rows, columns : (int, int)
+        The region.
+    tile : int
+        Largest input side, pixels.
+    halo : int, optional
+        As in `Procedure`.
+
+    Yields
+    ------
+    Tensor of float32, shape (K, n, columns)
+        On the CPU.
+    """
+    context = network.context.with_halo(halo)
+    across = context.tiles(section.width, tile)
+    for row in context.tiles(section.height, tile):
+        top, bottom = max(row.start, rows[0]), min(row.start + row.core, rows[1])
+        if top >= bottom:
+            continue
+        parts = []
+        for column in across:
+            left = max(column.start, columns[0])
+            right = min(column.start + column.core, columns[1])
+            if left >= right:
+                continue
+            window = section.mirrored((row.low, row.high), (column.low, column.high))
+            scores = network(torch.from_numpy(window))
+            y, x = top - row.start + row.skip, left - column.start + column.skip
+            parts.append(scores[:, y : y + bottom - top, x : x + right - left])
+        yield torch.cat(parts, dim=2)
+
+
 def _flipped(
-    layers: Layers,
+    layers: Prepared,
     section: Section,
     rows: Span,
     columns: Span,

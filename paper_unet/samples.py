@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,10 @@ class TrainingSet:
                     f"{name} have shape {found}, the images {expected}; give one label image of "
                     "the same size for each section"
                 )
+
+    def unweighted(self) -> TrainingSet:
+        """Return the same with a weight of 1 wherever a pixel counts."""
+        return replace(self, weights=(self.weights > 0).astype(np.float32))
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over everything in it: what a resumed run has to be resumed with."""

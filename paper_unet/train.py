@@ -22,7 +22,7 @@ from paper_unet.config import TrainConfig, learning_rate
 from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.images import make_folder, open_stack, parse_slices, read_stack, to_unit_range
-from paper_unet.loss import weighted_cross_entropy
+from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
 from paper_unet.model import UNet
 from paper_unet.run_folder import (
     CHECKPOINT,
@@ -35,9 +35,15 @@ from paper_unet.run_folder import (
     restore,
     save_checkpoint,
 )
-from paper_unet.samples import TileSampler, TrainingSet, instances_from_membranes, training_set
+from paper_unet.samples import (
+    Sample,
+    TileSampler,
+    TrainingSet,
+    instances_from_membranes,
+    training_set,
+)
 from paper_unet.stop import Stopped, stopping
-from paper_unet.variants import BatchNormUNet, SamePaddingUNet, new_variant
+from paper_unet.variants import BatchNormUNet, initialise, new_variant
 
 
 def read_training_set(config: TrainConfig) -> TrainingSet:
@@ -71,11 +77,11 @@ def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
     """Return the untrained network of a configuration, drawn from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        model = new_variant(config.network, in_channels, 2, config.width, config.dropout)
-        if config.init == "pytorch":
-            for layer in model.modules():
-                if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-                    layer.reset_parameters()
+        model = new_variant(
+            config.network, in_channels, config.classes, config.width, config.dropout
+        )
+        if config.init is not None and config.init != model.initial:
+            initialise(model, config.init)
         return model
 
 
@@ -97,8 +103,13 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
             f"ask for {model.variant} {model.config}; give the settings of the weights"
         )
     model.load_state_dict(trained.state_dict())
-    if not isinstance(model, SamePaddingUNet):
+    if not model.padded:
         absorb_shift(model, -config.centre)  # training sees centred grey values
+    elif trained.centre != config.centre:
+        raise InputError(
+            f"{config.start}: was trained with centre = {trained.centre:g}, now {config.centre:g}; "
+            "a network with padding keeps its own: give it with --centre"
+        )
     return model
 
 
@@ -145,6 +156,7 @@ def train(
     device = pick_device(config.device)
     refuse_to_overwrite(out, resume, overwrite)
     data = data or read_training_set(config)
+    data = data if config.weighted else data.unweighted()
     model = start_network(config, data.images.shape[1]).to(device)
     if config.value_range:
         model.grey_ranges[_grey_dtype(config)] = config.value_range
@@ -157,7 +169,9 @@ def train(
         _optimise(model, sampler, config, data.fingerprint(), resume, progress)
         if isinstance(model, BatchNormUNet):
             model = model.folded()
-        if not isinstance(model, SamePaddingUNet):
+        if model.padded:
+            model.centre = config.centre
+        else:
             absorb_shift(model, config.centre)
         model.record = {
             "config": comparable(config),
@@ -230,11 +244,17 @@ def train_step(
     device = tile.image.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
         scores = model(_laid_out(tile.image - config.centre, config))
-    loss = weighted_cross_entropy(scores, tile.labels, tile.weights, normalise=config.normalise)
+    loss = energy(model, scores, tile, normalise=config.normalise)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def energy(model: UNet, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
+    """Return the loss of a tile: Eq. 1, or its binary form for a network of one logit."""
+    loss = weighted_binary_cross_entropy if model.sigmoid else weighted_cross_entropy
+    return loss(scores, tile.labels, tile.weights, normalise=normalise)
 
 
 def seed_dropout(seed: int, step: int, device: torch.device) -> None:
@@ -266,7 +286,8 @@ def absorb_shift(model: UNet, centre: float) -> None:
 
     A convolution without padding is linear in a constant, so this is exact up to rounding. It lets
     training see centred values, which momentum 0.99 needs to stay stable, while the network that
-    comes out takes grey values in [0, 1] and nothing else.
+    comes out takes grey values in [0, 1] and nothing else. The zeros of padding are no part of the
+    constant, so networks with padding keep their centre beside the weights.
     """
     first = model.down0[0]
     assert isinstance(first, torch.nn.Conv2d) and first.bias is not None  # noqa: S101
@@ -278,9 +299,16 @@ def _laid_out(image: Tensor, config: TrainConfig) -> Tensor:
 
 
 def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of sec. 3, stochastic gradient descent with momentum, or Adam."""
+    """Return the optimiser of sec. 3, gradient descent with momentum, or Adam, or RMSprop."""
     if config.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            model.parameters(),
+            config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
     return torch.optim.SGD(
         model.parameters(),
         config.lr,

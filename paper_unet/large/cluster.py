@@ -7,12 +7,14 @@ to the same bytes.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,16 @@ from paper_unet.stop import Stop
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+LOG = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""Seconds without a worker after which that is said."""
+
+LOST = (
+    "the dask scheduler is gone; what is finished is kept: start a scheduler and run the same "
+    "command again, with its address"
+)
 
 AHEAD = 4
 """Runs of pieces that each worker has waiting for it; more cost the scheduler memory."""
@@ -86,11 +98,15 @@ class Dask:
 
     def _ask(self, call: Any, *arguments: Any) -> list[Any]:
         """Call on every worker; one that is lost meanwhile does not answer."""
+        seconds = 0
         while True:
             try:
                 self.client.wait_for_workers(1, timeout=1)
             except TimeoutError:
                 self.keep()
+                seconds += 1
+                if seconds == PATIENCE:
+                    LOG.warning("no dask worker has come yet; waiting (Ctrl-C ends it)")
                 continue
             answers = self.client.run(call, *arguments, on_error="return").values()
             for answer in answers:
@@ -127,6 +143,8 @@ class Dask:
                 except TimeoutError:
                     self.keep()
                     continue
+                except CancelledError as error:
+                    raise ConnectionError(LOST) from error
                 running -= done
                 for future in done:
                     yield _result(future)
@@ -139,6 +157,8 @@ def _result(future: Future[Any]) -> Any:
 
     try:
         result = future.result()
+    except CancelledError as error:
+        raise ConnectionError(LOST) from error
     except KilledWorker as error:
         raise ChildProcessError(
             f"a piece was lost with {error.last_worker.address if error.last_worker else 'its'} "

@@ -35,7 +35,8 @@ class PredictConfig:
     # how
     engine: Annotated[
         Literal["stream", "tiles"],
-        "stream: rows flow through the network, nothing is computed twice; tiles: Fig. 2",
+        "stream: rows flow through the network, nothing is computed twice; tiles: Fig. 2; networks "
+        "with padding or other layers are always tiled",
     ] = "stream"
     tile: Annotated[int, "largest input side of a tile, 16k + 60, for --engine tiles"] = 572
     tiling: Annotated[
@@ -46,6 +47,11 @@ class PredictConfig:
         Literal["none", "flips", "rotations"],
         "mean over the four flips (the authors' release) or seven rotations (sec. 4)",
     ] = "none"
+    halo: Annotated[
+        int | None,
+        "of a network with zero padding: pixels dropped on each side of a tile, a multiple of 16; "
+        "default: as far as a pixel sees",
+    ] = None
     precision: Annotated[
         Literal["float32", "bfloat16", "float16"], "of the arithmetic; float32 is the reference"
     ] = "float32"

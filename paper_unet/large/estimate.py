@@ -26,24 +26,33 @@ def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
     size = f"{grid.sections} x {grid.height} x {grid.width} pixels"
     if prediction.procedure.engine == "stream":
         how = f"bands of {plan.band} rows, {grid.strips} strip(s) of up to {plan.strip} columns"
+    elif job.work is not None:
+        tiles = f"tiles of up to {prediction.procedure.tile} pixels through its own forward pass"
+        how = f"this network does not stream: {tiles}"
     else:
         how = f"{prediction.procedure.tiling} tiles of up to {prediction.procedure.tile} pixels"
     say(f"{size}; {how}; {prediction.device}, {prediction.threads} thread(s)")
     say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
     share = 1 - len(journal.done) / len(grid)
-    seconds = share * expected_seconds(job.network, prediction)
-    say(f"time: about {_duration(seconds)}, if the machine is ours alone")
+    if prediction.device == "cpu" or torch.cuda.is_available():
+        seconds = share * expected_seconds(job.network, prediction, job.work) / job.workers
+        say(f"time: about {_duration(seconds)}, if the machine is ours alone")
     if journal.done:
         say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
 
 
-def expected_seconds(network: UNetConfig, prediction: Prediction) -> float:
-    """Return the arithmetic of a prediction over the rate of a matrix product on this machine."""
+def expected_seconds(
+    network: UNetConfig, prediction: Prediction, work: float | None = None
+) -> float:
+    """Return the arithmetic of a prediction over the rate of a matrix product on this machine.
+
+    ``work`` is what a pixel takes where the network does not stream.
+    """
     grid, procedure = prediction.grid, prediction.procedure
     height, width = grid.height, min(grid.plan.strip, grid.width)
     if procedure.engine == "tiles":
         height, width = (min(side, procedure.tile - 184) for side in (height, width))
-    per_pixel = multiply_accumulates(network, height, width) / (height * width)
+    per_pixel = work or multiply_accumulates(network, height, width) / (height * width)
     versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[procedure.average]
     if procedure.average == "rotations":
         versions *= (grid.height**2 + grid.width**2) / (grid.height * grid.width)

@@ -25,6 +25,9 @@ class Executor(Protocol):
     def longest(self, pieces: int) -> int | None:
         """Return how many of the missing pieces a run may have at most."""
 
+    def workers(self) -> int:
+        """Return how many processes compute now, at least 1."""
+
     def device(self, name: str) -> str:
         """Return the device that the name means there."""
 
@@ -41,6 +44,10 @@ class Here:
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
         return None
+
+    def workers(self) -> int:
+        """Return 1."""
+        return 1
 
     def device(self, name: str) -> str:
         """Return the device that the name means here."""

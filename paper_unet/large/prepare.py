@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from paper_unet.images import Output, Stack, parse_slices, to_unit_range
 from paper_unet.journal import Journal
 from paper_unet.large.config import PredictConfig, bytes_of
 from paper_unet.large.executor import Executor
+from paper_unet.large.tiles import fit, forward_peak, forward_plan, forward_work
 from paper_unet.large.worker import Prediction
+from paper_unet.layers import Precision
 from paper_unet.model import UNet, UNetConfig
+from paper_unet.passes import streams
 from paper_unet.plan import Grid, Plan, choose_plan, megabytes, peak_bytes
+from paper_unet.procedure import Procedure, suited_to_streaming, suited_to_tiles
+from paper_unet.variants import context_of
 
 SHARE = 0.8
 """Of the free memory, what a prediction may take unless told."""
@@ -32,14 +38,20 @@ class Job:
     ----------
     prediction : Prediction
     network : UNetConfig
+    work : float or None
+        Multiply-accumulates for each pixel where the network does not stream.
     needed, allowed : int
         Estimated peak of the memory of a process, and what it may take, bytes.
+    workers : int
+        How many processes compute.
     """
 
     prediction: Prediction
     network: UNetConfig
+    work: float | None
     needed: int
     allowed: int
+    workers: int
 
 
 def prepare(
@@ -69,22 +81,63 @@ def prepare(
     left = journal.header or {}
     facts["threads"] = config.threads or left.get("threads") or executor.threads()
     shape = stack.shape[1:]
-    estimate = model.config, config.precision, config.procedure
-    if left:
-        journal.begin({**facts, "plan": left.get("plan")})
-        plan = Plan(**left["plan"])
-    else:
-        plan = choose_plan(*estimate, shape, allowed, alignment=output.alignment, base=base)
-        journal.begin({**facts, "plan": asdict(plan)})
-    needed = peak_bytes(*estimate, plan, shape, base)
+    procedure = _procedure(config, model)
+    cut = Cutting(model, config.precision, procedure, shape, output.alignment, base)
+    if left and overwrite and cut.needed(Plan(**left["plan"])) > allowed:
+        journal.restart()
+        left = {}
+    plan = Plan(**left["plan"]) if left else cut.plan(allowed)
+    facts["run"] = left.get("run") or uuid.uuid4().hex
+    journal.begin({**facts, "plan": left.get("plan") if left else asdict(plan)})
+    needed = cut.needed(plan)
     if needed > allowed:
         raise InputError(
             f"{config.out}: the interrupted run was planned for {megabytes(needed)} of memory, "
             f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
             "--overwrite"
         )
+    work = None if streams(model) else forward_work(model, procedure, shape)
     grid = Grid(output.shape[0], *shape, plan)
-    return Job(_prediction(config, output, grid, device, facts), model.config, needed, allowed)
+    prediction = _prediction(config, procedure, output, grid, device, facts)
+    return Job(prediction, model.config, work, needed, allowed, executor.workers())
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a network's sections can be cut, and what that takes."""
+
+    model: UNet
+    precision: Precision
+    procedure: Procedure
+    shape: tuple[int, ...]
+    alignment: tuple[int, int]
+    base: int
+
+    def plan(self, allowed: int) -> Plan:
+        """Choose the cut that fits; `InputError` if none does."""
+        model, shape = self.model, (self.shape[0], self.shape[1])
+        if streams(model):
+            return choose_plan(
+                model.config, self.precision, self.procedure, shape, allowed,
+                alignment=self.alignment, base=self.base,
+            )  # fmt: skip
+        plan = forward_plan(model, self.procedure, shape, self.alignment)
+        fit(self.needed(plan), allowed, shape)
+        return plan
+
+    def needed(self, plan: Plan) -> int:
+        """Return the peak of the memory of a process, bytes."""
+        model, shape = self.model, (self.shape[0], self.shape[1])
+        if streams(model):
+            return peak_bytes(model.config, self.precision, self.procedure, plan, shape, self.base)
+        return forward_peak(model, self.precision, self.procedure, plan, shape, self.base)
+
+
+def _procedure(config: PredictConfig, model: UNet) -> Procedure:
+    """Return what the network can follow of what is asked for."""
+    if streams(model):
+        return suited_to_streaming(config.procedure)
+    return suited_to_tiles(config.procedure, model.variant, context_of(model))
 
 
 def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:
@@ -112,7 +165,12 @@ def _drop_what_is_over(
 
 
 def _prediction(
-    config: PredictConfig, output: Output, grid: Grid, device: str, facts: dict[str, Any]
+    config: PredictConfig,
+    procedure: Procedure,
+    output: Output,
+    grid: Grid,
+    device: str,
+    facts: dict[str, Any],
 ) -> Prediction:
     return Prediction(
         source=Path(config.source).absolute(),
@@ -123,12 +181,13 @@ def _prediction(
         digest=facts["weights"],
         output=output,
         grid=grid,
-        procedure=config.procedure,
+        procedure=procedure,
         precision=config.precision,
         value_range=config.value_range,
         fill=config.fill,
         device=device,
         threads=facts["threads"],
+        run=facts["run"],
     )
 
 

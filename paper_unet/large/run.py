@@ -86,12 +86,29 @@ def predict_file(
             job = prepare(config, stack, output, executor, journal, overwrite)
             announce(report.say, job, journal)
             with _nothing_for_nothing(output, journal):
-                output.prepare(resume=bool(journal.done))
+                _prepare_output(output, journal, overwrite)
                 _work(job.prediction, journal, executor, report, stop)
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()
     return Path(config.out)
+
+
+def _prepare_output(output: Output, journal: Journal, overwrite: bool) -> None:
+    """Make the partial output, or check the one that is there; if told, replace a damaged one."""
+    if journal.done:
+        try:
+            output.prepare(resume=True)
+        except InputError:
+            if not overwrite:
+                raise
+            output.close()
+            header = journal.header or {}
+            journal.restart()
+            journal.begin(header)
+        else:
+            return
+    output.prepare(resume=False)
 
 
 @contextmanager

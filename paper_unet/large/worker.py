@@ -15,7 +15,9 @@ from torch import Tensor
 from paper_unet.checkpoint import load_model, weights_digest
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, to_unit_range
-from paper_unet.layers import Layers, Precision, exact_arithmetic
+from paper_unet.journal import current_run
+from paper_unet.layers import Precision, exact_arithmetic
+from paper_unet.passes import prepared
 from paper_unet.plan import Grid, Piece
 from paper_unet.predict import probability
 from paper_unet.regions import Procedure, Section, Span, region_scores
@@ -39,6 +41,7 @@ class Prediction:
     fill: float | None
     device: str
     threads: int
+    run: str  # in the journal's header: which run of this output it is
 
 
 class Worker:
@@ -56,7 +59,7 @@ class Worker:
         self.stack = open_stack(prediction.source, axes=prediction.axes, series=prediction.series)
         self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         with exact_arithmetic():
-            self.layers = Layers(model, prediction.precision)
+            self.network = prepared(model, prediction.precision)
 
     def close(self) -> None:
         """Close the files."""
@@ -76,6 +79,10 @@ class Worker:
         grid, output = self.prediction.grid, self.prediction.output
         pieces = [grid.piece(index) for index in run]
         for piece, pixels in self._pieces(pieces, stop):
+            if current_run(output.path) != self.prediction.run:
+                raise InputError(
+                    f"{output.path}: its run is over or was started anew; this one writes no more"
+                )
             output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
             output.sync(piece.z, piece.rows, piece.columns)
             yield piece.index
@@ -105,7 +112,7 @@ class Worker:
         """Yield the output of a strip, from the first piece's top to the last one's bottom."""
         prediction = self.prediction
         scores = region_scores(
-            self.layers,
+            self.network,
             self._section(pieces[0].z + prediction.first),
             (pieces[0].rows[0], pieces[-1].rows[1]),
             pieces[0].columns,
@@ -122,7 +129,8 @@ class Worker:
 
     def _grey(self, scores: Tensor) -> NDArray[np.generic]:
         try:
-            return quantised(probability(scores), self.prediction.output.dtype)
+            found = probability(scores, self.network.sigmoid)
+            return quantised(found, self.prediction.output.dtype)
         except InputError as error:
             raise InputError(f"{self.prediction.weights or 'bundled weights'}: {error}") from error
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import tifffile
 import torch
-from dask import config
 from large_helpers import NAMES, Crashing, Fails, content, sections, settings
 
 from paper_unet.cli import main
@@ -150,7 +149,8 @@ def test_workers_that_are_gone_for_good_are_started_again(folder: Path) -> None:
     """On a busy machine dask gives up a worker that takes too long to come back."""
     expected = content(predict_file(settings(folder, "whole.tif")))
     with connect("local:1", threads=1) as dask:
-        config.set({"distributed.deploy.lost-worker-timeout": "10 ms"})
+        dask_config = pytest.importorskip("dask").config
+        dask_config.set({"distributed.deploy.lost-worker-timeout": "10 ms"})
         (pid,) = dask.client.run(os.getpid).values()
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 60
@@ -159,6 +159,37 @@ def test_workers_that_are_gone_for_good_are_started_again(folder: Path) -> None:
             time.sleep(0.05)
         predict_file(settings(folder), executor=dask)
     assert content(folder / "out.tif") == expected
+
+
+def test_a_scheduler_that_is_gone_is_one_line(
+    folder: Path, cluster: Dask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise distributed.client.FuturesCancelledError([])
+
+    monkeypatch.setattr(distributed, "wait", gone)
+    with pytest.raises(ConnectionError, match="start a scheduler and run the same command again"):
+        predict_file(settings(folder), executor=cluster)
+
+
+def test_workers_that_do_not_come_are_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: list[int] = []
+
+    class Client:
+        def wait_for_workers(self, number: int, timeout: float) -> None:
+            if len(kept) < 12:
+                raise TimeoutError
+
+        def run(self, *_: object, **__: object) -> dict[str, int]:
+            return {"worker": 3}
+
+    dask = Dask(Client(), keep=lambda: kept.append(0))  # type: ignore[arg-type]
+    assert dask.threads() == 3
+    assert [record.getMessage()[:28] for record in caplog.records] == [
+        "no dask worker has come yet;"
+    ]
 
 
 def _threads() -> int:

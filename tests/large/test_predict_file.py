@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from paper_unet.images.tiff_output import TiffOutput
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.config import bytes_of
 from paper_unet.large.run import Report
-from paper_unet.large.worker import quantised
+from paper_unet.large.worker import Prediction, Worker, quantised
 from paper_unet.stop import Stopped, stopping
 
 # --- the pixels ---------------------------------------------------------------------------------
@@ -204,6 +205,68 @@ def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
     with pytest.raises(InputError, match=r"planned for \d+ MB .* 1 MB are allowed"):
         predict_file(settings(folder, memory="1MB"))
     assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_workers_of_a_run_that_was_started_anew_write_no_more(
+    folder: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    """A driver that was killed may leave workers behind on a cluster, with its settings."""
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+
+    class Remembering(Crashing):
+        def pieces(self, prediction: Prediction, *rest: Any) -> Iterator[int]:
+            self.prediction = prediction
+            yield from super().pieces(prediction, *rest)
+
+    first, second = Remembering(pieces=1), Remembering(pieces=1)
+    with pytest.raises(Fails):
+        predict_file(settings(folder, name, average="flips"), executor=first)
+    left_behind = Worker(first.prediction)
+    request.addfinalizer(left_behind.close)
+    last = len(first.prediction.grid) - 1
+    assert list(left_behind.compute(range(last, last + 1))) == [last]  # its run is not over
+    with pytest.raises(Fails):
+        predict_file(settings(folder, name), executor=second, overwrite=True)
+    with pytest.raises(InputError, match="was started anew; this one writes no more"):
+        next(left_behind.compute(range(last, last + 1)))
+    predict_file(settings(folder, name))
+    assert content(folder / name) == expected
+    with pytest.raises(InputError, match="its run is over"):
+        next(left_behind.compute(range(last, last + 1)))
+    assert content(folder / name) == expected
+
+
+def test_overwrite_makes_a_plan_that_fits(folder: Path) -> None:
+    """An interrupted run had more memory than there is now."""
+    sections(folder / "in.tif", (2, 300, 2000))
+    with pytest.raises(Fails):
+        predict_file(settings(folder, memory="8GB"), executor=Crashing(pieces=1))
+    said: list[str] = []
+    predict_file(settings(folder), executor=Crashing(), report=Report(said.append), overwrite=True)
+    (folder / "out.tif").unlink()
+    needed = next(int(n) for line in said for n in re.findall(r"memory: about (\d+) MB", line))
+    with pytest.raises(Fails):
+        predict_file(settings(folder, memory="8GB"), executor=Crashing(pieces=1))
+    less = f"{needed - 20}MB"
+    with pytest.raises(InputError, match="or start anew with --overwrite"):
+        predict_file(settings(folder, memory=less))
+    predict_file(settings(folder, memory=less), overwrite=True)
+    assert not (folder / "out.tif.journal").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overwrite_makes_a_damaged_partial_anew(folder: Path, name: str) -> None:
+    expected = content(predict_file(settings(folder, f"whole-{name}")))
+    with pytest.raises(Fails):
+        predict_file(settings(folder, name), executor=Crashing(pieces=1))
+    partial = folder / f"{name}.partial"
+    damaged = partial / "zarr.json" if partial.is_dir() else partial
+    damaged.write_bytes(b"II*" + b"?" * 50)
+    with pytest.raises(InputError, match="overwrite"):
+        predict_file(settings(folder, name))
+    predict_file(settings(folder, name), overwrite=True)
+    assert content(folder / name) == expected
 
 
 # --- what cannot be used ------------------------------------------------------------------------

@@ -1,0 +1,351 @@
+r"""The paper's network, the release and the variants that people know, at the same arithmetic.
+
+python experiments/variants.py --data data [--quick]
+
+ISBI 2012: sections 0-23, scored on 24-29. A run of any network takes as many multiply-accumulates
+as ``--steps`` steps of the paper's at ``--tile``; how many steps these are follows from the shapes
+of its layers. Each variant is trained by its own recipe (`RECIPES`, docs/variants.md) and by the
+paper's, which leaves the network alone to differ. Tiles, augmentation, warm-up and decay are the
+same for all. Runs go on where they were cut.
+
+On a GPU:
+
+python experiments/variants.py --data data --device cuda --width 32 --tile 572 --steps 6000 \
+    --precision tf32 --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from paper_unet.config import TrainConfig
+from paper_unet.device import pick_device
+from paper_unet.errors import DivergedError
+from paper_unet.images import to_unit_range
+from paper_unet.large.tiles import forward_work
+from paper_unet.layers import evaluating
+from paper_unet.model import UNet
+from paper_unet.passes import cost, streams
+from paper_unet.plan import multiply_accumulates
+from paper_unet.predict import predict_image, probability
+from paper_unet.regions import Procedure
+from paper_unet.seams import seams
+from paper_unet.train import new_network, train
+from paper_unet.variants import network_class, new_variant
+
+OWN, PAPER = "own", "paper"
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},  # the options
+    "release": {},
+    "annotated": {"optimizer": "adam", "lr": 2.5e-4},
+    "batchnorm": {"optimizer": "rmsprop", "lr": 1e-5, "momentum": 0.999, "weight_decay": 1e-8},
+    "batchnorm_bilinear": {
+        "optimizer": "rmsprop", "lr": 1e-5, "momentum": 0.999, "weight_decay": 1e-8,
+    },
+    "three_level": {"optimizer": "sgd", "lr": 1e-2, "momentum": 0.99},
+    "keras": {"optimizer": "adam", "lr": 1e-3},
+    "valid_batchnorm": {"optimizer": "adam", "lr": 1e-3},  # its description names none
+}  # fmt: skip
+"""What each author trained with; none of them centres the grey values or weighs the pixels."""
+
+THEIRS = {"centre": 0.0, "weighting": "none"}
+OURS = {"init": "gaussian", "weighting": "map"}
+
+SHOWN = ("v_rand", "v_info", "pixel_error")
+SEAM_TILE = 380
+"""Pixels: small enough that a section of 512 is cut, large enough for every halo."""
+HALOS = (0, 32, None)
+"""None is each network's own: as far as a pixel sees."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    network: str
+    recipe: str
+    config: TrainConfig
+    sections: common.Sections
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train, or go on training, and score."""
+    common.be_one_of_several()
+    config = job.config
+    row: dict[str, Any] = {
+        "network": job.network, "recipe": job.recipe, "seed": config.seed,
+        "source": job.sections.source, "steps": config.steps, "tile": config.tile,
+    }  # fmt: skip
+    data = common.membrane_training_set(job.sections[common.TRAINING], config.w0, config.sigma)
+    try:
+        model = train(config, data, resume=True, progress=False)
+    except DivergedError as error:
+        print(row, error, flush=True)
+        return row | {"diverged": str(error)}
+    row["training_seconds"] = common.logged_seconds(config)
+    held_out = job.sections[common.HELD_OUT]
+    row |= common.held_out_scores(model, held_out)
+    image = repeated(held_out.images[0])
+    row["seams"] = seam_errors(model, image)
+    if job.network == "valid_batchnorm":
+        row["at_512"] = floored(model, image)
+    print(row, flush=True)
+    return row
+
+
+def repeated(image: NDArray[np.uint8], least: int = 512) -> NDArray[np.uint8]:
+    """Repeat a small section until its sides have ``least`` pixels, so that tiles can cut it."""
+    times = [-(-least // side) for side in image.shape]
+    return np.tile(image, times)[: max(least, image.shape[0]), : max(least, image.shape[1])]
+
+
+def seam_errors(model: UNet, image: NDArray[np.uint8]) -> dict[str, dict[str, float]]:
+    """Compare tiles with one pass, for each halo; a streaming network has exact tiles alone."""
+    if streams(model):
+        whole = predict_image(model, image)
+        tiles = predict_image(model, image, engine="tiles", tile=SEAM_TILE)
+        difference = tiles.astype(np.float64) - whole
+        rms, largest = float(np.sqrt(np.mean(difference**2))), float(np.abs(difference).max())
+        return {"own": {"rms": rms, "largest": largest, "at_seams": rms, "halo": 92}}
+    halos = HALOS if model.padded else (None,)
+    found = {}
+    for halo in halos:
+        seam = asdict(seams(model, image, tile=SEAM_TILE, halo=halo))
+        kept = {name: seam[name] for name in ("rms", "largest", "at_seams", "halo")}
+        found["own" if halo is None else str(halo)] = kept
+    return found
+
+
+def floored(model: UNet, image: NDArray[np.uint8]) -> dict[str, float]:
+    """Compare a pass over 512 pixels, whose third pool floors 121 rows, with legal tiles.
+
+    Its author takes the 324 pixels that come out for the centre of the 512, 94 from each side.
+    """
+    window = image[:512, :512]
+    grey = torch.from_numpy(to_unit_range(window)).to(model.head.weight.device)
+    with evaluating(model):
+        scores = model(grey[None, None])[0].cpu()
+        found = probability(scores, model.sigmoid).astype(np.float64)
+    legal = predict_image(model, image)[94 : 94 + 324, 94 : 94 + 324]
+    difference = found - legal
+    return {
+        "rms": float(np.sqrt(np.mean(difference**2))),
+        "largest": float(np.abs(difference).max()),
+        "disagreeing": float(np.mean((found > 0.5) != (legal > 0.5))),
+        "sd": float(legal.std()),
+    }
+
+
+def tile_of(name: str, tile: int) -> int:
+    """Return the largest side that fits a network and is no larger than the paper's tile."""
+    kind = network_class(name)
+    return tile // 16 * 16 if kind.padded else tile
+
+
+def steps_of(name: str, options: argparse.Namespace) -> int:
+    """Return how many steps take the arithmetic of the paper's network."""
+    budget = options.steps * _step("paper", options)
+    return max(1, round(budget / _step(name, options)))
+
+
+def _step(name: str, options: argparse.Namespace) -> int:
+    side = tile_of(name, options.tile)
+    return cost(shadow(name, options.width), side).multiply_accumulates
+
+
+def shadow(name: str, width: int) -> UNet:
+    """Return a network whose weights take no memory, for its shapes."""
+    with torch.device("meta"):
+        return new_variant(name, 1, None, width, 0.5)
+
+
+def facts(name: str, options: argparse.Namespace, side: int) -> dict[str, Any]:
+    """Return what follows from the shapes: parameters and arithmetic, at this width and at 64."""
+    found: dict[str, Any] = {"steps": steps_of(name, options), "step": _step(name, options)}
+    for width in dict.fromkeys((options.width, 64)):
+        model = shadow(name, width)
+        if streams(model):
+            work = multiply_accumulates(model.config, side, side) / side**2
+        else:
+            work = forward_work(model, Procedure(), (side, side))
+        parameters = cost(model, 560 if model.padded else 572).parameters
+        found[f"width {width}"] = {"parameters": parameters, "per_pixel": work}
+    return found
+
+
+def speeds(names: list[str], options: argparse.Namespace, image: NDArray[np.uint8]) -> Any:
+    """Return pixels per second of each network, measured in turns; untrained, float32."""
+    device = pick_device(options.device)
+    models = {
+        name: new_network(TrainConfig(network=name, width=options.width)).to(device).eval()
+        for name in names
+    }
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.rounds + 1):  # the first one warms up
+        for name, model in models.items():
+            started = time.perf_counter()
+            predict_image(model, image)
+            times[name].append(time.perf_counter() - started)
+    return {name: image.size / float(np.median(seen[1:])) for name, seen in times.items()}
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return mean and spread over the seeds, and of the differences from the paper, by seed."""
+    lines = []
+    paper = {row["seed"]: row for row in rows if row["network"] == "paper"}
+    for name, recipe in dict.fromkeys((row["network"], row["recipe"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["recipe"]) == (name, recipe)]
+        done = [row for row in mine if "diverged" not in row]
+        line: dict[str, Any] = {"network": name, "recipe": recipe, "seeds": len(mine)}
+        line["diverged"] = len(mine) - len(done)
+        for metric in SHOWN:
+            line[metric] = spread([row[metric] for row in done])
+            line[f"{metric}_against_paper"] = spread(
+                [
+                    row[metric] - paper[row["seed"]][metric]
+                    for row in done
+                    if metric in paper.get(row["seed"], {})
+                ]
+            )
+        line["seams"] = {
+            halo: spread([row["seams"][halo]["rms"] for row in done])
+            for halo in (done[0]["seams"] if done else {})
+        }
+        if done and "at_512" in done[0]:
+            line["at_512"] = spread([row["at_512"]["rms"] for row in done])
+        lines.append(line)
+    return lines
+
+
+def spread(values: list[float]) -> dict[str, float | None]:
+    """Return mean and standard deviation; one run has none."""
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
+
+
+def markdown(lines: list[dict[str, Any]], known: dict[str, Any], width: int) -> Iterator[str]:
+    """Give the lines of the table that docs/variants.md shows."""
+    heads = (
+        "network", "recipe", "steps", "V_rand", "V_info", "pixel error", "parameters",
+        "MAC per pixel", "pixels per second", "seams, halo 0", "seams, own halo",
+    )  # fmt: skip
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for line in lines:
+        fact = known[line["network"]]
+        here = fact[f"width {width}"]
+        cells = [line["network"], line["recipe"], str(fact["steps"])]
+        cells += [_cell(line[metric], 4) for metric in SHOWN]
+        cells += [f"{here['parameters']:,}", f"{here['per_pixel']:,.0f}"]
+        cells += [f"{fact['pixels_per_second']:,.0f}"]
+        cells += [_cell(line["seams"].get(halo), 6) for halo in ("0", "own")]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(entry: dict[str, float | None] | None, digits: int) -> str:
+    if not entry or entry["mean"] is None:
+        return "-"
+    sd = "" if entry["sd"] is None else f" ± {entry['sd']:.{digits}f}"
+    return f"{entry['mean']:.{digits}f}{sd}"
+
+
+def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
+    """Draw every run as a dot and every mean as a bar; at the right the seams."""
+    names = list(dict.fromkeys(line["network"] for line in lines))
+    figure = Figure(figsize=(11.5, 1.4 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots(1, 4, sharey=True)
+    colours, moved = {OWN: "tab:orange", PAPER: "tab:blue"}, {OWN: -0.15, PAPER: 0.15}
+    for panel, metric in zip(axes, SHOWN, strict=False):
+        for line in lines:
+            place = names.index(line["network"]) + moved[line["recipe"]]
+            key = (line["network"], line["recipe"])
+            values = [r[metric] for r in rows if (r["network"], r["recipe"]) == key and metric in r]
+            panel.plot(values, [place] * len(values), "o", color=colours[line["recipe"]], ms=4)
+            if values:
+                panel.plot([np.mean(values)] * 2, [place - 0.14, place + 0.14], color="k", lw=1.5)
+        panel.set_title(metric + (" (lower is better)" if metric == "pixel_error" else ""))
+    markers = {"0": "x", "32": "+", "own": "o"}
+    for line in lines:
+        place = names.index(line["network"]) + moved[line["recipe"]]
+        for halo, entry in line["seams"].items():
+            shown = max(entry["mean"], 1e-9)
+            axes[3].plot(shown, place, markers[halo], color=colours[line["recipe"]], ms=5)
+    axes[3].set_xscale("log")
+    axes[3].set_title("seams, rms (x halo 0, + 32, o own)")
+    for recipe, colour in colours.items():
+        axes[0].plot([], [], "o", color=colour, label=f"recipe: {recipe}")
+    axes[0].legend(fontsize=7)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    for panel in axes:
+        panel.tick_params(labelsize=8)
+        panel.title.set_fontsize(9)
+    source = rows[0]["source"]
+    figure.suptitle(f"{'SYNTHETIC sections' if source == 'synthetic' else source}", fontsize=9)
+    return figure
+
+
+def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
+    """Return every run that is asked for; seeds outside, so that a cut table is even."""
+    found = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        for name in options.networks:
+            for recipe in options.recipes if RECIPES[name] else [PAPER]:
+                changes = THEIRS | RECIPES[name] if recipe == OWN else OURS
+                config = common.train_config(
+                    options,
+                    f"{name}-{recipe}-seed{seed}",
+                    seed,
+                    network=name,
+                    tile=tile_of(name, options.tile),
+                    steps=steps_of(name, options),
+                    **changes,
+                )
+                found.append(Job(name, recipe, config, sections))
+    return found
+
+
+def main() -> None:
+    """Run what is missing, measure, and draw."""
+    parser = common.parser("variants", __doc__)
+    common.add_training_options(parser, width=8, steps=600, tile=316, lr=1e-3)
+    parser.add_argument("--seeds", type=int, default=3, help="runs per network and recipe")
+    parser.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
+    parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--recipes", nargs="+", default=[PAPER, OWN], choices=[PAPER, OWN])
+    options = parser.parse_args()
+    if options.quick:
+        vars(options).update(width=4, steps=4, tile=252, seeds=1, rounds=1)
+    started = time.time()
+    with common.recorded(options):
+        sections = common.isbi2012(options.data, options.quick)
+        every = jobs(options, sections)
+        rows = common.run_jobs(run, every, options.jobs)
+        image = repeated(sections.images[0])
+        known = {name: facts(name, options, image.shape[0]) for name in options.networks}
+        for name, speed in speeds(options.networks, options, image).items():
+            known[name]["pixels_per_second"] = speed
+        lines = table(rows)
+        results = {"source": sections.source, "networks": known, "table": lines, "rows": rows}
+        common.write_results(options.out, results, started)
+        text = "\n".join(markdown(lines, known, options.width))
+        Path(options.out / "table.md").write_text(text + "\n")
+        print(text)
+        common.save_figure(draw(lines, rows), options.out, "variants")
+
+
+if __name__ == "__main__":
+    main()

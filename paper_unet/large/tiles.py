@@ -1,0 +1,107 @@
+"""The plan of a prediction by a network that does not stream: whole rows of tiles."""
+
+from __future__ import annotations
+
+import math
+
+from paper_unet.errors import InputError
+from paper_unet.layers import PRECISIONS, Precision
+from paper_unet.model import UNet
+from paper_unet.passes import cost
+from paper_unet.plan import ALLOCATOR, NETWORK, STARTED, Plan, megabytes
+from paper_unet.regions import Procedure
+from paper_unet.variants import Tile, context_of
+
+COPY = 3.4
+"""Bytes of a loaded network over those of its float32 weights: file, network and copy."""
+
+
+def tiles_of(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> list[list[Tile]]:
+    """Return the tiles along both axes of a section of ``shape`` (Y, X)."""
+    context = context_of(model).with_halo(procedure.halo)
+    return [context.tiles(side, procedure.tile) for side in shape]
+
+
+def forward_plan(
+    model: UNet, procedure: Procedure, shape: tuple[int, int], alignment: tuple[int, int]
+) -> Plan:
+    """Return pieces of one row of tiles over the whole width, or the section if it is needed.
+
+    Parameters
+    ----------
+    model : UNet
+    procedure : Procedure
+    shape : (int, int)
+        Height and width of a section, pixels.
+    alignment : (int, int)
+        Rows and columns on whose multiples pieces must begin: the chunks of a Zarr.
+    """
+    context = context_of(model)
+    core = max(tile.core for tile in tiles_of(model, procedure, shape)[0])
+    step = math.lcm(context.lattice, alignment[0])
+    rows = shape[0] if procedure.needs_whole_sections else core
+    width = math.lcm(context.lattice, alignment[1])
+    return Plan(context.lattice, -(-shape[1] // width) * width, -(-rows // step) * step)
+
+
+def forward_peak(
+    model: UNet,
+    precision: Precision,
+    procedure: Procedure,
+    plan: Plan,
+    shape: tuple[int, int],
+    base: int = 0,
+) -> int:
+    """Return the estimated peak memory of a prediction, in bytes.
+
+    Parameters
+    ----------
+    model : UNet
+    precision : {"float32", "bfloat16", "float16"}
+    procedure : Procedure
+    plan : Plan
+    shape : (int, int)
+        Height and width of a section, pixels.
+    base : int
+        What the process takes before the network is loaded, and what the files keep decoded.
+    """
+    each = cost(model, largest_tile(model, procedure, shape))
+    maps = each.maps * PRECISIONS[precision].itemsize
+    network = max(COPY, NETWORK) * 4 * each.parameters + STARTED
+    height, width = min(plan.rows, shape[0]), min(plan.strip, shape[1])
+    classes = model.config.out_channels
+    held = {
+        "none": (8 + 8 * classes) * height * width,
+        "flips": (8 + 16 * classes) * height * width,
+        "rotations": 8 * height * width
+        + 4 * (4 * classes + 6) * (math.ceil(math.hypot(*shape)) + 2) ** 2,
+    }[procedure.average]
+    return round(base + network + ALLOCATOR * maps + held)
+
+
+def largest_tile(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> int:
+    """Return the longest side of a tile, pixels; a legal one."""
+    sides = [tile.high - tile.low for axis in tiles_of(model, procedure, shape) for tile in axis]
+    if procedure.average == "rotations":
+        side = math.ceil(math.hypot(*shape)) + 2
+        sides += [tile.high - tile.low for tile in tiles_of(model, procedure, (side, side))[0]]
+    return max(sides)
+
+
+def forward_work(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> float:
+    """Return the multiply-accumulates for each pixel of a section, halos included."""
+    axes = tiles_of(model, procedure, shape)
+    side = largest_tile(model, procedure, shape)
+    per_input = cost(model, side).multiply_accumulates / side**2
+    rows, columns = (sum(tile.high - tile.low for tile in axis) for axis in axes)
+    return per_input * rows * columns / (shape[0] * shape[1])
+
+
+def fit(needed: int, allowed: int, shape: tuple[int, int]) -> None:
+    """Raise InputError if a tile needs more memory than is allowed."""
+    if needed > allowed:
+        raise InputError(
+            f"a section of {shape[1]} x {shape[0]} pixels needs {megabytes(needed)} of memory with "
+            f"tiles of this size, {megabytes(allowed)} are allowed; allow more with --memory, or "
+            "use a smaller --tile or no average"
+        )
