@@ -31,8 +31,27 @@ Measured between 1.4 and 1.9 on Linux; tests/test_plan.py holds it against peaks
 NETWORK = 2.4
 """Bytes of a loaded network over those of its float32 weights: the network and its packed copy."""
 
-STARTED = 20 * 2**20
+STARTED = 32 * 2**20
 """Bytes that the first convolutions take besides: compiled kernels."""
+
+WRITTEN = 20
+"""Bytes for each pixel of a piece while it is written: the joined rows, those that were joined
+before, the rows that came since, and a Zarr's chunks, each plain and compressed."""
+
+TESTED = 15
+"""Bytes for each score of a row of tiles while it is tested to be finite: the tiles, the row of
+them, its absolute values and three masks."""
+
+FRAGMENTS = 1.15
+"""Peak over the rows of tiles and pieces: gaps between blocks of unlike sizes. Measured."""
+
+AVERAGED = 30
+"""Bytes for each score of the mean over flips: the sum, the parts of a version, these joined and
+flipped, the scores before, and gaps between these. Measured: 27 with two classes."""
+
+TURNED, TURNED_SCORES = 76, 12
+"""Bytes for each pixel of the canvas of a rotation, and for each of its scores: a grid in float64
+takes 48, and what else is there lies between its blocks. Measured: 81 to 94 with two classes."""
 
 BANDS = (BAND, 32, 16)
 PIECE_ROWS = 128
@@ -203,23 +222,47 @@ def peak_bytes(
         What the process takes before the network is loaded, and what the files keep decoded.
     """
     columns, band = min(plan.strip, shape[1]), plan.band
+    side = _canvas(shape) if procedure.average == "rotations" else 0
+    across = max(columns, side)
     if procedure.engine == "tiles":
-        columns = min(columns, procedure.tile - 184)
-        band = min(procedure.tile, input_size(shape[0]))
-    side = columns
-    if procedure.average == "rotations":
-        side = math.ceil(math.hypot(*shape)) + 2
-        columns = side if procedure.engine == "stream" else columns
-    maps = maps_bytes(config, precision, columns, min(band, input_size(shape[0])))
+        across = min(across, procedure.tile - 184)
+        band = procedure.tile
+    maps = maps_bytes(config, precision, across, min(band, input_size(max(shape[0], side))))
     network = NETWORK * weights_bytes(config) + STARTED
-    piece = min(plan.rows, shape[0]) * min(plan.strip, shape[1])
-    classes = config.out_channels
-    held = {
-        "none": 8 * piece + 16 * classes * band * columns,
-        "flips": 8 * piece + 16 * classes * piece,
-        "rotations": 8 * piece + 4 * (4 * classes + 6) * side**2,
-    }[procedure.average]
+    held = _held_bytes(config.out_channels, procedure, plan, shape)
     return round(base + network + ALLOCATOR * maps + held)
+
+
+def _held_bytes(classes: int, procedure: Procedure, plan: Plan, shape: tuple[int, int]) -> float:
+    """Return the bytes of the scores, what is computed from them, and the rows not yet written."""
+    height, columns = shape[0], min(plan.strip, shape[1])
+    piece = min(plan.rows, height) * columns
+    if procedure.average == "rotations":
+        side = _canvas(shape)
+        turned = (TURNED + TURNED_SCORES * classes) * side**2
+        return turned + WRITTEN * piece + 8 * classes * _tile_row(procedure, side, side)
+    row = _tile_row(procedure, height, columns)
+    if procedure.average == "flips":  # of all rows of a strip at once
+        return AVERAGED * classes * height * columns + WRITTEN * piece + 8 * classes * row
+    if procedure.engine == "stream":
+        return 16 * classes * plan.band * columns + WRITTEN * piece
+    computing = TESTED * classes * row + 8 * piece
+    writing = 8 * classes * row + WRITTEN * piece
+    return FRAGMENTS * max(computing, writing)
+
+
+def _tile_row(procedure: Procedure, height: int, columns: int) -> int:
+    """Return the pixels of a row of tiles at most; none when rows stream."""
+    if procedure.engine == "stream":
+        return 0
+    output = procedure.tile - 184
+    rows = output if procedure.tiling == "abutting" else min(output, _rounded(height, STRIDE))
+    return rows * (columns + output)
+
+
+def _canvas(shape: tuple[int, int]) -> int:
+    """Return the side of the square that holds a section turned by any angle, pixels."""
+    return math.ceil(math.hypot(*shape)) + 2
 
 
 def choose_plan(
