@@ -46,6 +46,8 @@ def run(options: argparse.Namespace, config: PredictConfig, settings: ReleaseSet
         stopping() as stop,
         open_stack(config.source, axes=config.axes, series=config.series) as stack,
     ):
+        for file in stack.files:
+            refuse_same_file(file, config.out)
         frames = list(parse_slices(config.slices, len(stack)))
         with _output(options, config, stack, frames) as write:
             _segment(config, settings, stack, frames, write, stop)

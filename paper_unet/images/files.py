@@ -8,6 +8,9 @@ from pathlib import Path
 
 from paper_unet.errors import InputError
 
+OF_A_RUN = (".partial", ".replaced", ".journal")
+"""What the names end with that a run gives to what it leaves beside its output."""
+
 
 def write_atomic(path: str | Path, data: bytes) -> None:
     """Write a whole file or nothing.
@@ -91,17 +94,46 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_same_file(source: str | Path, target: str | Path) -> None:
-    """Raise InputError if the output is the input, under whatever name.
+    """Raise InputError if writing the output would touch the input, under whatever name.
 
     Parameters
     ----------
     source, target : str or Path
-        What is read, and what is to be written. Neither needs to exist.
+        What is read, and what is to be written; files or folders. Neither needs to exist.
+
+    Raises
+    ------
+    InputError
+        If they are the same, one lies inside the other, or the input lies in what a run leaves
+        beside its output until it is done, and removes.
     """
     source, target = Path(source), Path(target)
-    if source.exists() and target.exists():
-        same = source.samefile(target)
-    else:
-        same = source.resolve() == target.resolve()
-    if same:
+    if _same(source, target):
         raise InputError(f"{target}: is the input {source} itself; choose another output")
+    for place in _lineage(source):
+        if _same(place, target):
+            raise InputError(
+                f"{target}: holds the input {source}, which would be lost; choose another output"
+            )
+        beside = place.name.startswith(f"{target.name}.") and place.name.endswith(OF_A_RUN)
+        if beside and _same(place.parent, target.parent):
+            raise InputError(
+                f"{target}: would replace {place.name}, which holds the input {source}; choose "
+                "another output"
+            )
+    if any(_same(place, source) for place in _lineage(target)):
+        raise InputError(
+            f"{target}: lies inside the input {source}, which would change; choose another output"
+        )
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def _lineage(path: Path) -> set[Path]:
+    """Return a path and the folders above it, as it is given and as links lead to it."""
+    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100
+    return {given, *given.parents, real, *real.parents}

@@ -47,6 +47,11 @@ class FolderStack(Stack):
                 "sections must be alike: crop or convert them"
             )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The folder, and the sections that are links and so lie elsewhere."""
+        return self.path, *(file for file in self._files if file.is_symlink())
+
     def close(self) -> None:
         """Close the section that is open."""
         if self._open is not None:

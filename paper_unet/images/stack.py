@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ class Stack(ABC):
     pixel_size : tuple of three floats or None, (z, y, x)
         Micrometres; None where the file does not say.
     cache_bytes : int
-        What is kept decoded between windows, bytes, at most.
+        What is kept decoded between windows, and held on the way there, bytes, at most; known
+        without decoding.
 
     Notes
     -----
@@ -57,6 +59,33 @@ class Stack(ABC):
     @abstractmethod
     def _stamp(self) -> dict[str, Any]:
         """Return JSON-able facts that change when the files do."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read: files or folders, none of which an output may touch."""
+        return (self.path,)
+
+    def check_memory(self, allowed: int) -> None:
+        """Refuse a stack of which a single window takes too much; nothing is read or decoded.
+
+        To be called before anything is read, and so before `identity`.
+
+        Parameters
+        ----------
+        allowed : int
+            Bytes that may be taken.
+
+        Raises
+        ------
+        InputError
+            If `cache_bytes` is more.
+        """
+        if self.cache_bytes > allowed:
+            raise InputError(
+                f"{self.path}: decoding takes {math.ceil(self.cache_bytes / 1e6)} MB of memory, "
+                f"{allowed // 10**6} MB are allowed; allow more, or convert it to a TIFF or Zarr "
+                "of small tiles or chunks"
+            )
 
     @abstractmethod
     def close(self) -> None:

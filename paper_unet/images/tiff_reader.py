@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class TiffStack(Stack):
             self._file = tifffile.TiffFile(path)
             try:
                 self._series = _choose_series(path, self._file, series)
+                self._others = _other_files(path, self._file, self._series)
                 self._page = self._series.keyframe
                 _check_page(path, self._page)
                 self.dtype = self._page.dtype.newbyteorder("=")
@@ -63,6 +65,11 @@ class TiffStack(Stack):
         found = 1 if self._series.is_truncated else _count_pages(self._series, count)
         if found == count:
             return None
+        if self._others:
+            raise InputError(
+                f"{self.path}: one stack in several files, which hold {found} of its {count} "
+                "slices; put all of its files into this folder"
+            )
         offset = self._series.dataoffset
         if offset is None or not self._page.is_memmappable:
             raise InputError(
@@ -79,7 +86,16 @@ class TiffStack(Stack):
         return int(offset)
 
     def _stamp(self) -> dict[str, Any]:
-        return file_stamp(self.path)
+        stamp: dict[str, Any] = file_stamp(self.path)
+        if self._others:
+            listing = "".join(f"{other.name} {file_stamp(other)}\n" for other in self._others)
+            stamp["others"] = hashlib.sha256(listing.encode()).hexdigest()
+        return stamp
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and the others that its OME-XML names for this series."""
+        return self.path, *self._others
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         with _silenced(), _decoding(self.path, f"slice {z}"):
@@ -138,6 +154,24 @@ def _choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> A
     if not 0 <= series < len(found):
         raise InputError(f"{path}: no series {series}; the file has {listing}")
     return found[series]
+
+
+def _other_files(path: Path, file: tifffile.TiffFile, series: Any) -> list[Path]:
+    """Return the other files of a series, sorted; check that each is whole and of one layout."""
+    if series.kind != "ome":
+        return []
+    pages = [page for page in series.pages if page is not None and page.parent is not file]
+    others = sorted({Path(page.parent.filehandle.path) for page in pages})
+    for other in others:
+        check_structure(other)
+    for page in pages:
+        # what is read is located and decoded by the layout of the series, and of its own file
+        if page.keyframe.parent is not page.parent or page.keyframe.hash != series.keyframe.hash:
+            raise InputError(
+                f"{path}: its slices lie in several files, and {page.parent.filename} is stored "
+                "in another way than the first; save the stack as one file"
+            )
+    return others
 
 
 def _check_page(path: Path, page: Any) -> None:

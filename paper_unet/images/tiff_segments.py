@@ -22,6 +22,7 @@ class Segments:
     ----------
     file : tifffile.TiffFile
     series : tifffile.TiffPageSeries
+        Its pages may lie in other files, which are opened one at a time.
     offset : int or None
         Where the pixels begin if all slices lie in one block; None: one page for each slice.
     shape : tuple of int, (Z, Y, X)
@@ -61,16 +62,20 @@ class Segments:
         # what is read from the file, and a copy in native byte order
         self.cache_bytes = self._recent.room + 2 * self.largest
         self._start: tuple[int, int | None] = -1, None
+        self._other: tifffile.TiffFile | None = None  # the one that is open beside the first
 
     def close(self) -> None:
-        """Forget what is decoded."""
+        """Forget what is decoded, and close what was opened here."""
         self._recent.clear()
+        if self._other is not None:
+            self._other.filehandle.close()
+            self._other = None
 
     def window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read a window as a new array."""
         start = self._find(z)
         if start is not None:
-            return self._read_rows(start, rows, columns)
+            return self._read_rows(self._file_of(z), start, rows, columns)
         out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self._dtype)
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
             for right in range(columns[0] // self._wide, -(-columns[1] // self._wide)):
@@ -78,6 +83,18 @@ class Segments:
                 part = self._recent.get(key, self._bytes, partial(self._decode, *key))
                 _paste(out, rows[0], columns[0], part, down * self._tall, right * self._wide)
         return out
+
+    def _file_of(self, z: int) -> tifffile.FileHandle:
+        """Return the open file of a slice: an OME-TIFF may name others that hold some."""
+        if self._offset is not None:
+            return self._file.filehandle
+        file: tifffile.TiffFile = self._series.pages[z].parent
+        if file not in (self._file, self._other):
+            if self._other is not None:
+                self._other.filehandle.close()
+            self._other = file
+            file.filehandle.open()
+        return file.filehandle
 
     def _find(self, z: int) -> int | None:
         """Return where the rows of a slice lie one behind the other; None if they do not."""
@@ -95,14 +112,16 @@ class Segments:
             self._start = z, int(start) if joined and whole else None
         return self._start[1]
 
-    def _read_rows(self, start: int, rows: Span, columns: Span) -> NDArray[Any]:
+    def _read_rows(
+        self, file: tifffile.FileHandle, start: int, rows: Span, columns: Span
+    ) -> NDArray[Any]:
         """Read rows that lie uncompressed in the file."""
         width, size = self._shape[2], self._dtype.itemsize
         stored = self._dtype.newbyteorder(self._file.byteorder)
         out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), stored)
         start += (rows[0] * width + columns[0]) * size
         # plain reads: a memory map of a file cut short meanwhile would kill the process
-        read = self._file.filehandle.read_array
+        read = file.read_array
         if out.shape[1] == width:
             read(stored, out.size, start, out=out)
         else:
@@ -112,8 +131,9 @@ class Segments:
 
     def _decode(self, z: int, index: int) -> NDArray[Any]:
         page = self._series.pages[z]
-        self._file.filehandle.seek(int(page.dataoffsets[index]))
-        data = self._file.filehandle.read(int(page.databytecounts[index]))
+        file = self._file_of(z)
+        file.seek(int(page.dataoffsets[index]))
+        data = file.read(int(page.databytecounts[index]))
         segment, _, shape = page.decode(data, index, jpegtables=page.keyframe.jpegtables)
         if segment is None:
             raise ValueError(f"strip or tile {index} holds no data")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ VERSIONS = ("0.5", "0.4")
 CHUNK = 512
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+ASIDE = ".replaced"
 
 
 class ZarrOutput(Output):
@@ -122,15 +125,18 @@ class ZarrOutput(Output):
         with self._naming_full_disk():
             self._sync_metadata()
         # a folder cannot take the name of another one: the old one steps aside first
-        aside = self.path.with_name(self.path.name + ".replaced")
         if self.path.exists():
-            if aside.exists():
-                shutil.rmtree(aside)
-            self.path.rename(aside)
+            self.path.rename(self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}{ASIDE}"))
         self.partial.rename(self.path)
         sync_folder(self.path.parent)
-        if self.overwrite and aside.exists():
-            shutil.rmtree(aside)
+        if self.overwrite:
+            for folder in self._aside():
+                shutil.rmtree(folder)
+
+    def _aside(self) -> list[Path]:
+        """Return what stepped aside, in a run that was killed too: no user has such a name."""
+        name = re.compile(re.escape(self.path.name) + "[.][0-9a-f]{16}" + re.escape(ASIDE))
+        return [path for path in self.path.parent.iterdir() if name.fullmatch(path.name)]
 
     def close(self) -> None:
         """Forget the arrays; nothing stays open between calls."""

@@ -27,6 +27,12 @@ DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
 
 AXIS_TYPES = {"channel": "C", "time": "T"}
+STAMPED = 10_000
+"""Files of chunks, at most, whose size and time are part of the identity."""
+
+LARGEST_CHUNK = 2**30
+"""Bytes that a chunk may decode to."""
+
 OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
 
@@ -58,6 +64,7 @@ class ZarrStack(Stack):
         sizes = dict(zip(found, size, strict=False))
         self.pixel_size = (sizes.get("Z"), sizes.get("Y"), sizes.get("X"))
         self._tall, self._wide = self._array.chunks[-2:]
+        _check_chunk(path, self._array.chunks, self.dtype)
         row = self._tall * self.shape[2] * self.dtype.itemsize
         self._recent = Recent(row, math.ceil(self.shape[1] / self._tall) * row)
         self.cache_bytes = self._recent.room + self._on_the_way(row)
@@ -75,15 +82,35 @@ class ZarrStack(Stack):
         """Forget what is decoded."""
         self._recent.clear()
 
+    @property
+    def _file_shape(self) -> tuple[int, ...]:
+        """Pixels of a file of the store: a chunk, or a shard of several."""
+        shape: tuple[int, ...] = self._array.shards or self._array.chunks
+        return shape
+
     def _stamp(self) -> dict[str, Any]:
-        """Digest the documents that describe the store; chunks are probed by their pixels."""
+        """Digest the documents that describe the store, and the times of files of chunks."""
         digest = hashlib.sha256()
         for folder in {self.path: 0, self.path / self._array.path: 0}:
             for file in (folder / name for name in (*DOCUMENTS, ".zattrs")):
                 if file.exists():
                     digest.update(f"{file.name} {file_stamp(file)}\n".encode())
                     digest.update(file.read_bytes())
-        return {"metadata": digest.hexdigest()}
+        return {"metadata": digest.hexdigest(), "chunks": self._stamp_chunks()}
+
+    def _stamp_chunks(self) -> str:
+        """Digest size and time of chunks: of all, or of as many as `STAMPED`, evenly spread."""
+        pairs = zip(self._array.shape, self._file_shape, strict=True)
+        grid = tuple(math.ceil(length / size) for length, size in pairs)
+        count = math.prod(grid)
+        looked = min(count, STAMPED)
+        digest = hashlib.sha256()
+        for k in range(looked):
+            index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
+            key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
+            file = self.path / self._array.path / key
+            digest.update(f"{key} {file_stamp(file) if file.exists() else None}\n".encode())
+        return digest.hexdigest()
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read whole rows of chunks and keep them: bands are much lower than chunks."""
@@ -126,6 +153,15 @@ def _reading(path: Path, what: str) -> Iterator[None]:
             f"{path}: {what} cannot be read ({reason}); the store is damaged or unfinished: "
             "copy or export it again"
         ) from error
+
+
+def _check_chunk(path: Path, chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    size = math.prod(chunk) * dtype.itemsize
+    if size > LARGEST_CHUNK:
+        raise InputError(
+            f"{path}: chunks of {size / 1e9:.1f} GB, each of which must be decoded at once; "
+            "convert it to smaller ones"
+        )
 
 
 def _axes_of(array: Any) -> str:

@@ -74,6 +74,8 @@ def prepare(
     base, allowed = executor.allowed(device)
     base += stack.cache_bytes if device == "cpu" else 0
     allowed = round(SHARE * allowed) if config.memory is None else bytes_of(config.memory)
+    if device == "cpu":
+        stack.check_memory(allowed)  # before anything of it is decoded
     model = load_model(config.weights)
     _check_values(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))

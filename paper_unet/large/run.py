@@ -81,6 +81,8 @@ def predict_file(
         stopping() as stop,
         open_stack(config.source, axes=config.axes, series=config.series) as stack,
     ):
+        for file in stack.files:
+            refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out)) as journal:
             job = prepare(config, stack, output, executor, journal, overwrite)

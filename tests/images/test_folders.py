@@ -124,3 +124,17 @@ def test_partial_outputs_are_no_input(tmp_path: Path) -> None:
     (tmp_path / "fetched.partial").mkdir()  # a whole file in a folder that is not finished
     tifffile.imwrite(tmp_path / "fetched.partial" / "a.tif", GREY)
     np.testing.assert_array_equal(read_stack(tmp_path / "fetched.partial" / "a.tif"), GREY)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_memory_is_compared_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A file of 20 kB that decodes to 16 MB, three times that on the way."""
+    Image.fromarray(np.zeros((4096, 4096), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "tobytes", lambda *_, **__: pytest.fail("was decoded"))
+    monkeypatch.setattr(Image.Image, "load", lambda *_, **__: pytest.fail("was decoded"))
+    with open_stack(tmp_path / "a.png" if kind == "file" else tmp_path) as stack:
+        with pytest.raises(InputError, match=r"decoding takes 51 MB of memory, 50 MB are allowed"):
+            stack.check_memory(50_000_000)
+        stack.check_memory(3 * 2**24)

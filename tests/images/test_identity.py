@@ -3,16 +3,18 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 from test_images import LAYOUTS, PIXELS
 from test_inputs import FORMATS
 
 from paper_unet.errors import InputError
-from paper_unet.images import open_stack
+from paper_unet.images import open_stack, zarr_reader
 
 SOME = ["contiguous", "tiled, deflate", "PNG folder", "TIFF folder", "Zarr v2", "Zarr v3",
         "OME-Zarr 0.4", "OME-Zarr 0.5"]  # fmt: skip
@@ -107,3 +109,70 @@ def test_an_input_that_is_gone_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "a.tif").unlink()
         with pytest.raises(InputError, match=r"a\.tif: is gone .*put it back"):
             stack.identity()
+
+
+LARGE = np.zeros((40, 200, 300), np.uint8)  # 16 probes of 64 x 64 see a small part of it
+
+
+def chunked(path: Path, **options: Any) -> Path:
+    zarr.create_array(
+        path, shape=LARGE.shape, dtype="u1", config={"write_empty_chunks": True},
+        **{"chunks": (1, 50, 100), **options},
+    )[:] = LARGE  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("z", [1, 17, 38])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"zarr_format": 2},
+        {"zarr_format": 3},
+        {"zarr_format": 3, "shards": (2, 100, 300)},
+        {"zarr_format": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}},
+    ],
+    ids=["v2", "v3", "shards", "flat"],
+)
+def test_identity_sees_a_chunk_that_was_written_again(
+    tmp_path: Path, options: dict[str, Any], z: int
+) -> None:
+    """Between the probes too, where no pixel is looked at."""
+    path = chunked(tmp_path / "a.zarr", **options)
+    before = identity(path)
+    assert identity(path) == before
+    zarr.open_array(path, mode="r+")[z, 60:70, 120:130] = 9
+    after = identity(path)
+    assert {key for key in before if after[key] != before[key]} == {"chunks"}
+
+
+def test_identity_sees_chunks_that_come_and_go(tmp_path: Path) -> None:
+    path = chunked(tmp_path / "a.zarr")
+    before = identity(path)
+    chunk = path / "c" / "20" / "1" / "1"
+    stamp = chunk.stat()
+    data = chunk.read_bytes()
+    chunk.unlink()
+    assert identity(path)["chunks"] != before["chunks"]
+    chunk.write_bytes(data)
+    os.utime(chunk, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert identity(path) == before
+
+
+def test_of_many_chunks_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first to the last; 40 x 4 x 3 of them."""
+    path = chunked(tmp_path / "a.zarr")
+    monkeypatch.setattr(zarr_reader, "STAMPED", 11)
+    looked: list[str] = []
+
+    def stamp(file: Path) -> dict[str, int]:
+        if file.parent != path:
+            looked.append(str(file.relative_to(path / "c")))
+        return {}
+
+    monkeypatch.setattr(zarr_reader, "file_stamp", stamp)
+    identity(path)
+    assert len(looked) == len(set(looked)) == 11
+    assert looked[0] == str(Path("0/0/0"))
+    assert looked[-1] == str(Path("39/3/2"))
+    steps = np.diff([int(Path(name).parts[0]) for name in looked])
+    assert set(steps) <= {3, 4}

@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import random
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -355,14 +356,31 @@ def test_stopped_between_the_two_names_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rename", only_the_first)
     with pytest.raises(KeyboardInterrupt):
         output.finish()
-    assert {p.name for p in tmp_path.iterdir()} == {"out.zarr.partial", "out.zarr.replaced"}
-    np.testing.assert_array_equal(read_stack(tmp_path / "out.zarr.replaced"), STACK[:1, :9, :9])
+    assert not path.exists()
+    (aside,) = tmp_path.glob("*.replaced")
+    assert re.fullmatch(r"out\.zarr\.[0-9a-f]{16}\.replaced", aside.name)
+    np.testing.assert_array_equal(read_stack(aside), STACK[:1, :9, :9])
     monkeypatch.undo()
     again = create_output(path, (1, 9, 9), "uint8", overwrite=True)
     again.prepare(resume=True)
     again.finish()
     np.testing.assert_array_equal(read_stack(path), STACK[1:, :9, :9])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_of_the_user_that_sounds_like_ours_stays(tmp_path):
+    path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
+    kept = {}
+    ours = "out.zarr.0123456789abcdef.replaced"
+    for name in ("out.zarr.replaced", "out.zarr.old.replaced", f"x{ours}", f"{ours}.old"):
+        written(tmp_path / "copy.zarr", STACK[:1, :9, :9]).rename(tmp_path / name)
+        kept[name] = contents(tmp_path / name)
+    output = started(path, (1, 9, 9), overwrite=True)
+    output.write(0, 0, 0, STACK[1, :9, :9])
+    output.finish()
+    np.testing.assert_array_equal(read_stack(path), STACK[1:, :9, :9])
+    assert {p.name for p in tmp_path.iterdir()} == {"out.zarr", *kept}
+    assert {name: contents(tmp_path / name) for name in kept} == kept
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -180,3 +180,18 @@ def test_a_chunk_that_was_cut_short(tmp_path: Path, length: int) -> None:
         with pytest.raises(InputError, match=r"a\.zarr: slice 4 cannot be read") as caught:
             stack[4]
     assert "\n" not in str(caught.value)
+
+
+def test_chunks_that_are_too_large_are_refused(tmp_path: Path) -> None:
+    """A store without a chunk is a few hundred bytes, and says that one decodes to 1 TB."""
+    zarr.create_array(tmp_path / "a.zarr", shape=(10**4,) * 3, chunks=(10**4,) * 3, dtype="u1")
+    with pytest.raises(InputError, match=r"a\.zarr: chunks of 1000\.0 GB, .*smaller ones"):
+        open_stack(tmp_path / "a.zarr")
+    zarr.create_array(
+        tmp_path / "b.zarr", shape=(9, 10**4, 10**4), dtype="u1", chunks=(9, 10**4, 10**4)
+    )
+    with (
+        open_stack(tmp_path / "b.zarr") as stack,
+        pytest.raises(InputError, match="decoding takes"),
+    ):
+        stack.check_memory(9 * 10**8)
