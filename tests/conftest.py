@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes share the cores; for those they start, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _real_data(name: str) -> Path:
     """A file or folder of the real data sets; the test is skipped where they are not."""

@@ -43,7 +43,8 @@ def _check_output(options: argparse.Namespace) -> None:
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: weights are written as .safetensors; end the name in that")
     require_folder(out)
-    refuse_same_file(options.source, out)
+    if options.source.is_file():  # what else it may be, the reader says
+        refuse_same_file(options.source, out)
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
     if out.exists() and not options.overwrite:

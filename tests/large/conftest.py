@@ -10,3 +10,9 @@ def folder(tmp_path: Path) -> Path:
     small_network(tmp_path / "net.safetensors")
     sections(tmp_path / "in.tif")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan as a command would that has just begun: the tests before this one took memory, too."""
+    monkeypatch.setattr("paper_unet.large.executor.resident_memory", lambda: 300 * 2**20)
