@@ -86,7 +86,8 @@ def restore(
     if not path.exists():
         return 0
     tensors, about = read_tensors(path)
-    then = {**about.get("config", {}), "data": about.get("data")}
+    # a setting that came later had its default before
+    then = {**comparable(TrainConfig()), **about.get("config", {}), "data": about.get("data")}
     now = {**comparable(config), "data": data}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
     if differing:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from paper_unet import TrainConfig, load_model, predict_image, separate_touching, train
-from paper_unet.checkpoint import read_tensors
+from paper_unet.checkpoint import read_tensors, write_tensors
 from paper_unet.config import learning_rate
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.run_folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
@@ -483,6 +483,21 @@ def test_going_on_with_other_data_is_refused(
     with pytest.raises(InputError, match="data"):
         train(small(tmp_path), data, progress=False, resume=True)
     assert files_of(tmp_path) == before
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not written down had its default."""
+    run(small(tmp_path / "whole"))
+    interrupted(small(tmp_path / "older"), 9, monkeypatch)
+    tensors, about = read_tensors(tmp_path / "older" / CHECKPOINT)
+    del about["config"]["extrapolation"]
+    write_tensors(tmp_path / "older" / CHECKPOINT, tensors, about)
+    with pytest.raises(InputError, match="trained with extrapolation = 'mirror', now 'zero'"):
+        run(small(tmp_path / "older", extrapolation="zero"), resume=True)
+    run(small(tmp_path / "older"), resume=True)
+    assert result(tmp_path / "older") == result(tmp_path / "whole")
 
 
 def test_how_it_reports_and_where_it_lies_may_change(
