@@ -151,14 +151,39 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     InputError
         If the file is missing, truncated, damaged or of another format.
     """
-    path = Path(path)
+    tensors, text, expected = _parsed(Path(path), weights=True)
+    if _digest(tensors, text) != expected:
+        raise InputError(
+            f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
+            "again"
+        )
+    return tensors, json.loads(text)
+
+
+def channels_of(path: Path | str | None) -> int:
+    """Return how many values for each pixel the network of a file takes; its weights stay unread.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or truncated, or declares no network.
+    """
+    path = BUNDLED if path is None else Path(path)
+    about = json.loads(_parsed(path, weights=False)[1])
+    with torch.device("meta"):
+        return network_of(about, path).config.in_channels
+
+
+def _parsed(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], str, str]:
+    """Return the tensors, or none, the description as JSON, and the SHA-256 of both."""
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights; give a .safetensors file")
     size = path.stat().st_size
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if weights else ()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch or train it "
@@ -170,18 +195,13 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     try:
         entry = json.loads(metadata[FORMAT])
-        text, expected = str(entry["about"]), entry["sha256"]
+        text, expected = str(entry["about"]), str(entry["sha256"])
         about = json.loads(text)
     except (ValueError, TypeError, KeyError):
         about = None
     if not isinstance(about, dict):
         raise InputError(f"{path}: has no description of its network; fetch or train it again")
-    if _digest(tensors, text) != expected:
-        raise InputError(
-            f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
-            "again"
-        )
-    return tensors, about
+    return tensors, text, expected
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -22,7 +22,7 @@ class TrainConfig:
     """
 
     # data
-    images: Annotated[str, "TIFF stack of grey sections"] = ""
+    images: Annotated[str, "stack of sections"] = ""
     labels: Annotated[str, "TIFF stack of labels, of the same shape"] = ""
     out: Annotated[str, "folder for weights, checkpoint, log and configuration"] = "runs/unet"
     slices: Annotated[str, "sections to train on, such as 0:24; default: all"] = ""
@@ -32,6 +32,9 @@ class TrainConfig:
     value_range: Annotated[
         tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
     ] = None
+    channels: Annotated[
+        int, "values for each pixel of the images: 1 is grey, 3 are red, green and blue (Fig. 1: 1)"
+    ] = 1
     # network
     width: Annotated[int, "channels of the first level (Fig. 1: 64)"] = 64
     dropout: Annotated[float, "drop-out rate (sec. 3.1; not in the paper: the rate)"] = 0.5
@@ -152,6 +155,7 @@ class TrainConfig:
 
 
 _LIMITS = {
+    "channels": (1, math.inf),
     "width": (1, math.inf),
     "dropout": (0, 1),
     "w0": (0, math.inf),

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE, Tiling
-from paper_unet.images import to_unit_range
+from paper_unet.images import Stack, to_unit_range
 from paper_unet.layers import Precision, evaluating
 from paper_unet.model import UNet
 from paper_unet.passes import Prepared, prepared
@@ -111,7 +111,7 @@ def predict_stack(
     """Predict a stack section by section, as `predict_image` does one image.
 
     For stacks that do not fit in memory, for resuming and for clusters see
-    `paper_unet.job.predict_file`.
+    `paper_unet.large.predict_file`.
 
     Parameters
     ----------
@@ -136,7 +136,8 @@ def predict_stack(
         As `predict_image`; the message names the section.
     """
     colour = model.config.in_channels > 1
-    if len(stack.shape) != (4 if colour else 3):
+    opened = isinstance(stack, Stack) and colour  # whose shape is without the channels
+    if len(stack.shape) != (4 if colour and not opened else 3):
         wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
         raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
     network = prepared(model, precision)

@@ -55,10 +55,12 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         If a file cannot be used, the stacks differ in shape, or the labels are not of the kind
         that the configuration says.
     """
-    images, labels = read_stack(config.images), read_stack(config.labels)
-    if images.shape != labels.shape:
+    images = read_stack(config.images, channels=config.channels)
+    labels = read_stack(config.labels)
+    size = (images.shape[0], *images.shape[-2:])
+    if size != labels.shape:
         raise InputError(
-            f"{config.images} is {images.shape}, {config.labels} is {labels.shape} (Z, Y, X); "
+            f"{config.images} is {size}, {config.labels} is {labels.shape} (Z, Y, X); "
             "give one label section of the same size for each image section"
         )
     if not np.issubdtype(labels.dtype, np.integer):
@@ -225,7 +227,7 @@ def _grey_dtype(config: TrainConfig) -> str:
     """Return the dtype that the range of grey values is of; of data in memory it is uint8."""
     if not config.images:
         return "uint8"
-    with open_stack(config.images) as stack:
+    with open_stack(config.images, channels=config.channels) as stack:
         return str(stack.dtype.name)
 
 

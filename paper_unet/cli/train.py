@@ -59,7 +59,8 @@ def _run(options: argparse.Namespace) -> None:
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
     if validate:
-        images, labels = read_stack(config.images), read_stack(config.labels)
+        images = read_stack(config.images, channels=config.channels)
+        labels = read_stack(config.labels)
         scores = score_sections(model, images[held_out], labels[held_out], progress=True)
         print_scores(scores)
         model.record["held_out"] = {"sections": validate, **headline(scores)}
@@ -74,7 +75,7 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
         return []
     if config.label_kind != "membrane":
         raise InputError("--validate scores membrane labels; leave it out for instance labels")
-    with open_stack(config.images) as stack:
+    with open_stack(config.images, channels=config.channels) as stack:
         held_out = parse_slices(validate, len(stack))
         shared = set(held_out) & set(parse_slices(config.slices or None, len(stack)))
     if shared:

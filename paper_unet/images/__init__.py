@@ -1,6 +1,7 @@
-"""Stacks of grey images on disk: open, read and write them, and scale their values.
+"""Stacks of images on disk: open, read and write them, and scale their values.
 
-Files are touched only here. A stack is always (Z, Y, X); a single image is a stack of one slice.
+Files are touched only here. A stack is always (Z, Y, X), in colour (Z, C, Y, X); a single image is
+a stack of one slice.
 What a user can put right raises `paper_unet.errors.InputError`.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.colour_reader import ColourStack
 from paper_unet.images.create import create_output
 from paper_unet.images.files import make_folder, refuse_same_file, write_atomic
 from paper_unet.images.folder_reader import FolderStack, PngStack
@@ -41,8 +43,10 @@ __all__ = [
 ]
 
 
-def open_stack(path: str | Path, *, axes: str | None = None, series: int | None = None) -> Stack:
-    """Open a stack of grey images without reading its pixels.
+def open_stack(
+    path: str | Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+) -> Stack:
+    """Open a stack of images without reading its pixels.
 
     Parameters
     ----------
@@ -54,6 +58,9 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
         Which image series of a TIFF file; needed only where there are several.
+    channels : int
+        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG or JPEG file, or a folder of
+        one of these.
 
     Returns
     -------
@@ -64,7 +71,7 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
     Raises
     ------
     InputError
-        If the file is missing, of another kind, damaged, or not one grey stack.
+        If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
     path = Path(path)
     if not path.exists():
@@ -72,6 +79,11 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
     if series is not None and (path.is_dir() or path.suffix.lower() == ".png"):
         raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
     stored = path.is_dir() and is_zarr(path)
+    if stored and channels != 1:
+        raise InputError(
+            f"{path}: a Zarr is read as grey, the network takes {channels} channels; give a TIFF, "
+            "or a folder of PNG or JPEG files"
+        )
     if any(name.endswith(".partial") for name in (path.parts if stored else [path.name])):
         raise InputError(f"{path}: is the partial output of a run; let it finish first")
     if path.is_dir() and path.suffix.lower() == ".zarr" and not stored:
@@ -79,6 +91,8 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
             f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
             "export it again"
         )
+    if channels != 1:
+        return ColourStack(path, channels=channels, axes=axes, series=series)
     if path.is_dir():
         return ZarrStack(path, axes=axes) if stored else FolderStack(path, axes=axes)
     if path.suffix.lower() == ".png":
@@ -87,18 +101,18 @@ def open_stack(path: str | Path, *, axes: str | None = None, series: int | None 
 
 
 def read_stack(
-    path: str | Path, *, axes: str | None = None, series: int | None = None
+    path: str | Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
 ) -> NDArray[Any]:
-    """Read a whole stack of grey images or labels.
+    """Read a whole stack of images or labels.
 
     Parameters
     ----------
-    path, axes, series
+    path, axes, series, channels
         As for `open_stack`.
 
     Returns
     -------
-    ndarray, shape (Z, Y, X)
+    ndarray, shape (Z, Y, X), or (Z, C, Y, X) in colour
         The values as stored, in the dtype of the file.
 
     Raises
@@ -106,9 +120,10 @@ def read_stack(
     InputError
         As `open_stack`, and if a slice cannot be decoded or the stack does not fit in memory.
     """
-    with open_stack(path, axes=axes, series=series) as stack:
+    with open_stack(path, axes=axes, series=series, channels=channels) as stack:
+        colours = () if channels == 1 else (channels,)
         try:
-            pixels = np.empty(stack.shape, stack.dtype)
+            pixels = np.empty((len(stack), *colours, *stack.shape[1:]), stack.dtype)
         except (MemoryError, ValueError) as error:
             raise InputError(
                 f"{path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "

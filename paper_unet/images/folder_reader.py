@@ -29,7 +29,7 @@ class FolderStack(Stack):
         self.path = path
         if axes is not None and axes.upper() not in ("ZYX", "YX"):
             raise InputError(f'{path}: axes "{axes}" for a folder of sections; accepted is ZYX')
-        self._files = _listing(path)
+        self._files = listing(path, SUFFIXES)
         self._open: tuple[int, Stack] | None = None
         with _section(self._files[0]) as first:
             self.shape, self.dtype = (len(self._files), *first.shape[1:]), first.dtype
@@ -93,7 +93,7 @@ class PngStack(Stack):
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         if self._pixels is None:
             try:
-                with _opened(self.path) as image:
+                with opened_picture(self.path) as image:
                     self._pixels = np.asarray(image, self.dtype)
             except (OSError, SyntaxError, ValueError, MemoryError) as error:
                 raise InputError(
@@ -109,16 +109,17 @@ def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def _listing(folder: Path) -> list[Path]:
-    """Return the sections of a folder; refuse whatever else is there."""
+def listing(folder: Path, suffixes: dict[str, str]) -> list[Path]:
+    """Return the sections of a folder, all of one kind; refuse whatever else is there."""
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=natural_order)
+    names = " or ".join(dict.fromkeys(suffixes.values()))
     if not files:
-        raise InputError(f"{folder}: the folder is empty; it needs PNG or TIFF files")
-    kinds = {SUFFIXES.get(file.suffix.lower(), "") for file in files}
-    if kinds not in ({"PNG"}, {"TIFF"}):
-        odd = next((f for f in files if f.suffix.lower() not in SUFFIXES), files[-1])
+        raise InputError(f"{folder}: the folder is empty; it needs {names} files")
+    kinds = {suffixes.get(file.suffix.lower(), "") for file in files}
+    if len(kinds) > 1 or "" in kinds:
+        odd = next((f for f in files if f.suffix.lower() not in suffixes), files[-1])
         raise InputError(
-            f"{folder}: holds {odd.name}; a folder of sections holds either PNG or TIFF files "
+            f"{folder}: holds {odd.name}; a folder of sections holds either {names} files "
             "and nothing else: move the rest away"
         )
     return files
@@ -138,11 +139,11 @@ def _section(file: Path) -> Stack:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a PNG of any size: Pillow takes sections of 20,000 x 20,000 pixels for an attack."""
+def opened_picture(path: Path, kind: str = "PNG") -> Iterator[Image.Image]:
+    """Open a picture of any size: Pillow takes sections of 20,000 x 20,000 pixels for an attack."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(path, formats=[kind]) as image:
             yield image
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -150,13 +151,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _png_facts(path: Path) -> tuple[tuple[int, int], str]:
     try:
-        with _opened(path) as image:
+        with opened_picture(path) as image:
             mode, (width, height) = image.mode, image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a PNG file that can be read; export it again") from error
     if mode not in PNG_MODES:
         raise InputError(
             f"{path}: a PNG of mode {mode}; 8-bit or 16-bit grey is accepted: convert it (ImageJ: "
-            "Image > Type > 8-bit)"
+            "Image > Type > 8-bit), or use a network of as many channels"
         )
     return (height, width), PNG_MODES[mode]

@@ -25,7 +25,7 @@ PROBES, PROBE_SIDE = 16, 64
 
 
 class Stack(ABC):
-    """A stack of grey images on disk, read slice by slice or window by window.
+    """A stack of images on disk, read slice by slice or window by window.
 
     Attributes
     ----------
@@ -33,6 +33,8 @@ class Stack(ABC):
         Where it lies.
     shape : tuple of int, (Z, Y, X)
         Its size; Z is 1 for a single image.
+    channels : int
+        Values for each pixel: 1 is grey. With more, slices and windows are (C, Y, X).
     dtype : numpy.dtype
         Of the values as stored, in native byte order.
     pixel_size : tuple of three floats or None, (z, y, x)
@@ -49,6 +51,7 @@ class Stack(ABC):
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+    channels: int = 1
     pixel_size: PixelSize = UNKNOWN_SIZE
     cache_bytes: int = 0
 
@@ -112,7 +115,7 @@ class Stack(ABC):
 
         Returns
         -------
-        ndarray, shape (rows, columns)
+        ndarray, shape (rows, columns), or (C, rows, columns) in colour
             In the dtype of the file, native byte order.
 
         Raises

@@ -34,10 +34,10 @@ class TiffStack(Stack):
     def __init__(self, path: Path, *, axes: str | None, series: int | None) -> None:
         self.path = path
         pages = check_structure(path)
-        with _silenced(), _decoding(path, "the file"):
+        with silenced(), decoding(path, "the file"):
             self._file = tifffile.TiffFile(path)
             try:
-                self._series = _choose_series(path, self._file, series)
+                self._series = choose_series(path, self._file, series)
                 self._others = _other_files(path, self._file, self._series)
                 self._page = self._series.keyframe
                 _check_page(path, self._page)
@@ -98,7 +98,7 @@ class TiffStack(Stack):
         return self.path, *self._others
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        with _silenced(), _decoding(self.path, f"slice {z}"):
+        with silenced(), decoding(self.path, f"slice {z}"):
             plane = self._segments.window(z, rows, columns)
         if self._page.photometric == MINISWHITE:
             # the format counts down from white; with unsigned integers this is exact
@@ -107,7 +107,7 @@ class TiffStack(Stack):
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep the reader's log lines from the user, who gets our checks' one line instead."""
     logger = logging.getLogger("tifffile")
     level = logger.level
@@ -119,7 +119,7 @@ def _silenced() -> Iterator[None]:
 
 
 @contextmanager
-def _decoding(path: Path, what: str) -> Iterator[None]:
+def decoding(path: Path, what: str) -> Iterator[None]:
     """Name the file and the slice in whatever a decoder raises: each codec has its own types."""
     try:
         yield
@@ -141,7 +141,8 @@ def _needs_codecs(path: Path, reason: str) -> InputError:
     )
 
 
-def _choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
+def choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
+    """Return the image series that is asked for, or the only one."""
     found = file.series
     if series is None and len(found) == 1:
         return found[0]
@@ -183,7 +184,8 @@ def _check_page(path: Path, page: Any) -> None:
     if page.samplesperpixel != 1:
         raise InputError(
             f"{path}: {page.samplesperpixel} values for each pixel (RGB, RGBA or channels); one "
-            f"grey value is accepted: convert it (ImageJ: Image > Type > 8-bit)"
+            f"grey value is accepted: convert it (ImageJ: Image > Type > 8-bit), or use a network "
+            "of as many channels"
         )
     if page.imagedepth != 1:
         raise InputError(f"{path}: pages of several slices; save it with one page for each slice")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from paper_unet.checkpoint import load_model, weights_digest
+from paper_unet.checkpoint import channels_of, load_model, weights_digest
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, parse_slices, to_unit_range
+from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
 from paper_unet.journal import Journal
 from paper_unet.large.config import PredictConfig, bytes_of
 from paper_unet.large.executor import Executor
@@ -52,6 +52,12 @@ class Job:
     needed: int
     allowed: int
     workers: int
+
+
+def open_input(config: PredictConfig) -> Stack:
+    """Open the input, in grey or in as many channels as the network takes."""
+    channels = channels_of(config.weights)
+    return open_stack(config.source, axes=config.axes, series=config.series, channels=channels)
 
 
 def prepare(
@@ -144,11 +150,6 @@ def _procedure(config: PredictConfig, model: UNet) -> Procedure:
 
 def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:
     """Refuse before hours of work what every section would be refused for."""
-    if model.config.in_channels != 1:
-        raise InputError(
-            f"{config.weights}: a network of {model.config.in_channels} channels; files are grey: "
-            "use predict_image with arrays"
-        )
     value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
 

@@ -16,7 +16,6 @@ from paper_unet.images import (
     Output,
     Stack,
     create_output,
-    open_stack,
     parse_slices,
     refuse_same_file,
 )
@@ -24,7 +23,7 @@ from paper_unet.journal import Journal, open_journal
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, Here
-from paper_unet.large.prepare import prepare
+from paper_unet.large.prepare import open_input, prepare
 from paper_unet.large.worker import Prediction
 from paper_unet.plan import Grid
 from paper_unet.stop import Stop, Stopped, stopping
@@ -79,7 +78,7 @@ def predict_file(
     refuse_same_file(config.source, config.out)
     with (
         stopping() as stop,
-        open_stack(config.source, axes=config.axes, series=config.series) as stack,
+        open_input(config) as stack,
     ):
         for file in stack.files:
             refuse_same_file(file, config.out)
@@ -172,7 +171,7 @@ def _pixels(grid: Grid, index: int) -> int:
 
 def _refuse_changed_input(config: PredictConfig, journal: Journal) -> None:
     """Compare the input with what it was at the start, before the output takes its name."""
-    with open_stack(config.source, axes=config.axes, series=config.series) as stack:
+    with open_input(config) as stack:
         now = json.loads(json.dumps(stack.identity()))
     if journal.header is None or now != journal.header["input"]:
         raise InputError(

@@ -56,7 +56,10 @@ class Worker:
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
                 "them, or start anew with --overwrite"
             )
-        self.stack = open_stack(prediction.source, axes=prediction.axes, series=prediction.series)
+        self.stack = open_stack(
+            prediction.source, axes=prediction.axes, series=prediction.series,
+            channels=model.config.in_channels,
+        )  # fmt: skip
         self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         with exact_arithmetic():
             self.network = prepared(model, prediction.precision)
@@ -143,7 +146,7 @@ class Worker:
             if self.prediction.fill is None and not np.isfinite(window).all():
                 raise _not_finite(self.stack, z, name)
             unit = to_unit_range(window, self.value_range, name=name, fill=self.prediction.fill)
-            return unit[None]
+            return unit if self.stack.channels > 1 else unit[None]
 
         return Section(read, height, width)
 
@@ -151,13 +154,13 @@ class Worker:
 def _not_finite(stack: Stack, z: int, name: str) -> InputError:
     """Count over the whole section, rows at a time."""
     _, height, width = stack.shape
-    good = 0
+    good, values = 0, stack.channels * height * width
     for top in range(0, height, 256):
         window = stack.window(z, (top, min(top + 256, height)), (0, width))
         good += int(np.count_nonzero(np.isfinite(window)))
     return InputError(
-        f"{name}: {height * width - good} of {height * width} pixels are NaN or infinite; repair "
-        "them, or give the grey value to take there with --fill"
+        f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
+        "the grey value to take there with --fill"
     )
 
 
