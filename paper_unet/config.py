@@ -113,6 +113,9 @@ class TrainConfig:
     channels_last: Annotated[bool, "memory layout of the feature maps"] = False
     log_every: Annotated[int, "steps"] = 20
     checkpoint_every: Annotated[int, "steps"] = 500
+    validate_every: Annotated[
+        int, "steps between losses of the held-out sections; 0: scores at the end alone"
+    ] = 0
 
     def __post_init__(self) -> None:
         for name in ("images", "labels", "out", "start"):
@@ -169,6 +172,7 @@ _LIMITS = {
     "seed": (0, math.inf),
     "log_every": (1, math.inf),
     "checkpoint_every": (1, math.inf),
+    "validate_every": (0, math.inf),
 }
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "network": ("paper", "release", "same_padding", "batch_norm", *KNOWN),

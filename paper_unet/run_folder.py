@@ -39,7 +39,7 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     Not where it lies and how it reports; nor the names of the files, since the data themselves
     are compared.
     """
-    aside = ("out", "log_every", "checkpoint_every", "images", "labels")
+    aside = ("out", "log_every", "checkpoint_every", "validate_every", "images", "labels")
     kept = {key: value for key, value in asdict(config).items() if key not in aside}
     settings: dict[str, Any] = json.loads(json.dumps(kept))
     return settings
@@ -147,14 +147,15 @@ def _is_before(line: str, step: int) -> bool:
 
 
 def append_log(
-    out: Path, step: int, losses: list[float], config: TrainConfig, seconds: float
+    out: Path, step: int, losses: list[float], config: TrainConfig, seconds: float, **more: float
 ) -> None:
-    """Add one line: step, mean loss since the last line, learning rate, seconds."""
+    """Add one line: step, mean loss since the last line, learning rate, seconds, and more."""
     entry = {
         "step": step,
         "loss": float(np.mean(losses)),
         "lr": learning_rate(step - 1, config),
         "seconds": round(seconds, 3),
+        **more,
     }
     with (out / LOG).open("a") as file:
         file.write(json.dumps(entry) + "\n")

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from paper_unet.augment import (
+    Augmentation,
     AugmentSettings,
     centre_crop,
     change_grey,
@@ -210,6 +211,10 @@ class TileSampler:
         z = int(rng.integers(len(self.images)))
         rows, columns = self.images.shape[2:]
         look = draw_augmentation(rng, (rows, columns), self.settings, margin=self.output / 4)
+        return self.tile_at(z, look)
+
+    def tile_at(self, z: int, look: Augmentation) -> Sample:
+        """Make the tile that a look at a section gives."""
         where = source_coordinates(look, self.tile, self.images.device)
         inner = centre_crop(where, self.output)
         image = sample(self.images[z], where, "bicubic", self.settings.extrapolation)

@@ -22,7 +22,7 @@ from paper_unet.config import TrainConfig, learning_rate
 from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.images import make_folder, open_stack, parse_slices, read_stack, to_unit_range
-from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
+from paper_unet.loss import energy
 from paper_unet.model import UNet
 from paper_unet.run_folder import (
     CHECKPOINT,
@@ -36,13 +36,13 @@ from paper_unet.run_folder import (
     save_checkpoint,
 )
 from paper_unet.samples import (
-    Sample,
     TileSampler,
     TrainingSet,
     instances_from_membranes,
     training_set,
 )
 from paper_unet.stop import Stopped, stopping
+from paper_unet.validation import HeldOut
 from paper_unet.variants import BatchNormUNet, initialise, new_variant
 
 
@@ -119,6 +119,7 @@ def train(
     config: TrainConfig,
     data: TrainingSet | None = None,
     *,
+    held_out: TrainingSet | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -131,6 +132,9 @@ def train(
     data : TrainingSet, optional
         Used in place of the files that the configuration names. ``config.value_range``, if given,
         must then be the range by which uint8 grey values were scaled.
+    held_out : TrainingSet, optional
+        Sections to compute the loss of, every ``config.validate_every`` steps; nothing is learnt
+        from them.
     resume : bool
         Go on from the folder's checkpoint, if there is one; its configuration must be the same.
     overwrite : bool
@@ -143,7 +147,8 @@ def train(
     UNet
         In evaluation mode, on the training device. The folder holds ``weights.safetensors`` (what
         `load_model` and ``paper-unet predict`` take), ``checkpoint.safetensors`` (to resume),
-        ``config.json`` and ``log.jsonl`` (step, mean loss, learning rate, seconds).
+        ``config.json`` and ``log.jsonl`` (step, mean loss, learning rate, seconds,
+        and the loss of the held-out sections where it was computed).
 
     Raises
     ------
@@ -166,9 +171,12 @@ def train(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     output = model.output_side(config.tile)
     sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
+    unseen = None
+    if held_out is not None and config.validate_every:
+        unseen = HeldOut(held_out, config, output, device)
     make_folder(out)
     with locked(out):
-        _optimise(model, sampler, config, data.fingerprint(), resume, progress)
+        _optimise(model, sampler, unseen, config, data.fingerprint(), resume, progress)
         if isinstance(model, BatchNormUNet):
             model = model.folded()
         if model.padded:
@@ -189,6 +197,7 @@ def train(
 def _optimise(
     model: UNet,
     sampler: TileSampler,
+    unseen: HeldOut | None,
     config: TrainConfig,
     data: str,
     resume: bool,
@@ -210,11 +219,13 @@ def _optimise(
             pending.append(train_step(model, optimizer, sampler, step, config))
             step += 1
             due = step % config.log_every == 0 or step % config.checkpoint_every == 0
-            if not (due or step == config.steps or stop()):
+            look = unseen is not None and step % config.validate_every == 0
+            if not (due or look or step == config.steps or stop()):
                 continue
             losses, pending = torch.stack(pending).tolist(), []
             _stop_if_not_finite(losses, model, step, config)
-            append_log(out, step, losses, config, time.monotonic() - started)
+            found = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
+            append_log(out, step, losses, config, time.monotonic() - started, **found)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % config.checkpoint_every == 0 or step == config.steps or stop():
@@ -251,12 +262,6 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
-
-
-def energy(model: UNet, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
-    """Return the loss of a tile: Eq. 1, or its binary form for a network of one logit."""
-    loss = weighted_binary_cross_entropy if model.sigmoid else weighted_cross_entropy
-    return loss(scores, tile.labels, tile.weights, normalise=normalise)
 
 
 def seed_dropout(seed: int, step: int, device: torch.device) -> None:

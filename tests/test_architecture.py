@@ -21,7 +21,7 @@ FLOW = [
     "geometry", "images", "datasets", "synthetic",
     "weight_map", "cells", "augment", "samples",
     "model", "variants", "caffe", "loss",
-    "config", "checkpoint", "run_folder", "train",
+    "config", "validation", "checkpoint", "run_folder", "train",
     "layers", "passes", "procedure", "stream", "regions", "release", "predict", "seams",
     "plan", "journal", "large",
     "metrics", "scoring", "figures", "drawings",
@@ -33,7 +33,7 @@ FLOW = [
 PURE = [
     "errors", "geometry", "synthetic", "weight_map", "cells", "augment", "samples", "model",
     "variants", "loss",
-    "config", "metrics", "scoring", "figures", "drawings",
+    "config", "validation", "metrics", "scoring", "figures", "drawings",
 ]  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

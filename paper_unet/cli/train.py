@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from paper_unet.cli.common import (
@@ -32,7 +32,8 @@ def add(commands: Commands) -> None:
         "--validate",
         metavar="SLICES",
         default=argparse.SUPPRESS,
-        help="sections of the same stacks to score at the end: 24:30",
+        help="sections of the same stacks to score at the end, and whose loss --validate-every "
+        "follows: 24:30",
     )
     command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
@@ -43,7 +44,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.checkpoint import save_model
     from paper_unet.images import read_stack
     from paper_unet.scoring import score_sections
-    from paper_unet.train import train
+    from paper_unet.train import read_training_set, train
 
     config = TrainConfig(**given_settings(options, TrainConfig))
     if options.dry_run:
@@ -51,14 +52,16 @@ def _run(options: argparse.Namespace) -> None:
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)
+    followed = config.validate_every > 0
+    unseen = read_training_set(replace(config, slices=validate)) if followed else None
     try:
-        model = train(config, resume=options.resume, overwrite=options.overwrite)
+        model = train(config, held_out=unseen, resume=options.resume, overwrite=options.overwrite)
     except Stopped:
         go_on_with([a for a in sys.argv[1:] if a not in ("--resume", "--overwrite")] + ["--resume"])
         raise
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
-    if validate:
+    if validate and config.label_kind == "membrane":
         images = read_stack(config.images, channels=config.channels)
         labels = read_stack(config.labels)
         scores = score_sections(model, images[held_out], labels[held_out], progress=True)
@@ -72,9 +75,14 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
     from paper_unet.images import open_stack, parse_slices
 
     if not validate:
+        if config.validate_every:
+            raise InputError("--validate-every needs held-out sections; name them with --validate")
         return []
-    if config.label_kind != "membrane":
-        raise InputError("--validate scores membrane labels; leave it out for instance labels")
+    if config.label_kind != "membrane" and not config.validate_every:
+        raise InputError(
+            "--validate scores membrane labels; for instance labels follow the loss with "
+            "--validate-every, or leave it out"
+        )
     with open_stack(config.images, channels=config.channels) as stack:
         held_out = parse_slices(validate, len(stack))
         shared = set(held_out) & set(parse_slices(config.slices or None, len(stack)))

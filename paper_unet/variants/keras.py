@@ -26,8 +26,8 @@ class KerasUNet(KnownUNet):
 
     Open in its description, and chosen here: the skip of the fourth block carries its drop-out, as
     in the paper's release, and the expanding blocks are of the same form as the contracting ones.
-    Its author follows training and validation loss by epochs; here the log has the training loss,
-    and ``--validate`` scores sections that were held out.
+    Its author follows training and validation loss by epochs; here ``--validate`` with
+    ``--validate-every`` follows the loss of held-out sections beside the training loss.
     """
 
     variant = "keras"
