@@ -78,6 +78,21 @@ def add_training_options(
     options.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each on a CPU")
 
 
+def add_recipe_options(options: argparse.ArgumentParser) -> None:
+    """Add what trains faster than the paper's recipe, for processors that cannot wait for it."""
+    options.add_argument(
+        "--network", default="paper", choices=["paper", "release", "batch_norm"],
+        help="batch_norm trains with batch normalisation, which is then folded into the weights",
+    )  # fmt: skip
+    options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
+
+
+def recipe_name(options: argparse.Namespace) -> str:
+    """Return what the folder of a run adds to its name where the recipe is not the paper's."""
+    choices = [(options.network, "paper"), (options.optimizer, "sgd")]
+    return "".join(f"-{value}" for value, paper in choices if value != paper)
+
+
 def train_config(options: argparse.Namespace, run: str, seed: int, **changes: Any) -> TrainConfig:
     """Return the configuration of one run of an experiment, in its own folder of ``--work``."""
     settings: dict[str, Any] = {
@@ -92,6 +107,9 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         "checkpoint_every": 250,
         "seed": seed,
     }
+    for name in ("network", "optimizer"):
+        if name in options:
+            settings[name] = getattr(options, name)
     return TrainConfig(**settings | changes)
 
 

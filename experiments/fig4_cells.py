@@ -91,7 +91,10 @@ class Result:
 def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
     """Load what table 2 left for these data, or train a short one."""
     for train_on in cells.SEQUENCES:
-        run = options.weights_from / f"{sequences.name}-{train_on}-seed{options.seed}"
+        run = (
+            options.weights_from
+            / Path(table2.fold_config(options, sequences, train_on, options.seed).out).name
+        )
         if (found := trained(run / "weights.safetensors", sequences, options.device)) is not None:
             return Network(found, train_on, int(found.record["steps"]), str(run), False)
     train_on = cells.SEQUENCES[0]
@@ -205,6 +208,7 @@ def outline(axes: Axes, truth: NDArray[np.int32]) -> None:
 def main() -> None:
     """Load or train, predict, draw."""
     parser = common.parser("fig4_cells", __doc__)
+    common.add_recipe_options(parser)
     common.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
     parser.add_argument(
         "--weights-from",

@@ -133,6 +133,7 @@ def main() -> None:
     """Train what is missing, score, write the test volume, draw."""
     parser = common.parser("table1_isbi2012", __doc__)
     common.add_training_options(parser, width=16, steps=12_000, tile=380, lr=1e-3)
+    common.add_recipe_options(parser)
     parser.add_argument("--seeds", type=int, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
@@ -165,7 +166,7 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
         for name in options.weights
     ]
     for seed in range(options.seed, options.seed + options.seeds):
-        name = f"width{options.width}-seed{seed}"
+        name = f"width{options.width}{common.recipe_name(options)}-seed{seed}"
         config = common.train_config(options, name, seed, start=options.start)
         jobs.append(Job(name, config, None, options.device, sections, test))
     rows = common.run_jobs(run, jobs, options.jobs)

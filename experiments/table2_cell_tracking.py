@@ -107,13 +107,15 @@ def fold_config(
     """Return the settings of one fold; each real set has its own range of grey values."""
     real = sequences.source != "synthetic"
     changes = {"value_range": cells.VALUE_RANGES[sequences.name]} if real else {}
-    return common.train_config(options, f"{sequences.name}-{train_on}-seed{seed}", seed, **changes)
+    name = f"{sequences.name}-{train_on}{common.recipe_name(options)}-seed{seed}"
+    return common.train_config(options, name, seed, **changes)
 
 
 def main() -> None:
     """Train and score every fold."""
     parser = common.parser("table2_cell_tracking", __doc__)
     common.add_training_options(parser, width=16, steps=4000, tile=380, lr=1e-3)
+    common.add_recipe_options(parser)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
     options = parser.parse_args()

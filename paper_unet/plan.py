@@ -49,6 +49,9 @@ AVERAGED = 30
 """Bytes for each score of the mean over flips: the sum, the parts of a version, these joined and
 flipped, the scores before, and gaps between these. Measured: 27 with two classes."""
 
+PROBABILITY = 12
+"""Bytes for each pixel while the mean over flips becomes a probability."""
+
 TURNED, TURNED_SCORES = 76, 12
 """Bytes for each pixel of the canvas of a rotation, and for each of its scores: a grid in float64
 takes 48, and what else is there lies between its blocks. Measured: 81 to 94 with two classes."""
@@ -222,28 +225,44 @@ def peak_bytes(
         What the process takes before the network is loaded, and what the files keep decoded.
     """
     columns, band = min(plan.strip, shape[1]), plan.band
-    side = _canvas(shape) if procedure.average == "rotations" else 0
+    side = canvas_side(shape) if procedure.average == "rotations" else 0
     across = max(columns, side)
     if procedure.engine == "tiles":
         across = min(across, procedure.tile - 184)
         band = procedure.tile
     maps = maps_bytes(config, precision, across, min(band, input_size(max(shape[0], side))))
     network = NETWORK * weights_bytes(config) + STARTED
-    held = _held_bytes(config.out_channels, procedure, plan, shape)
+    if procedure.average == "rotations":
+        row = _tile_row(procedure, side, side)
+    else:
+        row = _tile_row(procedure, shape[0], columns)
+    held = held_bytes(config.out_channels, procedure, plan, shape, row)
     return round(base + network + ALLOCATOR * maps + held)
 
 
-def _held_bytes(classes: int, procedure: Procedure, plan: Plan, shape: tuple[int, int]) -> float:
-    """Return the bytes of the scores, what is computed from them, and the rows not yet written."""
+def held_bytes(
+    classes: int, procedure: Procedure, plan: Plan, shape: tuple[int, int], row: int
+) -> float:
+    """Return the bytes of the scores, what is computed from them, and the rows not yet written.
+
+    Parameters
+    ----------
+    classes : int
+    procedure : Procedure
+    plan : Plan
+    shape : (int, int)
+        Height and width of a section, pixels.
+    row : int
+        Pixels of a row of tiles at most; 0 when rows stream.
+    """
     height, columns = shape[0], min(plan.strip, shape[1])
     piece = min(plan.rows, height) * columns
     if procedure.average == "rotations":
-        side = _canvas(shape)
-        turned = (TURNED + TURNED_SCORES * classes) * side**2
-        return turned + WRITTEN * piece + 8 * classes * _tile_row(procedure, side, side)
-    row = _tile_row(procedure, height, columns)
+        turned = (TURNED + TURNED_SCORES * classes) * canvas_side(shape) ** 2
+        return turned + WRITTEN * piece + 8 * classes * row
     if procedure.average == "flips":  # of all rows of a strip at once
-        return AVERAGED * classes * height * columns + WRITTEN * piece + 8 * classes * row
+        scores = (AVERAGED * classes + PROBABILITY) * height * columns
+        return scores + WRITTEN * piece + 8 * classes * row
     if procedure.engine == "stream":
         return 16 * classes * plan.band * columns + WRITTEN * piece
     computing = TESTED * classes * row + 8 * piece
@@ -260,7 +279,7 @@ def _tile_row(procedure: Procedure, height: int, columns: int) -> int:
     return rows * (columns + output)
 
 
-def _canvas(shape: tuple[int, int]) -> int:
+def canvas_side(shape: tuple[int, int]) -> int:
     """Return the side of the square that holds a section turned by any angle, pixels."""
     return math.ceil(math.hypot(*shape)) + 2
 

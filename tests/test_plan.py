@@ -239,14 +239,16 @@ def test_the_model_holds_against_measured_peaks(case: tuple[object, ...]) -> Non
 PREDICT = """
 import sys, numpy as np, tifffile, torch
 from pathlib import Path
-from paper_unet import UNet
 from paper_unet.checkpoint import save_model
+from paper_unet.config import TrainConfig
 from paper_unet.large import PredictConfig
 from paper_unet.large.run import Report, predict_file
 from paper_unet.layers import keep_freed_memory
+from paper_unet.train import new_network
 keep_freed_memory()
 folder, (height, width, name, given) = Path(sys.argv[1]), eval(sys.argv[2])
-save_model(folder / "net.safetensors", UNet(width=2))
+network = TrainConfig(network=given.pop("network", "paper"), width=2)
+save_model(folder / "net.safetensors", new_network(network))
 tifffile.imwrite(folder / "in.tif", np.zeros((height, width), np.uint8))
 network = str(folder / "net.safetensors")
 config = PredictConfig(
@@ -263,6 +265,9 @@ WHOLE = [
     (600, 6000, "out.zarr", {}),
     (500, 1000, "out.tif", {"average": "rotations"}),
     (4000, 400, "out.tif", {"average": "flips"}),
+    (600, 12_000, "out.tif", {"network": "keras"}),
+    (2000, 2000, "out.tif", {"network": "annotated", "average": "flips"}),
+    (600, 1000, "out.tif", {"network": "three_level", "average": "rotations"}),
 ]
 """Wide or turned sections through a network so narrow that the scores take most of the memory."""
 

@@ -8,7 +8,15 @@ from paper_unet.errors import InputError
 from paper_unet.layers import PRECISIONS, Precision
 from paper_unet.model import UNet
 from paper_unet.passes import cost
-from paper_unet.plan import ALLOCATOR, NETWORK, STARTED, Plan, megabytes
+from paper_unet.plan import (
+    ALLOCATOR,
+    NETWORK,
+    STARTED,
+    Plan,
+    canvas_side,
+    held_bytes,
+    megabytes,
+)
 from paper_unet.regions import Procedure
 from paper_unet.variants import Tile, context_of
 
@@ -67,15 +75,10 @@ def forward_peak(
     """
     each = cost(model, largest_tile(model, procedure, shape))
     maps = each.maps * PRECISIONS[precision].itemsize
-    network = max(COPY, NETWORK) * 4 * each.parameters + STARTED
-    height, width = min(plan.rows, shape[0]), min(plan.strip, shape[1])
-    classes = model.config.out_channels
-    held = {
-        "none": (8 + 8 * classes) * height * width,
-        "flips": (8 + 16 * classes) * height * width,
-        "rotations": 8 * height * width
-        + 4 * (4 * classes + 6) * (math.ceil(math.hypot(*shape)) + 2) ** 2,
-    }[procedure.average]
+    network = max(COPY, NETWORK) * 4 * each.parameters + 2 * STARTED  # more kinds of layers
+    width = canvas_side(shape) if procedure.average == "rotations" else shape[1]
+    row = each.output * (width + each.output)
+    held = held_bytes(model.config.out_channels, procedure, plan, shape, row)
     return round(base + network + ALLOCATOR * maps + held)
 
 
@@ -83,7 +86,7 @@ def largest_tile(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> i
     """Return the longest side of a tile, pixels; a legal one."""
     sides = [tile.high - tile.low for axis in tiles_of(model, procedure, shape) for tile in axis]
     if procedure.average == "rotations":
-        side = math.ceil(math.hypot(*shape)) + 2
+        side = canvas_side(shape)
         sides += [tile.high - tile.low for tile in tiles_of(model, procedure, (side, side))[0]]
     return max(sides)
 
