@@ -34,7 +34,11 @@ FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 @dataclass(frozen=True)
 class ReleaseSettings:
-    """Every setting of the authors' driver. The defaults are theirs for PhC-C2DH-U373."""
+    """The settings of the authors' driver, with its values for PhC-C2DH-U373 as defaults.
+
+    Two that it has off there are left out: to normalise the grey values of the whole stack, and to
+    resize.
+    """
 
     strips: Annotated[int, "of --release: strips that a frame is cut into along its height"] = 2
     min_area: Annotated[int, "of --release: regions of so many pixels or fewer go"] = MIN_AREA

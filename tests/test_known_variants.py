@@ -399,6 +399,18 @@ def test_the_popular_network_pads_what_the_pools_drop(rows: int, columns: int) -
         assert found.shape[2:] == (rows, columns)
 
 
+@pytest.mark.parametrize("name", ["batchnorm", "batchnorm_bilinear", "keras"])
+def test_one_pixel_at_the_bottom_is_too_few_to_normalise(name: str) -> None:
+    model = live(name)
+    with torch.no_grad():
+        assert model(torch.rand(1, 1, 16, 16)).shape[2:] == (16, 16)
+        model.train()
+        assert model(torch.rand(1, 1, 16, 32)).shape[2:] == (16, 32)
+        assert model(torch.rand(2, 1, 16, 16)).shape[2:] == (16, 16)
+        with pytest.raises(InputError, match="too few for batch normalisation"):
+            model(torch.rand(1, 1, 16, 16))
+
+
 # --- tiles --------------------------------------------------------------------------------------
 
 

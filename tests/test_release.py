@@ -38,9 +38,9 @@ def model() -> UNet:
     return model
 
 
-def see_through() -> UNet:
-    """A network whose scores are 0.5 and the grey value, by way of the first skip connection."""
-    model = UNet.release(width=1)
+def see_through(channels: int = 1) -> UNet:
+    """A network whose scores are 0.5 and the first channel, by way of the first skip connection."""
+    model = UNet.release(channels, width=1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -278,6 +278,22 @@ def test_one_stack_of_all_frames_and_frames_of_a_stack(film: Path) -> None:
     (mask,) = (film / "masks").iterdir()
     assert mask.name == "mask001.tif"
     np.testing.assert_array_equal(tifffile.imread(mask).reshape(200, 260), found[1])
+
+
+def test_frames_in_colour(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(film / "colour.safetensors", see_through(channels=3))
+    (film / "02").mkdir()
+    for k, frame in ((3, cells()), (4, cells()[::-1])):
+        colours = np.stack([frame, 255 - frame, np.full_like(frame, 255)], axis=-1)  # red counts
+        tifffile.imwrite(film / "02" / f"t{k:03d}.tif", colours, photometric="rgb")
+    more = ("--weights", str(film / "colour.safetensors"))
+    assert predict(film, "02_RES", *more, source="02") == 0
+    found = tifffile.imread(film / "02_RES" / "mask004.tif").reshape(200, 260)
+    np.testing.assert_array_equal(found > 0, expected_cells()[::-1])
+    capsys.readouterr()
+    assert predict(film, "03_RES", *more) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a stack of 3 values for each pixel is needed" in line or "3 are needed" in line
 
 
 @pytest.mark.parametrize(

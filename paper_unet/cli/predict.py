@@ -21,7 +21,8 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "source",
         metavar="IN",
-        help="grey image or stack: TIFF, PNG, a folder of sections, Zarr, OME-Zarr",
+        help="grey image or stack: TIFF, PNG, a folder of sections, Zarr, OME-Zarr; in colour, as "
+        "the network takes it: TIFF, PNG, JPEG, a folder of these",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",

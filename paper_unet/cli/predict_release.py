@@ -37,14 +37,19 @@ Write = Callable[[int, NDArray[np.uint16]], None]
 
 def run(options: argparse.Namespace, config: PredictConfig, settings: ReleaseSettings) -> None:
     """Segment a film and write its cells, a uint16 number for each."""
+    from paper_unet.checkpoint import channels_of
+
     _refuse_others(options, config)
     keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     refuse_same_file(config.source, config.out)
+    channels = channels_of(config.weights)
     with (
         stopping() as stop,
-        open_stack(config.source, axes=config.axes, series=config.series) as stack,
+        open_stack(
+            config.source, axes=config.axes, series=config.series, channels=channels
+        ) as stack,
     ):
         for file in stack.files:
             refuse_same_file(file, config.out)
@@ -152,6 +157,6 @@ def frame_numbers(source: Path, count: int) -> list[int]:
         In the order of the frames.
     """
     names = [path.name for path in source.iterdir()] if source.is_dir() else []
-    matches = [re.fullmatch(r"t(\d+)\.(tiff?|png)", name, re.ASCII) for name in names]
+    matches = [re.fullmatch(r"t(\d+)\.(tiff?|png|jpe?g)", name, re.ASCII) for name in names]
     numbers = sorted({int(match[1]) for match in matches if match})
     return numbers if len(numbers) == count else list(range(count))

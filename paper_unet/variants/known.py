@@ -130,6 +130,14 @@ class KnownUNet(UNet):
         fits = image.ndim == 4 and image.shape[1] == self.config.in_channels
         if not (self.floors and fits and min(image.shape[2:]) >= self.context.smallest):
             super()._check(image)
+        least = 2 ** (self.levels + 1)
+        single = self.training and len(image) == 1 and max(image.shape[2:]) < least
+        if single and any(isinstance(layer, nn.BatchNorm2d) for layer in self.modules()):
+            raise InputError(
+                f"{image.shape[3]} x {image.shape[2]} pixels are one at the bottom of the network "
+                f"{self.variant}, too few for batch normalisation to learn from: use {least} or "
+                "more"
+            )
 
     def join(self, skip: Tensor, up: Tensor) -> Tensor:
         """Put the contracting map, cropped to the centre, beside the up-sampled one."""
