@@ -27,7 +27,9 @@ class TrainConfig:
     out: Annotated[str, "folder for weights, checkpoint, log and configuration"] = "runs/unet"
     slices: Annotated[str, "sections to train on, such as 0:24; default: all"] = ""
     label_kind: Annotated[
-        Literal["membrane", "instance"], "0 = membrane and one value = cell, or a number per cell"
+        Literal["membrane", "instance", "class"],
+        "0 = membrane and one value = cell; or a number per cell; or a number per class, from 0, "
+        "without border weights",
     ] = "membrane"
     value_range: Annotated[
         tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
@@ -179,7 +181,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "init": ("gaussian", "pytorch", "glorot"),
     "weighting": (None, "map", "none"),
     "optimizer": ("sgd", "adam", "rmsprop"),
-    "label_kind": ("membrane", "instance"),
+    "label_kind": ("membrane", "instance", "class"),
     "precision": ("float32", "tf32", "bfloat16"),
 }
 

@@ -48,8 +48,9 @@ def predict_image(
     halo: int | None = None,
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
+    of_class: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return the probability of the last class at every pixel of an image.
+    """Return the probability of a class at every pixel of an image.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def predict_image(
         Of the arithmetic; float32 is the reference.
     value_range : (float, float), optional
         Grey values that mean 0 and 1; default: the model's own for the image's dtype.
+    of_class : int, optional
+        Whose probability it is, from 0; default: the last one's.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def predict_image(
     """
     network = prepared(model, precision)
     procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
-    return _predict(model, network, image, procedure, value_range)
+    check_class(model, of_class)
+    return _predict(model, network, image, procedure, value_range, of_class)
 
 
 def predict_stack(
@@ -106,6 +110,7 @@ def predict_stack(
     halo: int | None = None,
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
+    of_class: int | None = None,
     progress: bool = False,
 ) -> NDArray[np.float32] | Sink:
     """Predict a stack section by section, as `predict_image` does one image.
@@ -120,7 +125,7 @@ def predict_stack(
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
     out : array-like, shape (Z, Y, X), optional
         Takes each float32 section by assignment; default: a new ndarray.
-    engine, tile, tiling, average, halo, precision, value_range
+    engine, tile, tiling, average, halo, precision, value_range, of_class
         As in `predict_image`.
     progress : bool
         Show a progress bar.
@@ -128,7 +133,7 @@ def predict_stack(
     Returns
     -------
     ndarray of float32, shape (Z, Y, X), or ``out``
-        Probabilities of the last class.
+        Probabilities of the class.
 
     Raises
     ------
@@ -140,6 +145,7 @@ def predict_stack(
     if len(stack.shape) != (4 if colour and not opened else 3):
         wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
         raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
+    check_class(model, of_class)
     network = prepared(model, precision)
     procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
     target: Sink | NDArray[np.float32]
@@ -147,7 +153,8 @@ def predict_stack(
     target = np.empty(size, np.float32) if out is None else out
     for z in tqdm(range(len(stack)), unit="section", disable=not progress):
         try:
-            section = _predict(model, network, np.asarray(stack[z]), procedure, value_range)
+            image = np.asarray(stack[z])
+            section = _predict(model, network, image, procedure, value_range, of_class)
         except InputError as error:
             raise InputError(f"section {z}: {error}") from error
         target[z] = section
@@ -160,6 +167,7 @@ def _predict(
     image: NDArray[np.generic],
     procedure: Procedure,
     value_range: tuple[float, float] | None,
+    of_class: int | None,
 ) -> NDArray[np.float32]:
     channels = model.config.in_channels
     stacked = image[None] if image.ndim == 2 else image
@@ -175,17 +183,28 @@ def _predict(
     everything = (0, section.height), (0, section.width)
     with evaluating(model):
         parts = region_scores(network, section, *everything, procedure)
-        return np.concatenate([probability(scores, network.sigmoid) for scores in parts])
+        return np.concatenate([probability(part, network.sigmoid, of_class) for part in parts])
 
 
-def probability(scores: Tensor, sigmoid: bool = False) -> NDArray[np.float32]:
-    """Return the probability of the last class from scores of shape (K, Y, X).
+def check_class(model: UNet, of_class: int | None) -> None:
+    """Raise InputError unless the network has a class of this number; None is the last one."""
+    count = max(model.config.out_channels, 2)
+    if of_class is not None and not 0 <= of_class < count:
+        raise InputError(f"no class {of_class}; the network has {count}, from 0 to {count - 1}")
+
+
+def probability(
+    scores: Tensor, sigmoid: bool = False, of_class: int | None = None
+) -> NDArray[np.float32]:
+    """Return the probability of a class from scores of shape (K, Y, X).
 
     Parameters
     ----------
     scores : Tensor of float32, shape (K, Y, X)
     sigmoid : bool
-        Whether the one score is a logit; else the softmax over K is taken.
+        Whether the one score is a logit, of class 1; else the softmax over K is taken.
+    of_class : int, optional
+        Default: the last.
 
     Raises
     ------
@@ -198,9 +217,11 @@ def probability(scores: Tensor, sigmoid: bool = False) -> NDArray[np.float32]:
             "diverged (use others), or too large for float16 (use bfloat16 or float32)"
         )
     found = np.empty(scores.shape[1:], np.float32)
+    chosen = -1 if of_class is None or sigmoid else of_class
+    scores = -scores if sigmoid and of_class == 0 else scores
     for y, row in enumerate(scores.unbind(dim=1)):
         # one row at a time: vector and scalar code round exp differently, so the bytes would depend
         # on how many rows come at once, and a resumed run cuts them elsewhere
         row = row.contiguous()
-        found[y] = (torch.sigmoid(row) if sigmoid else torch.softmax(row, dim=0))[-1].numpy()
+        found[y] = (torch.sigmoid(row) if sigmoid else torch.softmax(row, dim=0))[chosen].numpy()
     return found

@@ -35,7 +35,7 @@ class TrainingSet:
     images : ndarray of float32, shape (Z, C, Y, X)
         Grey values in [0, 1].
     classes : ndarray of uint8, shape (Z, Y, X)
-        0 is background or membrane, 1 is cell.
+        0 is background or membrane, 1 is cell; or any classes from 0.
     weights : ndarray of float32, shape (Z, Y, X)
         w(x) of Eq. 2; 0 where a pixel is to be ignored.
     """
@@ -156,6 +156,44 @@ def training_set(
         unknown = None if ignore is None else ignore[z]
         weights[z] = weight_map(section, w0, sigma, balance=balance, ignore=unknown)
     return TrainingSet(np.require(images, np.float32, ["C", "W"]), classes, weights)
+
+
+def training_set_of_classes(
+    images: NDArray[np.float32], classes: NDArray[np.integer], count: int
+) -> TrainingSet:
+    """Turn sections and the class of each pixel into training data.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (Z, Y, X) or (Z, C, Y, X)
+        Grey values in [0, 1].
+    classes : ndarray of int, shape (Z, Y, X)
+        From 0 to ``count`` - 1.
+    count : int
+        Number of classes K.
+
+    Returns
+    -------
+    TrainingSet
+        The weights are w_c of Eq. 2 alone: without instances there are no borders between cells.
+
+    Raises
+    ------
+    InputError
+        If there is another class, or the arrays do not fit each other.
+    """
+    images = images[:, None] if images.ndim == 3 else images
+    _check_unit_range(images)
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= count:
+        raise InputError(
+            f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
+            f"{count - 1}: renumber them, or give --classes"
+        )
+    weights = class_weights(classes, count=count).astype(np.float32)[classes]
+    return TrainingSet(
+        np.require(images, np.float32, ["C", "W"]), classes.astype(np.uint8), weights
+    )
 
 
 def _check_unit_range(images: NDArray[np.floating]) -> None:

@@ -40,6 +40,7 @@ from paper_unet.samples import (
     TrainingSet,
     instances_from_membranes,
     training_set,
+    training_set_of_classes,
 )
 from paper_unet.stop import Stopped, stopping
 from paper_unet.validation import HeldOut
@@ -68,11 +69,25 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     chosen = list(parse_slices(config.slices or None, len(images)))
     images = to_unit_range(images[chosen], config.value_range, name=config.images)
     labels = labels[chosen]
-    kind = config.label_kind
+    kind, count = config.label_kind, class_count(config)
+    if kind == "class":
+        return training_set_of_classes(images, labels, count)
+    if count > 2:
+        raise InputError(
+            f"classes is {count}; {kind} labels have two: give a number per class with "
+            "--label-kind class, or leave --classes out"
+        )
     instances = instances_from_membranes(labels) if kind == "membrane" else labels
     return training_set(
         images, instances, w0=config.w0, sigma=config.sigma, separate=kind == "instance"
     )
+
+
+def class_count(config: TrainConfig) -> int:
+    """Return how many classes the network of a configuration tells apart; one logit, two."""
+    with torch.device("meta"):
+        model = new_variant(config.network, 1, config.classes, 1, config.dropout)
+    return max(model.config.out_channels, 2)
 
 
 def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:

@@ -67,7 +67,8 @@ def _run(options: argparse.Namespace) -> None:
     except Stopped:
         go_on_with(sys.argv[1:])
         raise
-    print(f"wrote {Path(config.out)}: probability of the cell class, {config.dtype}")
+    kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
+    print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
 
 
 def flag(name: str) -> str:

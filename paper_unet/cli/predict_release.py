@@ -29,7 +29,7 @@ from paper_unet.release import ReleaseSettings, release_cells, release_input
 from paper_unet.stop import Stop, Stopped, stopping
 
 STACKS = (".tif", ".tiff", ".btf", ".tf8")
-FIXED = ("engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory")
+FIXED = ("of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory")
 """What the driver leaves no choice in."""
 
 Write = Callable[[int, NDArray[np.uint16]], None]

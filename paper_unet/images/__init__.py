@@ -93,6 +93,8 @@ def open_stack(
         )
     if channels != 1:
         return ColourStack(path, channels=channels, axes=axes, series=series)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"{path}: a JPEG is read in colour alone; use a network of 3 channels")
     if path.is_dir():
         return ZarrStack(path, axes=axes) if stored else FolderStack(path, axes=axes)
     if path.suffix.lower() == ".png":

@@ -18,7 +18,7 @@ class PredictConfig:
     The command line of ``paper-unet predict`` is made from these fields and their descriptions.
     """
 
-    source: Annotated[str, "grey image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"] = ""
+    source: Annotated[str, "image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"] = ""
     out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"] = ""
     weights: Annotated[str | None, "default: the bundled ones (ISBI 2012)"] = None
     # which pixels
@@ -38,7 +38,11 @@ class PredictConfig:
         "stream: rows flow through the network, nothing is computed twice; tiles: Fig. 2; networks "
         "with padding or other layers are always tiled",
     ] = "stream"
-    tile: Annotated[int, "largest input side of a tile, 16k + 60, for --engine tiles"] = 572
+    tile: Annotated[
+        int,
+        "largest input side of a tile, 16k + 60, where there are tiles; networks with padding "
+        "take the largest multiple of 16 below it",
+    ] = 572
     tiling: Annotated[
         Literal["exact", "abutting"],
         "of tiles; exact: equal to one pass over the whole section; abutting: the paper's grid",
@@ -56,6 +60,9 @@ class PredictConfig:
         Literal["float32", "bfloat16", "float16"], "of the arithmetic; float32 is the reference"
     ] = "float32"
     # the output
+    of_class: Annotated[
+        int | None, "class whose probability is written, from 0; default: the last one"
+    ] = None
     dtype: Annotated[
         Literal["float32", "uint8", "uint16"], "of the probability: 0 to 1, 255 or 65535"
     ] = "float32"

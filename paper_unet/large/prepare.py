@@ -23,6 +23,7 @@ from paper_unet.layers import Precision
 from paper_unet.model import UNet, UNetConfig
 from paper_unet.passes import streams
 from paper_unet.plan import Grid, Plan, choose_plan, megabytes, peak_bytes
+from paper_unet.predict import check_class
 from paper_unet.procedure import Procedure, suited_to_streaming, suited_to_tiles
 from paper_unet.variants import context_of
 
@@ -150,6 +151,7 @@ def _procedure(config: PredictConfig, model: UNet) -> Procedure:
 
 def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:
     """Refuse before hours of work what every section would be refused for."""
+    check_class(model, config.of_class)
     value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
 
@@ -186,6 +188,7 @@ def _prediction(
         grid=grid,
         procedure=procedure,
         precision=config.precision,
+        of_class=config.of_class,
         value_range=config.value_range,
         fill=config.fill,
         device=device,
@@ -206,6 +209,7 @@ def _facts(
         "weights": digest,
         "procedure": asdict(config.procedure),
         "precision": config.precision,
+        "class": config.of_class,
         "range": config.value_range,
         "fill": config.fill,
         "dtype": config.dtype,

@@ -37,6 +37,7 @@ class Prediction:
     grid: Grid
     procedure: Procedure
     precision: Precision
+    of_class: int | None
     value_range: tuple[float, float] | None
     fill: float | None
     device: str
@@ -132,7 +133,7 @@ class Worker:
 
     def _grey(self, scores: Tensor) -> NDArray[np.generic]:
         try:
-            found = probability(scores, self.network.sigmoid)
+            found = probability(scores, self.network.sigmoid, self.prediction.of_class)
             return quantised(found, self.prediction.output.dtype)
         except InputError as error:
             raise InputError(f"{self.prediction.weights or 'bundled weights'}: {error}") from error

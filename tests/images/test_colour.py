@@ -240,3 +240,6 @@ def test_the_network_decides_what_the_input_must_be(
     command = ["train", "--images", str(labels), "--labels", str(labels), "--channels", "3"]
     assert main([*command, "--out", str(photographs / "run")]) == 2
     assert "stack of 3 values for each pixel is needed" in capsys.readouterr().err
+    Image.fromarray(LAST[0]).save(photographs / "a.jpg")
+    assert main(["predict", str(photographs / "a.jpg"), "-o", str(out)]) == 2
+    assert "a JPEG is read in colour alone" in capsys.readouterr().err

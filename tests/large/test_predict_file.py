@@ -143,6 +143,7 @@ def test_a_crash_between_the_levels_of_the_pyramid(folder: Path) -> None:
         ({"threads": 2}, "threads"),
         ({"weights": None}, "weights"),
         ({"slices": "0:2"}, "slices"),
+        ({"of_class": 0}, "class"),
     ],
     ids=str,
 )
