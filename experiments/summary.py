@@ -130,11 +130,14 @@ ROWS = {
 }
 
 
-def seconds(metrics: dict[str, Any]) -> float:
-    """Return the wall time; of runs that were cut and went on, the training of all pieces."""
+def seconds(metrics: dict[str, Any], jobs: int = 1) -> float:
+    """Return the wall time; of runs that were cut and went on, the training of all pieces.
+
+    ``jobs`` of them ran at once.
+    """
     rows = metrics.get("rows", [])
     once = {row["training_seconds"] for row in rows if "training_seconds" in row}
-    pieces = sum(once)  # the rows of a network that was scored twice repeat its seconds
+    pieces = sum(once) / jobs  # the rows of a network that was scored twice repeat its seconds
     return max(float(metrics["wall_seconds"]), pieces)
 
 
@@ -150,7 +153,9 @@ def lines(results: Path) -> Iterator[str]:
         where = metrics["environment"]
         hardware = f"{where.get('gpu') or where['cpu']}, {where['date']}"
         link = f"[{name}](results/{name}/)"
-        wall = f"{seconds(metrics) / 60:.0f} min"
+        config = path.parent / "config.json"  # the first results have none
+        jobs = json.loads(config.read_text()).get("jobs", 1) if config.exists() else 1
+        wall = f"{seconds(metrics, jobs) / 60:.0f} min"
         for k, (measure, paper, ours) in enumerate(rows(metrics)):
             once = (f"`{metrics['command']}`", wall, hardware) if k == 0 else ("", "", "")
             cells = (link if k == 0 else "", measure, paper, ours, *once)
