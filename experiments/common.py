@@ -108,7 +108,7 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         "seed": seed,
     }
     for name in ("network", "optimizer"):
-        if name in options:
+        if hasattr(options, name):
             settings[name] = getattr(options, name)
     return TrainConfig(**settings | changes)
 

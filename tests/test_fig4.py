@@ -72,6 +72,7 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
     settings: dict[str, Any] = {
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
+        "network": "paper", "optimizer": "sgd",
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 

@@ -58,8 +58,8 @@ def test_it_is_eq_1_over_the_whole_sections(tmp_path: Path, weighting: str) -> N
 
 
 def test_looking_does_not_change_the_run(tmp_path: Path) -> None:
-    run(small(tmp_path / "blind"))
-    run(small(tmp_path / "looking", validate_every=3), held_out=other_data())
+    run(small(tmp_path / "blind", tile=220))
+    run(small(tmp_path / "looking", tile=220, validate_every=3), held_out=other_data())
     with_it, without = result(tmp_path / "looking"), result(tmp_path / "blind")
     with_it[1]["record"]["config"].pop("validate_every", None)
     without[1]["record"]["config"].pop("validate_every", None)
@@ -67,8 +67,9 @@ def test_looking_does_not_change_the_run(tmp_path: Path) -> None:
 
 
 def test_statistics_of_batch_normalisation_stay(tmp_path: Path) -> None:
-    run(small(tmp_path / "blind", network="batch_norm"))
-    run(small(tmp_path / "looking", network="batch_norm", validate_every=2), held_out=other_data())
+    config = {"network": "batch_norm", "tile": 220}
+    run(small(tmp_path / "blind", **config))
+    run(small(tmp_path / "looking", **config, validate_every=2), held_out=other_data())
     looking = files_of(tmp_path / "looking")["weights.safetensors"]
     assert looking == files_of(tmp_path / "blind")["weights.safetensors"]
 
