@@ -67,7 +67,7 @@ def cell_training_set(
     """Return training data of segmented cells; what is not annotated weighs 0."""
     images, w0, sigma = to_unit_range(frames.images, config.value_range), config.w0, config.sigma
     return training_set(
-        images, frames.instances, ignore=frames.ignore, w0=w0, sigma=sigma, separate=separate
+        images, frames.instances, ignore=frames.unknown, w0=w0, sigma=sigma, separate=separate
     )
 
 

@@ -46,6 +46,9 @@ from paper_unet.stop import Stopped, stopping
 from paper_unet.validation import HeldOut
 from paper_unet.variants import BatchNormUNet, initialise, new_variant
 
+STATISTICS_TILES = 64
+"""Tiles whose mean and variance a trained network with batch normalisation keeps."""
+
 
 def read_training_set(config: TrainConfig) -> TrainingSet:
     """Read the sections and labels that a configuration names, and weigh them.
@@ -193,6 +196,7 @@ def train(
     with locked(out):
         _optimise(model, sampler, unseen, config, data.fingerprint(), resume, progress)
         if isinstance(model, BatchNormUNet):
+            _settle(model, sampler, config)
             model = model.folded()
         if model.padded:
             model.centre = config.centre
@@ -247,6 +251,13 @@ def _optimise(
                 save_checkpoint(out, step, config, data, model, optimizer)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
+
+
+def _settle(model: BatchNormUNet, sampler: TileSampler, config: TrainConfig) -> None:
+    """Take the statistics of the normalisation from tiles that no step has seen."""
+    unseen = range(config.steps, config.steps + STATISTICS_TILES)
+    with reproducible(config.precision, sampler.images.device):
+        model.settle(_laid_out(sampler[k].image - config.centre, config) for k in unseen)
 
 
 def _grey_dtype(config: TrainConfig) -> str:

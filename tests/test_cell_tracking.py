@@ -190,6 +190,22 @@ def test_a_marker_that_touches_a_mask_is_not_lost():
     assert not unannotated(cells, marks).any()
 
 
+def test_what_has_no_mask_at_the_border_is_unknown():
+    """A cell that reaches out of the border has a mask, one wholly within it has none."""
+    cells = np.zeros((1, 8, 9), np.int32)
+    cells[0, 1:4, 3] = 1
+    ignore = np.zeros(cells.shape, bool)
+    ignore[0, 4, 4] = True
+    frames = CellFrames((0,), np.zeros(cells.shape, np.uint8), cells, ignore, border=2)
+    expected = ignore.copy()
+    expected[0, :2] = expected[0, -2:] = True
+    expected[0, :, :2] = expected[0, :, -2:] = True
+    expected[cells != 0] = False
+    np.testing.assert_array_equal(frames.unknown, expected)
+    whole = CellFrames((0,), frames.images, cells, ignore)
+    np.testing.assert_array_equal(whole.unknown, ignore)
+
+
 # the real sets
 
 
@@ -234,6 +250,17 @@ def test_the_real_frames_that_are_annotated_in_part(real):
         if lost:
             partial[t] = counts
     assert partial == PARTIAL[folder.name, sequence]
+
+
+@pytest.mark.data
+def test_no_cell_of_the_real_frames_lies_wholly_outside_the_field_of_interest(real):
+    _, _, found = real
+    assert found.border == 50
+    for cells in found.instances:
+        inside = np.unique(cells[50:-50, 50:-50])
+        assert np.array_equal(np.union1d(inside, [0]), np.union1d(np.unique(cells), [0]))
+    outside = found.unknown & ~found.ignore
+    assert not outside[:, 50:-50, 50:-50].any() and outside[:, :, 0].any()
 
 
 @pytest.mark.data

@@ -236,3 +236,32 @@ def test_weights_of_another_network_cannot_be_started_from(tmp_path: Path) -> No
     with pytest.raises(InputError, match="no such file"):
         train(settings(tmp_path / "b", start="none.safetensors"), stripes(), progress=False)
     assert not (tmp_path / "b" / "weights.safetensors").exists()
+
+
+def test_settled_statistics_are_those_of_the_tiles_without_drop_out() -> None:
+    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.9)).train()
+    images = [torch.rand(1, 1, 204, 204) for _ in range(3)]
+    model.settle(images)
+    assert model.dropout.p == 0.9
+    first = model.down0[0]
+    with torch.no_grad():
+        means = torch.stack([first(image).mean((0, 2, 3)) for image in images])
+        variances = torch.stack([first(image).var((0, 2, 3)) for image in images])
+    torch.testing.assert_close(model.down0[1].running_mean, means.mean(0))
+    torch.testing.assert_close(model.down0[1].running_var, variances.mean(0))
+    later = [model.up0[1].running_var.clone(), model.up0[1].running_mean.clone()]
+    model.settle(images)  # drop-out would draw anew and give other values
+    assert torch.equal(model.up0[1].running_var, later[0])
+    assert torch.equal(model.up0[1].running_mean, later[1])
+
+
+def test_a_settled_network_gives_what_it_gave_while_training() -> None:
+    """Of one tile, evaluation and training without drop-out normalise by the same numbers."""
+    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.0))
+    image = torch.rand(1, 1, 572, 572)
+    with torch.no_grad():
+        wanted = model.train()(image)
+        before = (model.eval()(image) - wanted).abs().max()
+        model.settle([image])
+        after = (model.eval()(image) - wanted).abs().max()
+    assert after < 0.05 < 0.3 < before  # training divides by n, the running variance by n - 1

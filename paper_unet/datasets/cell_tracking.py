@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from paper_unet.cells import FIELD_OF_INTEREST
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
 
@@ -29,12 +30,23 @@ class CellFrames:
         0 = background or not annotated, 1.. = cells.
     ignore : ndarray of bool, shape (T, Y, X)
         Pixels that may belong to a cell that was tracked but not segmented.
+    border : int
+        Pixels at each side of a frame; a cell wholly within them was neither tracked nor segmented.
     """
 
     frames: tuple[int, ...]
     images: NDArray[np.generic]
     instances: NDArray[np.int32]
     ignore: NDArray[np.bool_]
+    border: int = 0
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Pixels that nobody annotated: `ignore`, and what has no mask within ``border``."""
+        outside = np.ones(self.instances.shape[1:], np.bool_)
+        rows, columns = outside.shape
+        outside[self.border : rows - self.border, self.border : columns - self.border] = False
+        return self.ignore | (outside & (self.instances == 0))
 
 
 def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
@@ -43,6 +55,8 @@ def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
     Some frames are annotated in part (sec. 4: "partially annotated"): cells that the tracking
     truth knows have no mask. Around the marker of each such cell, everything that is not annotated
     is to be ignored, as far as any annotated cell of the sequence reaches from its own marker.
+    Cells that lie wholly within 50 pixels of the border, outside the challenge's field of interest,
+    have neither mask nor marker: `CellFrames.unknown` leaves that out, too.
 
     Parameters
     ----------
@@ -76,7 +90,8 @@ def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
             f"{folder}: frames of {grey.shape[1:]}, masks of {instances.shape[1:]}, markers of "
             f"{markers.shape[1:]} pixels; one size is needed"
         )
-    return CellFrames(frames, grey, instances, unannotated(instances, markers))
+    ignore = unannotated(instances, markers)
+    return CellFrames(frames, grey, instances, ignore, FIELD_OF_INTEREST)
 
 
 def unannotated(instances: NDArray[np.integer], markers: NDArray[np.integer]) -> NDArray[np.bool_]:

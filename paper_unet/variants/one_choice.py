@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim.swa_utils import update_bn
 
 from paper_unet.geometry import DEPTH
 from paper_unet.model import UNet
@@ -59,6 +61,29 @@ class BatchNormUNet(UNet):
                 if isinstance(layer, nn.Conv2d):
                     layers.append(nn.BatchNorm2d(layer.out_channels))
             setattr(self, name, nn.Sequential(*layers))
+
+    def settle(self, images: Iterable[Tensor]) -> None:
+        """Take mean and variance of every normalisation from the finished weights.
+
+        While training, the running values follow the last ten tiles or so, seen with drop-out,
+        which raises the variance of all that comes after it; the network that predicts has none.
+
+        Parameters
+        ----------
+        images : iterable of Tensor, shape (N, C, Y, X)
+            Training tiles as the network sees them, on its device. Their statistics are averaged
+            with equal weights, without drop-out.
+
+        References
+        ----------
+        Li et al. 2019, Understanding the disharmony between dropout and batch normalization by
+        variance shift.
+        """
+        rate, self.dropout.p = self.dropout.p, 0.0
+        try:
+            update_bn(images, self)
+        finally:
+            self.dropout.p = rate
 
     def folded(self) -> UNet:
         """Return the paper's network with the normalisation of evaluation in its weights."""
