@@ -25,6 +25,7 @@ from paper_unet.datasets import load_isbi2012
 from paper_unet.environment import environment
 from paper_unet.images import read_stack
 from paper_unet.layers import keep_freed_memory
+from paper_unet.regions import Average
 from paper_unet.run_folder import LOG
 from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
 from paper_unet.scoring import score_sections
@@ -169,9 +170,9 @@ def membrane_training_set(sections: Sections, w0: float = 10.0, sigma: float = 5
     )
 
 
-def held_out_scores(model: Any, sections: Sections, average: str = "none") -> dict[str, Any]:
+def held_out_scores(model: Any, sections: Sections, average: Average = "none") -> dict[str, Any]:
     """Return the five metrics and their thresholds."""
-    scores = score_sections(model, sections.images, sections.labels, average)  # type: ignore[arg-type]
+    scores = score_sections(model, sections.images, sections.labels, average)
     everything = scores.to_dict()
     return {name: everything[name] for name in (*METRICS, "thresholds")}
 

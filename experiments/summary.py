@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,29 @@ Cells = tuple[str, str, str]
 """Measure, the paper's value, ours."""
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """Return a value for a table cell."""
-    return "-" if value is None else f"{value:.{digits}f}"
+def number(value: float | None, digits: int = 4, sign: str = "") -> str:
+    """Return a value for a table cell; ``sign`` is "+" for differences."""
+    return "-" if value is None else f"{value:{sign}.{digits}f}"
 
 
-def spread(entry: dict[str, float | None] | None, digits: int = 4) -> str:
+def spread(entry: dict[str, float | None] | None, digits: int = 4, sign: str = "") -> str:
     """Return mean ± sd of a table cell; one run has no sd."""
     if not entry or entry["mean"] is None:
         return "-"
     sd = entry.get("sd")
-    return number(entry["mean"], digits) + ("" if sd is None else f" ± {number(sd, digits)}")
+    return number(entry["mean"], digits, sign) + ("" if sd is None else f" ± {number(sd, digits)}")
+
+
+def measures(line: dict[str, Any], names: Iterable[str], base: str) -> str:
+    """Return what a line measured and, where it is not the base, its difference from it."""
+    of_base = base in (line.get("choice"), line.get("network"))
+    shown = []
+    for name in names:
+        if name in line:
+            against = "" if of_base else f" ({spread(line[f'{name}_against_paper'], sign='+')})"
+            shown.append(f"{name} {spread(line[name])}{against}")
+    diverged = f", {line['diverged']} diverged" if line["diverged"] else ""
+    return f"{'; '.join(shown)}; {line['seeds']} seeds{diverged}"
 
 
 def table1(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -71,14 +83,8 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
 def ablation(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give each choice with its difference from the paper's recipe, seed by seed."""
     for line in metrics["table"]:
-        for name in ("v_rand", "v_info", "pixel_error", "seg"):
-            if name in line and line["choice"] != "the paper's recipe":
-                against = spread(line[f"{name}_against_paper"])
-                ours = f"{spread(line[name])}; against the recipe {against}, {line['seeds']} seeds"
-                yield f"{line['data']}, {line['choice']}: {name}", "-", ours
-            elif name in line:
-                ours = f"{spread(line[name])}, {line['seeds']} seeds"
-                yield f"{line['data']}, {line['choice']}: {name}", "-", ours
+        ours = measures(line, ("v_rand", "v_info", "pixel_error", "seg"), metrics["base"])
+        yield f"{line['data']}, {line['choice']}", "-", ours
 
 
 def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -98,12 +104,8 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
 def variants(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give each network and recipe with its difference from the paper's network, seed by seed."""
     for line in metrics["table"]:
-        for name in ("v_rand", "v_info", "pixel_error"):
-            ours = f"{spread(line[name])}, {line['seeds']} seeds"
-            if line["network"] != "paper":
-                ours += f"; against the paper's {spread(line[f'{name}_against_paper'])}"
-            ours += f"; {line['diverged']} diverged" if line["diverged"] else ""
-            yield f"{line['network']}, recipe {line['recipe']}: {name}", "-", ours
+        ours = measures(line, ("v_rand", "v_info", "pixel_error"), "paper")
+        yield f"{line['network']}, recipe {line['recipe']}", "-", ours
 
 
 def bundled_weights(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -123,6 +125,7 @@ ROWS = {
     "table1_isbi2012": table1,
     "table2_cell_tracking": table2,
     "ablation": ablation,
+    "ablation_cells": ablation,
     "learning_curve": learning_curve,
     "variants": variants,
     "bundled_weights": bundled_weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -128,6 +129,21 @@ def test_sections_are_spread_evenly(count: int, monkeypatch: pytest.MonkeyPatch)
     assert len(set(chosen)) == count and min(chosen) >= 0 and max(chosen) < 24
     steps = {b - a for a, b in pairwise(chosen)}
     assert max(steps, default=0) - min(steps, default=0) <= 1
+
+
+def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    ablation = import_experiment("ablation", monkeypatch)
+
+    def names(network: str, optimizer: str) -> list[str]:
+        return list(ablation.choices_of(argparse.Namespace(network=network, optimizer=optimizer)))
+
+    assert names("paper", "sgd") == list(ablation.CHOICES)
+    other = ablation.choices_of(argparse.Namespace(network="batch_norm", optimizer="adam"))
+    base, *choices = other
+    assert base == "batch_norm-adam for the paper's" and other[base] == {}
+    assert {"the paper's network", "gradient descent", "no border weights"} <= set(choices)
+    assert not {"Adam", "batch normalisation", "same padding", ablation.BASE} & set(choices)
+    assert all(other[name] for name in choices)
 
 
 def test_training_seconds_of_a_run_in_pieces(

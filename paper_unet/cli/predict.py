@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
 from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
 from paper_unet.release import ReleaseSettings
+
+if TYPE_CHECKING:
+    from paper_unet.large.executor import Executor
 
 
 def add(commands: Commands) -> None:
@@ -76,7 +80,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _executor(dask: str | None, config: PredictConfig):  # type: ignore[no-untyped-def]
+def _executor(dask: str | None, config: PredictConfig) -> AbstractContextManager[Executor | None]:
     if dask is None:
         return nullcontext()
     from paper_unet.large.cluster import connect

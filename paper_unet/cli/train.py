@@ -80,7 +80,7 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
         return []
     if config.label_kind != "membrane" and not config.validate_every:
         raise InputError(
-            "--validate scores membrane labels; for instance labels follow the loss with "
+            "--validate scores membrane labels; of other labels follow the loss with "
             "--validate-every, or leave it out"
         )
     with open_stack(config.images, channels=config.channels) as stack:

@@ -43,10 +43,12 @@ class CellFrames:
     @property
     def unknown(self) -> NDArray[np.bool_]:
         """Pixels that nobody annotated: `ignore`, and what has no mask within ``border``."""
-        outside = np.ones(self.instances.shape[1:], np.bool_)
-        rows, columns = outside.shape
+        unknown = self.ignore.copy()
+        _, rows, columns = unknown.shape
+        outside = np.ones((rows, columns), np.bool_)
         outside[self.border : rows - self.border, self.border : columns - self.border] = False
-        return self.ignore | (outside & (self.instances == 0))
+        unknown[:, outside] |= self.instances[:, outside] == 0
+        return unknown
 
 
 def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:

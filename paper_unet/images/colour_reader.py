@@ -127,7 +127,7 @@ class _Picture(_Colours):
         try:
             with opened_picture(path, self.kind) as image:
                 mode, self.size = image.mode, (image.height, image.width)
-            depth = path.read_bytes()[PNG_DEPTH] if self.kind == "PNG" else 8
+            depth = _png_depth(path) if self.kind == "PNG" else 8
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, IndexError) as error:
             raise InputError(
                 f"{path}: not a {self.kind} file that can be read; export it again"
@@ -149,6 +149,11 @@ class _Picture(_Colours):
             raise InputError(
                 f"{self.path}: cannot be decoded ({error or 'memory'}); copy or export it again"
             ) from error
+
+
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(PNG_DEPTH + 1)[PNG_DEPTH]
 
 
 class _Tiff(_Colours):

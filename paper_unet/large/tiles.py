@@ -10,7 +10,6 @@ from paper_unet.model import UNet
 from paper_unet.passes import cost
 from paper_unet.plan import (
     ALLOCATOR,
-    NETWORK,
     STARTED,
     Plan,
     canvas_side,
@@ -75,7 +74,7 @@ def forward_peak(
     """
     each = cost(model, largest_tile(model, procedure, shape))
     maps = each.maps * PRECISIONS[precision].itemsize
-    network = max(COPY, NETWORK) * 4 * each.parameters + 2 * STARTED  # more kinds of layers
+    network = COPY * 4 * each.parameters + 2 * STARTED  # more kinds of layers
     width = canvas_side(shape) if procedure.average == "rotations" else shape[1]
     row = each.output * (width + each.output)
     held = held_bytes(model.config.out_channels, procedure, plan, shape, row)

@@ -78,7 +78,7 @@ class Context:
                 legal = f"a legal side is {self.lattice}k + {self.base}"
             raise InputError(
                 f"{side} pixels do not fit the network {name}; {legal}, {self.smallest} or more: "
-                f"use {nearest}, or predict_image, which takes any size"
+                f"use {nearest}; prediction pads images of any other size by itself"
             )
         return side - 2 * self.lost
 
