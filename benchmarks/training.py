@@ -23,12 +23,8 @@ from paper_unet.config import TrainConfig
 from paper_unet.device import pick_device
 from paper_unet.environment import environment
 from paper_unet.samples import TileSampler, training_set
-from paper_unet.train import (
-    new_network,
-    new_optimizer,
-    reproducible,
-    train_step,
-)
+from paper_unet.start import new_network
+from paper_unet.train import new_optimizer, reproducible, train_step
 
 ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
 

@@ -19,8 +19,9 @@ import torch
 
 from paper_unet.checkpoint import load_model, save_model
 from paper_unet.config import TrainConfig
+from paper_unet.device import pick_device
 from paper_unet.run_folder import LOG
-from paper_unet.train import pick_device, train
+from paper_unet.train import train
 
 NAME = "isbi2012.safetensors"
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.checkpoint import load_model
+from paper_unet.device import pick_device
 from paper_unet.drawings.overlap_tile import TiledSection, overlap_tile_figure
 from paper_unet.drawings.tilings import difference, log_odds
 from paper_unet.errors import InputError
@@ -27,7 +28,6 @@ from paper_unet.images import read_stack, to_unit_range
 from paper_unet.layers import Layers, evaluating
 from paper_unet.model import UNet
 from paper_unet.regions import Engine, Procedure, image_scores
-from paper_unet.train import pick_device
 
 
 def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:

@@ -41,7 +41,8 @@ from paper_unet.plan import multiply_accumulates
 from paper_unet.predict import predict_image, probability
 from paper_unet.regions import Procedure
 from paper_unet.seams import seams
-from paper_unet.train import new_network, train
+from paper_unet.start import new_network
+from paper_unet.train import train
 from paper_unet.variants import network_class, new_variant
 
 OWN, PAPER = "own", "paper"

@@ -18,10 +18,10 @@ PACKAGE = Path(paper_unet.__file__).parent
 # weights stands before what trains, because training leaves checkpoints.
 FLOW = [
     "errors", "device", "stop",
-    "geometry", "images", "datasets", "synthetic",
-    "weight_map", "cells", "augment", "samples",
+    "geometry", "images", "cells", "datasets", "synthetic",
+    "weight_map", "augment", "samples",
     "model", "variants", "caffe", "loss",
-    "config", "validation", "checkpoint", "run_folder", "train",
+    "config", "validation", "checkpoint", "run_folder", "start", "train",
     "layers", "passes", "procedure", "stream", "regions", "release", "predict", "seams",
     "plan", "journal", "large",
     "metrics", "scoring", "figures", "drawings",

@@ -27,8 +27,8 @@ from paper_unet.model import UNet
 from paper_unet.passes import cost, prepared
 from paper_unet.samples import TileSampler, TrainingSet, training_set
 from paper_unet.seams import seams
+from paper_unet.start import absorb_shift, new_network, start_network
 from paper_unet.stop import Stop, Stopped
-from paper_unet.train import absorb_shift, new_network, start_network
 from paper_unet.variants import (
     KNOWN,
     BatchNormUNet,

@@ -244,7 +244,7 @@ from paper_unet.config import TrainConfig
 from paper_unet.large import PredictConfig
 from paper_unet.large.run import Report, predict_file
 from paper_unet.layers import keep_freed_memory
-from paper_unet.train import new_network
+from paper_unet.start import new_network
 keep_freed_memory()
 folder, (height, width, name, given) = Path(sys.argv[1]), eval(sys.argv[2])
 network = TrainConfig(network=given.pop("network", "paper"), width=2)

@@ -26,11 +26,13 @@ from torch.nn import functional
 from paper_unet import TrainConfig, load_model, predict_image, separate_touching, train
 from paper_unet.checkpoint import read_tensors, write_tensors
 from paper_unet.config import learning_rate
+from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.run_folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
 from paper_unet.samples import TileSampler, TrainingSet, training_set
+from paper_unet.start import absorb_shift, new_network
 from paper_unet.stop import Stopped
-from paper_unet.train import absorb_shift, new_network, pick_device, read_training_set
+from paper_unet.train import read_training_set
 
 # `paper_unet.train` is the function
 train_module = importlib.import_module("paper_unet.train")

@@ -17,7 +17,8 @@ from paper_unet.checkpoint import save_model
 from paper_unet.errors import InputError
 from paper_unet.layers import Layers
 from paper_unet.samples import TileSampler, training_set
-from paper_unet.train import new_network, new_optimizer, start_network
+from paper_unet.start import new_network, start_network
+from paper_unet.train import new_optimizer
 from paper_unet.variants import BatchNormUNet, SamePaddingUNet, new_variant
 
 WIDTH = 3
