@@ -2,8 +2,9 @@
 
 python experiments/fig3_weight_map.py --data data [--frame 02/038]
 
-The gaps and weights are those that training uses: w_c balances the classes over all annotated
-frames of the sequence; pixels that may belong to a cell without annotation weigh 0. The default
+The gaps and weights are those that training uses, but for the border of the frame, which training
+leaves out and the figure keeps: w_c balances the classes over all annotated frames of the sequence;
+pixels that may belong to a cell without annotation weigh 0. The default
 frame is annotated in full, and has the longest borders between touching cells of those that are.
 """
 

@@ -37,7 +37,7 @@ class AugmentSettings:
     mirror: bool = True  # not in the paper
     shift: bool = True  # not in the paper: the tile is anywhere in the section
     grey: float = 1.0  # not in the paper: strength of the grey-value change, see draw_augmentation
-    extrapolation: Extrapolation = "mirror"  # sec. 2: what lies beyond the border of a section
+    extrapolation: Extrapolation = "mirror"  # sec. 1: what lies beyond the border of a section
 
     def __post_init__(self) -> None:
         if self.grid < 2:
@@ -204,7 +204,7 @@ def sample(
     kernel : {"bicubic", "bilinear", "nearest"}
         The bicubic kernel is PyTorch's (cubic convolution, a = -3/4).
     beyond : {"mirror", "zero"}
-        What lies beyond the border (sec. 2: mirrored).
+        What lies beyond the border (sec. 1: mirrored).
 
     Returns
     -------

@@ -81,7 +81,7 @@ class TrainConfig:
         float, "strength of the grey-value change (sec. 3.1; not in the paper: the model)"
     ] = 1.0
     extrapolation: Annotated[
-        Literal["mirror", "zero"], "what lies outside a section (sec. 2: mirrored)"
+        Literal["mirror", "zero"], "what lies outside a section (sec. 1: mirrored)"
     ] = "mirror"
     # optimisation
     start: Annotated[str, "weights to start from, such as another run's; default: random"] = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -204,11 +205,34 @@ def test_the_table_of_results_is_what_the_files_say(
     assert "v_rand 0.9739" in page.read_text()
 
 
-def test_every_claim_of_the_fidelity_page_names_what_is_there() -> None:
-    """Each test, experiment and benchmark that the page names exists; no placeholder is left."""
+@pytest.mark.parametrize("page", ["fidelity", "departures"])
+def test_each_page_names_what_is_there(page: str) -> None:
+    """Each test, experiment and benchmark that it names exists, and so does each part of code."""
     root = EXPERIMENTS.parent
-    page = (root / "docs" / "fidelity.md").read_text()
-    named = set(re.findall(r"`((?:tests|experiments|benchmarks)/[\w/]+(?:\.py)?)", page))
-    assert len(named) > 20
+    text = (root / "docs" / f"{page}.md").read_text()
+    named = set(re.findall(r"`((?:tests|experiments|benchmarks)/[\w/]+(?:\.py)?)", text))
+    assert len(named) >= (20 if page == "fidelity" else 4)
     assert [name for name in sorted(named) if not (root / name).exists()] == []
-    assert "CLAIM" not in page
+    assert "CLAIM" not in text
+    package = root / "paper_unet"
+    quoted = {name for name in re.findall(r"`([\w/]+\.\w+(?:\.\w+)?)`", text) if "/" not in name}
+    places = sorted(quoted | set(re.findall(r"`((?:datasets|metrics)/[\w.]+)`", text)))
+    assert len(places) > 20
+    assert [name for name in places if not found(name, package)] == []
+
+
+def found(name: str, package: Path) -> bool:
+    """Whether the package has a file, a module's member, or a member of the network."""
+    if name.endswith(".py"):
+        return (package / name).exists()
+    module, *members = name.replace("/", ".").split(".")
+    if module == "UNet":
+        return hasattr(UNet(width=1), members[0])
+    thing: Any = importlib.import_module(f"paper_unet.{module}")
+    for member in members:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"{thing.__name__}.{member}")
+        if not hasattr(thing, member):
+            return False
+        thing = getattr(thing, member)
+    return True
