@@ -10,7 +10,7 @@ scored on 02 by SEG with the release's components. Runs go on where they were cu
 learns too slowly for cells on a CPU, where batch normalisation and Adam stand in for its hours:
 
 python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network batch_norm \
-    --optimizer adam --tile 380 --cell-steps 1500 --seeds 2 \
+    --optimizer adam --finish 500 --tile 380 --cell-steps 1500 --seeds 2 \
     --out experiments/results/ablation_cells --work runs/ablation_cells
 
 On a GPU:
@@ -42,7 +42,6 @@ from paper_unet.metrics import isbi2012_scores
 from paper_unet.model import UNet
 from paper_unet.predict import predict_stack, probability
 from paper_unet.regions import Average
-from paper_unet.train import train
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
 BASE = "the paper's recipe"
@@ -88,14 +87,14 @@ class Job:
 
     choice: str
     is_base: bool
-    config: TrainConfig
+    stages: tuple[TrainConfig, ...]
     data: common.Sections | cells.Sequences
 
 
 def run(job: Job) -> list[dict[str, Any]]:
     """Train, or go on training, and score; one row for each way of averaging that is asked for."""
     common.be_one_of_several()
-    config, data = job.config, job.data
+    config, data = job.stages[0], job.data
     on = ISBI if isinstance(data, common.Sections) else HELA
     row = {"data": on, "source": data.source, "choice": job.choice, "seed": config.seed}
     if isinstance(data, common.Sections):
@@ -103,11 +102,11 @@ def run(job: Job) -> list[dict[str, Any]]:
     else:
         chosen = cells.cell_training_set(data.frames["01"], config)
     try:
-        model = train(config, chosen, resume=True, progress=False)
+        model, seconds = common.train_stages(job.stages, chosen)
     except DivergedError as error:
         print(row, error, flush=True)
         return [row | {"diverged": str(error)}]
-    row["training_seconds"] = common.logged_seconds(config)
+    row["training_seconds"] = seconds
     rows = [row | scores(model, config, data, "none")]
     if job.is_base:
         for average in AVERAGES:
@@ -234,7 +233,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 run_name = f"{on}-{choice}-seed{seed}".replace(" ", "_").replace("'", "")
                 config = common.train_config(options, run_name, seed, **changes)
                 is_base = choice == base_of(options)
-                found.append(Job(choice, is_base, config, data[on]))
+                found.append(Job(choice, is_base, common.stages(options, config), data[on]))
     return found
 
 
@@ -260,7 +259,11 @@ def main() -> None:
         base = base_of(options)
         lines = table(rows, base)
         source = " and ".join(dict.fromkeys(row["source"] for row in rows))
-        results = {"source": source, "base": base, "config": asdict(every[0].config)}
+        results = {
+            "source": source,
+            "base": base,
+            "config": [asdict(stage) for stage in every[0].stages],
+        }
         common.write_results(options.out, {**results, "table": lines, "rows": rows}, started)
         common.save_figure(draw(lines, rows, base), options.out, "ablation")
 

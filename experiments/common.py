@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -25,11 +25,13 @@ from paper_unet.datasets import load_isbi2012
 from paper_unet.environment import environment
 from paper_unet.images import read_stack
 from paper_unet.layers import keep_freed_memory
+from paper_unet.model import UNet
 from paper_unet.regions import Average
-from paper_unet.run_folder import LOG
+from paper_unet.run_folder import LOG, WEIGHTS
 from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
 from paper_unet.scoring import score_sections
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.train import train
 
 TRAINING, HELD_OUT = slice(0, 24), slice(24, 30)
 """Sections of the ISBI 2012 training volume: neighbours of one stack, so a little optimistic."""
@@ -86,6 +88,11 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
         help="batch_norm trains with batch normalisation, which is then folded into the weights",
     )  # fmt: skip
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
+    options.add_argument(
+        "--finish", type=int, default=0, metavar="STEPS",
+        help="that the paper's network goes on for, from the weights of the other recipe",
+    )  # fmt: skip
+    options.add_argument("--finish-lr", type=float, default=3e-4)
 
 
 def recipe_name(options: argparse.Namespace) -> str:
@@ -112,6 +119,34 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         if hasattr(options, name):
             settings[name] = getattr(options, name)
     return TrainConfig(**settings | changes)
+
+
+def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfig, ...]:
+    """Return the run and, with ``--finish``, the run of the paper's network that goes on from it.
+
+    A tile normalised by its own statistics, as while training, is not what the folded network
+    sees: it has to learn to do without.
+    """
+    if not options.finish:
+        return (config,)
+    last = replace(
+        config,
+        out=f"{config.out}-finished",
+        network="paper" if config.network == "batch_norm" else config.network,
+        start=str(Path(config.out) / WEIGHTS),
+        steps=options.finish,
+        lr=options.finish_lr,
+    )
+    return config, last
+
+
+def train_stages(configs: Iterable[TrainConfig], data: TrainingSet) -> tuple[UNet, float]:
+    """Train one run after the other, or go on; return the last network and the seconds of all."""
+    seconds = 0.0
+    for config in configs:
+        model = train(config, data, resume=True, progress=False)
+        seconds += logged_seconds(config)
+    return model, round(seconds, 1)
 
 
 def be_one_of_several() -> None:

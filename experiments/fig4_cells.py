@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from skimage.color import label2rgb
 
 from paper_unet.checkpoint import load_model
+from paper_unet.config import TrainConfig
 from paper_unet.datasets import CellFrames
 from paper_unet.device import pick_device
 from paper_unet.model import UNet
-from paper_unet.train import train
+from paper_unet.run_folder import WEIGHTS
 
 PHC, DIC = cells.SETS
 PART = 400
@@ -90,19 +91,30 @@ class Result:
 
 def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
     """Load what table 2 left for these data, or train a short one."""
+
+    def stages(train_on: str) -> tuple[TrainConfig, ...]:
+        config = table2.fold_config(options, sequences, train_on, options.seed)
+        return common.stages(options, config)
+
     for train_on in cells.SEQUENCES:
-        run = (
-            options.weights_from
-            / Path(table2.fold_config(options, sequences, train_on, options.seed).out).name
-        )
-        if (found := trained(run / "weights.safetensors", sequences, options.device)) is not None:
-            return Network(found, train_on, int(found.record["steps"]), str(run), False)
+        last = stages(train_on)[-1]
+        run = options.weights_from / Path(last.out).name
+        if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
+            return Network(found, train_on, steps_of(found), str(run), False)
     train_on = cells.SEQUENCES[0]
-    config = table2.fold_config(options, sequences, train_on, options.seed)
-    print(f"no network for {sequences.name}, {config.steps} steps of training instead", flush=True)
-    data = cells.cell_training_set(sequences.frames[train_on], config)
-    model = train(config, data, resume=True, progress=False)
-    return Network(model, train_on, config.steps, config.out, True)
+    configs = stages(train_on)
+    steps = sum(config.steps for config in configs)
+    print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
+    data = cells.cell_training_set(sequences.frames[train_on], configs[0])
+    model, _ = common.train_stages(configs, data)
+    return Network(model, train_on, steps, configs[-1].out, True)
+
+
+def steps_of(model: UNet) -> int:
+    """Return the steps of a trained network, with those of the run that it went on from."""
+    start = model.record["config"].get("start")
+    before = steps_of(load_model(start)) if start and Path(start).exists() else 0
+    return int(model.record["steps"]) + before
 
 
 def trained(weights: Path, sequences: cells.Sequences, device: str) -> UNet | None:

@@ -34,7 +34,6 @@ from paper_unet.model import UNet
 from paper_unet.predict import predict_stack
 from paper_unet.regions import Average
 from paper_unet.run_folder import WEIGHTS
-from paper_unet.train import train
 
 AVERAGES: tuple[Average, ...] = ("none", "flips", "rotations")
 PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}
@@ -46,7 +45,7 @@ class Job:
     """A network to train, or one that is trained."""
 
     name: str
-    config: TrainConfig | None
+    stages: tuple[TrainConfig, ...]
     weights: Path | None
     device: str
     sections: common.Sections
@@ -57,14 +56,14 @@ def run(job: Job) -> dict[str, Any]:
     """Train, or go on training, and score."""
     common.be_one_of_several()
     row: dict[str, Any] = {"network": job.name}
-    if job.config is None:
+    if not job.stages:
         model = load_model(job.weights, pick_device(job.device))
         row["width"] = model.config.width
     else:
         data = common.membrane_training_set(job.sections[common.TRAINING])
-        model = train(job.config, data, resume=True, progress=False)
-        row |= {"width": job.config.width, "seed": job.config.seed}
-        row["training_seconds"] = common.logged_seconds(job.config)
+        model, seconds = common.train_stages(job.stages, data)
+        first = job.stages[0]
+        row |= {"width": first.width, "seed": first.seed, "training_seconds": seconds}
     parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}
     for part, sections in parts.items():
         if sections is not None and sections.labels.size:
@@ -157,7 +156,7 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     jobs = [
         Job(
             Path(name).stem,
-            None,
+            (),
             BUNDLED if name == "bundled" else Path(name),
             options.device,
             sections,
@@ -168,11 +167,11 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     for seed in range(options.seed, options.seed + options.seeds):
         name = f"width{options.width}{common.recipe_name(options)}-seed{seed}"
         config = common.train_config(options, name, seed, start=options.start)
-        jobs.append(Job(name, config, None, options.device, sections, test))
+        jobs.append(Job(name, common.stages(options, config), None, options.device, sections, test))
     rows = common.run_jobs(run, jobs, options.jobs)
     chosen = best(rows)
     job = next(job for job in jobs if job.name == chosen["network"])
-    weights = job.weights or options.work / job.name / WEIGHTS
+    weights = job.weights or Path(job.stages[-1].out) / WEIGHTS
     model = load_model(weights, pick_device(options.device))
     if test is not None:
         options.work.mkdir(parents=True, exist_ok=True)
@@ -187,7 +186,7 @@ def results_of(
     chosen: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what metrics.json holds."""
-    configs = [asdict(job.config) for job in jobs if job.config]
+    configs = [[asdict(stage) for stage in job.stages] for job in jobs if job.stages]
     return {
         "source": jobs[0].sections.source,
         "config": configs[0] if configs else None,
