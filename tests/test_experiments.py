@@ -22,6 +22,8 @@ import tifffile
 import torch
 
 from paper_unet import TrainConfig, UNet
+from paper_unet.checkpoint import load_model
+from paper_unet.samples import training_set
 from paper_unet.variants import SamePaddingUNet
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -236,3 +238,31 @@ def found(name: str, package: Path) -> bool:
             return False
         thing = getattr(thing, member)
     return True
+
+
+def test_a_run_that_finishes_as_the_papers_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run has the weights of the first, and both are trained once."""
+    common = import_experiment("common", monkeypatch)
+    options = argparse.Namespace(finish=2, finish_lr=1e-12)
+    config = TrainConfig(
+        out=str(tmp_path / "first"), width=2, tile=188, steps=2, network="batch_norm", warmup=0
+    )
+    assert common.stages(argparse.Namespace(finish=0), config) == (config,)
+    first, last = common.stages(options, config)
+    assert first == config and (last.network, last.steps, last.lr) == ("paper", 2, 1e-12)
+    rng = np.random.default_rng(0)
+    images = rng.random((1, 200, 200), np.float32)
+    data = training_set(images, (images > 0.5).astype(np.int32))
+    model, seconds = common.train_stages((first, last), data)
+    assert seconds > 0 and model.variant == "paper"
+    started = load_model(tmp_path / "first" / "weights.safetensors")
+    for name, value in started.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    kept = (tmp_path / "first-finished" / "log.jsonl").read_text()
+    again, _ = common.train_stages((first, last), data)
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items()
+    )
+    assert (tmp_path / "first-finished" / "log.jsonl").read_text() == kept

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from paper_unet import UNet
-from paper_unet.checkpoint import save_model
+from paper_unet.checkpoint import load_model, save_model
 from paper_unet.datasets import CellFrames
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -72,7 +72,7 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
     settings: dict[str, Any] = {
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
-        "network": "paper", "optimizer": "sgd",
+        "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
@@ -94,6 +94,17 @@ def test_the_network_of_table_2_is_taken(fig4: Any, tmp_path: Path) -> None:
     leave_network(tmp_path, f"{HELA}-01-seed0", fig4.cells.VALUE_RANGES[HELA], steps=88)
     assert fig4.network(options(tmp_path), sequences(fig4)).trained_on == "01"
     assert fig4.network(options(tmp_path, seed=3), sequences(fig4)).trained_here
+
+
+def test_the_steps_before_a_finish_count(fig4: Any, tmp_path: Path) -> None:
+    grey = fig4.cells.VALUE_RANGES[HELA]
+    first = leave_network(tmp_path, f"{HELA}-01-batch_norm-seed0", grey)
+    last = leave_network(tmp_path, f"{HELA}-01-batch_norm-seed0-finished", grey, steps=5)
+    model = load_model(last / "weights.safetensors")
+    model.record["config"]["start"] = str(first / "weights.safetensors")
+    save_model(last / "weights.safetensors", model)
+    found = fig4.network(options(tmp_path, network="batch_norm", finish=5), sequences(fig4))
+    assert (found.weights, found.steps) == (str(last), 82)
 
 
 @pytest.mark.parametrize("value_range", [None, (0.0, 255.0)])
