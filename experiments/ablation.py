@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import cells
@@ -48,6 +49,7 @@ BASE = "the paper's recipe"
 CHOICES: dict[str, dict[str, Any]] = {
     BASE: {},
     "no border weights": {"w0": 0.0},
+    "no class balance": {"balance": 0.0},
     "no elastic deformation": {"elastic": 0.0},
     "no augmentation": {"elastic": 0.0, "rotate": False, "mirror": False, "grey": 0.0},
     "no drop-out": {"dropout": 0.0},
@@ -98,9 +100,9 @@ def run(job: Job) -> list[dict[str, Any]]:
     on = ISBI if isinstance(data, common.Sections) else HELA
     row = {"data": on, "source": data.source, "choice": job.choice, "seed": config.seed}
     if isinstance(data, common.Sections):
-        chosen = common.membrane_training_set(data[common.TRAINING], config.w0, config.sigma)
+        chosen = partial(common.membrane_training_set, data[common.TRAINING])
     else:
-        chosen = cells.cell_training_set(data.frames["01"], config)
+        chosen = partial(cells.cell_training_set, data.frames["01"])
     try:
         model, seconds = common.train_stages(job.stages, chosen)
     except DivergedError as error:

@@ -58,7 +58,7 @@ def main() -> None:
         channels_last=True,
         checkpoint_every=250,
     )
-    data = common.membrane_training_set(sections[common.TRAINING])
+    data = common.membrane_training_set(sections[common.TRAINING], config)
     model = train(config, data, resume=options.resume, overwrite=not options.resume)
     seconds = time.time() - started
     options.out.mkdir(parents=True, exist_ok=True)

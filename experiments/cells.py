@@ -65,9 +65,14 @@ def cell_training_set(
     frames: CellFrames, config: TrainConfig, separate: bool = True
 ) -> TrainingSet:
     """Return training data of segmented cells; what is not annotated weighs 0."""
-    images, w0, sigma = to_unit_range(frames.images, config.value_range), config.w0, config.sigma
     return training_set(
-        images, frames.instances, ignore=frames.unknown, w0=w0, sigma=sigma, separate=separate
+        to_unit_range(frames.images, config.value_range),
+        frames.instances,
+        ignore=frames.unknown,
+        w0=config.w0,
+        sigma=config.sigma,
+        balance=config.balance,
+        separate=separate,
     )
 
 

@@ -93,6 +93,10 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
         help="that the paper's network goes on for, from the weights of the other recipe",
     )  # fmt: skip
     options.add_argument("--finish-lr", type=float, default=3e-4)
+    options.add_argument(
+        "--finish-balance", type=float, default=1.0, metavar="POWER",
+        help="of the inverse frequency of the classes, by which they then weigh",
+    )  # fmt: skip
 
 
 def recipe_name(options: argparse.Namespace) -> str:
@@ -129,9 +133,11 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
     """
     if not options.finish:
         return (config,)
+    other = "" if options.finish_balance == 1 else f"-balance{options.finish_balance:g}"
     last = replace(
         config,
-        out=f"{config.out}-finished",
+        out=f"{config.out}-finished{other}",
+        balance=options.finish_balance,
         network="paper" if config.network == "batch_norm" else config.network,
         start=str(Path(config.out) / WEIGHTS),
         steps=options.finish,
@@ -140,11 +146,13 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
     return config, last
 
 
-def train_stages(configs: Iterable[TrainConfig], data: TrainingSet) -> tuple[UNet, float]:
+def train_stages(
+    configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
+) -> tuple[UNet, float]:
     """Train one run after the other, or go on; return the last network and the seconds of all."""
     seconds = 0.0
     for config in configs:
-        model = train(config, data, resume=True, progress=False)
+        model = train(config, data(config), resume=True, progress=False)
         seconds += logged_seconds(config)
     return model, round(seconds, 1)
 
@@ -197,11 +205,16 @@ def isbi2012_test(data: Path, quick: bool = False) -> Sections | None:
     return Sections(read_stack(folder / "test-volume.tif"), (truth > 0).astype(np.uint8), "test")
 
 
-def membrane_training_set(sections: Sections, w0: float = 10.0, sigma: float = 5.0) -> TrainingSet:
-    """Return training data of sections with membrane labels."""
+def membrane_training_set(sections: Sections, config: TrainConfig) -> TrainingSet:
+    """Return training data of sections with membrane labels, weighted as a run asks for."""
     images = sections.images.astype(np.float32) / np.float32(255)
     return training_set(
-        images, instances_from_membranes(sections.labels), w0=w0, sigma=sigma, separate=False
+        images,
+        instances_from_membranes(sections.labels),
+        w0=config.w0,
+        sigma=config.sigma,
+        balance=config.balance,
+        separate=False,
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
     configs = stages(train_on)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
-    data = cells.cell_training_set(sequences.frames[train_on], configs[0])
+    data = partial(cells.cell_training_set, sequences.frames[train_on])
     model, _ = common.train_stages(configs, data)
     return Network(model, train_on, steps, configs[-1].out, True)
 

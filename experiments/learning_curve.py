@@ -51,7 +51,7 @@ def run(job: Job) -> dict[str, Any]:
     training = job.sections[common.TRAINING]
     some = chosen(job.count, len(training.images))
     data = common.membrane_training_set(
-        common.Sections(training.images[some], training.labels[some], training.source)
+        common.Sections(training.images[some], training.labels[some], training.source), job.config
     )
     row = {"sections": job.count, "numbers": some, "choice": job.choice, "seed": job.config.seed}
     try:

@@ -35,7 +35,7 @@ def run(job: Job) -> dict[str, Any]:
     config = job.config
     row: dict[str, Any] = {"lr": config.lr, "centre": config.centre, "seed": config.seed}
     try:
-        data = common.membrane_training_set(job.sections[common.TRAINING])
+        data = common.membrane_training_set(job.sections[common.TRAINING], job.config)
         model = train(job.config, data, overwrite=True, progress=False)
     except DivergedError as error:
         return row | {"diverged": str(error)}

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def run(job: Job) -> dict[str, Any]:
         model = load_model(job.weights, pick_device(job.device))
         row["width"] = model.config.width
     else:
-        data = common.membrane_training_set(job.sections[common.TRAINING])
-        model, seconds = common.train_stages(job.stages, data)
+        training = partial(common.membrane_training_set, job.sections[common.TRAINING])
+        model, seconds = common.train_stages(job.stages, training)
         first = job.stages[0]
         row |= {"width": first.width, "seed": first.seed, "training_seconds": seconds}
     parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}

@@ -11,7 +11,7 @@ than 500 pixels, none wholly within 50 pixels of the border. Runs go on where th
 The paper's recipe learns slowly on a CPU. Faster there, and the paper's network in the end:
 
 python experiments/table2_cell_tracking.py --data data --network batch_norm --optimizer adam \
-    --finish 1500 --jobs 2
+    --finish 1500 --finish-balance 0.5 --jobs 2
 
 On a GPU, the paper's width and tile:
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import cells
@@ -48,9 +49,10 @@ def run(fold: Fold) -> dict[str, Any]:
     """Train, or go on training, and score the other sequence."""
     common.be_one_of_several()
     frames, first = fold.sequences.frames, fold.stages[0]
-    data = cells.cell_training_set(frames[fold.train_on], first)
     started = time.time()
-    model, seconds = common.train_stages(fold.stages, data)
+    model, seconds = common.train_stages(
+        fold.stages, partial(cells.cell_training_set, frames[fold.train_on])
+    )
     row: dict[str, Any] = {
         "set": fold.sequences.name,
         "source": fold.sequences.source,

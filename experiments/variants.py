@@ -88,7 +88,7 @@ def run(job: Job) -> dict[str, Any]:
         "network": job.network, "recipe": job.recipe, "seed": config.seed,
         "source": job.sections.source, "steps": config.steps, "tile": config.tile,
     }  # fmt: skip
-    data = common.membrane_training_set(job.sections[common.TRAINING], config.w0, config.sigma)
+    data = common.membrane_training_set(job.sections[common.TRAINING], config)
     try:
         model = train(config, data, resume=True, progress=False)
     except DivergedError as error:

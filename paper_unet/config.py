@@ -64,6 +64,9 @@ class TrainConfig:
         "weigh the pixels by the map of Eq. 2, or all alike; default: map, or none as the "
         "variant's author",
     ] = None
+    balance: Annotated[
+        float, "power of 1 / frequency that w_c is (sec. 3: balanced, 1); 0: all pixels alike"
+    ] = 1.0
     w0: Annotated[float, "border weight (sec. 3: 10)"] = 10.0
     sigma: Annotated[float, "width of the border weight, pixels (sec. 3: 5)"] = 5.0
     normalise: Annotated[
@@ -163,6 +166,7 @@ _LIMITS = {
     "channels": (1, math.inf),
     "width": (1, math.inf),
     "dropout": (0, 1),
+    "balance": (0, 1 + 1e-9),
     "w0": (0, math.inf),
     "sigma": (1e-6, math.inf),
     "centre": (0, 1 + 1e-9),

@@ -109,6 +109,7 @@ def training_set(
     ignore: NDArray[np.bool_] | None = None,
     w0: float = 10.0,
     sigma: float = 5.0,
+    balance: float = 1.0,
     separate: bool = True,
 ) -> TrainingSet:
     """Turn sections and their instances into classes and loss weights (sec. 3).
@@ -123,13 +124,15 @@ def training_set(
         Pixels that are not annotated; they weigh 0.
     w0, sigma : float
         The border term of Eq. 2 (sec. 3: 10 and 5 pixels).
+    balance : float
+        Power of the inverse frequency that w_c of Eq. 2 is; 1 balances the classes (sec. 3).
     separate : bool
         Draw the gap between touching cells first.
 
     Returns
     -------
     TrainingSet
-        The class balance w_c is that of all sections together.
+        The frequencies are those of all sections together.
 
     Raises
     ------
@@ -150,16 +153,16 @@ def training_set(
     classes = (instances != 0).astype(np.uint8)
     if ignore is not None and ignore.all():
         raise InputError("every pixel is marked as not annotated; nothing to learn from")
-    balance = class_weights(classes, ignore)
+    w_c = class_weights(classes, ignore, power=balance)
     weights = np.empty(classes.shape, np.float32)
     for z, section in enumerate(instances):
         unknown = None if ignore is None else ignore[z]
-        weights[z] = weight_map(section, w0, sigma, balance=balance, ignore=unknown)
+        weights[z] = weight_map(section, w0, sigma, balance=w_c, ignore=unknown)
     return TrainingSet(np.require(images, np.float32, ["C", "W"]), classes, weights)
 
 
 def training_set_of_classes(
-    images: NDArray[np.float32], classes: NDArray[np.integer], count: int
+    images: NDArray[np.float32], classes: NDArray[np.integer], count: int, balance: float = 1.0
 ) -> TrainingSet:
     """Turn sections and the class of each pixel into training data.
 
@@ -171,6 +174,8 @@ def training_set_of_classes(
         From 0 to ``count`` - 1.
     count : int
         Number of classes K.
+    balance : float
+        As in `training_set`.
 
     Returns
     -------
@@ -190,7 +195,7 @@ def training_set_of_classes(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
             f"{count - 1}: renumber them, or give --classes"
         )
-    weights = class_weights(classes, count=count).astype(np.float32)[classes]
+    weights = class_weights(classes, count=count, power=balance).astype(np.float32)[classes]
     return TrainingSet(
         np.require(images, np.float32, ["C", "W"]), classes.astype(np.uint8), weights
     )

@@ -75,7 +75,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     labels = labels[chosen]
     kind, count = config.label_kind, class_count(config)
     if kind == "class":
-        return training_set_of_classes(images, labels, count)
+        return training_set_of_classes(images, labels, count, config.balance)
     if count > 2:
         raise InputError(
             f"classes is {count}; {kind} labels have two: give a number per class with "
@@ -83,7 +83,12 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         )
     instances = instances_from_membranes(labels) if kind == "membrane" else labels
     return training_set(
-        images, instances, w0=config.w0, sigma=config.sigma, separate=kind == "instance"
+        images,
+        instances,
+        w0=config.w0,
+        sigma=config.sigma,
+        balance=config.balance,
+        separate=kind == "instance",
     )
 
 

@@ -93,7 +93,10 @@ def border_weight_map(
 
 
 def class_weights(
-    classes: NDArray[np.integer], ignore: NDArray[np.bool_] | None = None, count: int = 2
+    classes: NDArray[np.integer],
+    ignore: NDArray[np.bool_] | None = None,
+    count: int = 2,
+    power: float = 1.0,
 ) -> NDArray[np.float64]:
     """Return w_c per class: inverse frequency, scaled so that its mean over the pixels is 1.
 
@@ -105,18 +108,21 @@ def class_weights(
         Pixels that do not count.
     count : int
         Number of classes K.
+    power : float
+        Of the inverse frequency: 1 gives each class the same weight in all, 0 each pixel.
 
     Returns
     -------
     ndarray of float64, shape (K,)
-        ``1 / (K' * frequency)`` for the K' classes that occur, 0 for those that do not. Eq. 2
-        leaves the value of w_c open.
+        ``1 / (K' * frequency)`` for the K' classes that occur, 0 for those that do not; with
+        another power, ``frequency ** -power`` over its mean. Eq. 2 leaves the value of w_c open.
     """
     counted = classes if ignore is None else classes[~ignore]
     counts = np.bincount(counted.ravel(), minlength=count)
     present = counts > 0
     weights = np.zeros(counts.shape)
-    weights[present] = counts.sum() / (present.sum() * counts[present])
+    found = counts[present].astype(np.float64)
+    weights[present] = counts.sum() / ((found ** (1 - power)).sum() * found**power)
     return weights
 
 

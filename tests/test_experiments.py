@@ -94,7 +94,7 @@ def test_table2(tmp_path: Path) -> None:
 def test_ablation(tmp_path: Path) -> None:
     metrics = run_quickly("ablation", tmp_path)
     choices = {line["choice"] for line in metrics["table"]}
-    assert len(choices) == 12 and {"Adam", "the paper's recipe, rotations"} <= choices
+    assert len(choices) == 13 and {"Adam", "the paper's recipe, rotations"} <= choices
     for line in metrics["table"]:
         assert line["seeds"] == 1 and line["diverged"] == 0
         if line["choice"] == "the paper's recipe":
@@ -245,24 +245,25 @@ def test_a_run_that_finishes_as_the_papers_network(
 ) -> None:
     """The second run has the weights of the first, and both are trained once."""
     common = import_experiment("common", monkeypatch)
-    options = argparse.Namespace(finish=2, finish_lr=1e-12)
+    options = argparse.Namespace(finish=2, finish_lr=1e-12, finish_balance=0.5)
     config = TrainConfig(
         out=str(tmp_path / "first"), width=2, tile=188, steps=2, network="batch_norm", warmup=0
     )
     assert common.stages(argparse.Namespace(finish=0), config) == (config,)
     first, last = common.stages(options, config)
     assert first == config and (last.network, last.steps, last.lr) == ("paper", 2, 1e-12)
+    assert (first.balance, last.balance) == (1.0, 0.5)
     rng = np.random.default_rng(0)
     images = rng.random((1, 200, 200), np.float32)
     data = training_set(images, (images > 0.5).astype(np.int32))
-    model, seconds = common.train_stages((first, last), data)
+    model, seconds = common.train_stages((first, last), lambda _: data)
     assert seconds > 0 and model.variant == "paper"
     started = load_model(tmp_path / "first" / "weights.safetensors")
     for name, value in started.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-    kept = (tmp_path / "first-finished" / "log.jsonl").read_text()
-    again, _ = common.train_stages((first, last), data)
+    kept = (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text()
+    again, _ = common.train_stages((first, last), lambda _: data)
     assert all(
         torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items()
     )
-    assert (tmp_path / "first-finished" / "log.jsonl").read_text() == kept
+    assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept

@@ -73,6 +73,7 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
         "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
+        "finish_balance": 1.0,
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
