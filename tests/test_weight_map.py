@@ -232,6 +232,16 @@ def test_the_balance_counts_annotated_pixels_only() -> None:
     np.testing.assert_allclose(class_weights(np.ones((2, 2), int)), [0, 1])
 
 
+@pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 1.0])
+def test_weaker_class_balances(power):
+    """The ratio is that of the frequencies to the power, the mean over the pixels stays 1."""
+    classes = np.array([0] * 90 + [1] * 9 + [3])
+    w_c = class_weights(classes, count=4, power=power)
+    np.testing.assert_allclose(w_c[[1, 3]] / w_c[0], [10**power, 90**power])
+    assert w_c[2] == 0
+    np.testing.assert_allclose(w_c[classes].mean(), 1)
+
+
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 6))
 @settings(max_examples=40, deadline=None)
 def test_the_whole_map_is_balance_plus_border(seed: int, count: int) -> None:
