@@ -233,7 +233,7 @@ def test_the_balance_counts_annotated_pixels_only() -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.25, 0.5, 1.0])
-def test_weaker_class_balances(power):
+def test_weaker_class_balances(power: float) -> None:
     """The ratio is that of the frequencies to the power, the mean over the pixels stays 1."""
     classes = np.array([0] * 90 + [1] * 9 + [3])
     w_c = class_weights(classes, count=4, power=power)
