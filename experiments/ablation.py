@@ -2,7 +2,7 @@ r"""What each choice of the paper buys: one at a time is taken away, on ISBI 201
 
 python experiments/ablation.py --data data [--quick]
 
-Every run has the same number of steps, and its seed draws the same weights and the same looks as
+Every run of a data set has as many steps, and its seed draws the same weights and the same looks as
 far as the choice allows. ISBI 2012: sections 0-23, scored on 24-29. DIC-C2DH-HeLa: sequence 01,
 scored on 02 by SEG with the release's components. Runs go on where they were cut.
 
@@ -45,7 +45,7 @@ from paper_unet.predict import predict_stack, probability
 from paper_unet.regions import Average
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
-BASE = "the paper's recipe"
+BASE = common.PAPERS_RECIPE
 CHOICES: dict[str, dict[str, Any]] = {
     BASE: {},
     "no border weights": {"w0": 0.0},
@@ -60,15 +60,14 @@ CHOICES: dict[str, dict[str, Any]] = {
     "Adam": {"optimizer": "adam"},
 }
 AVERAGES: tuple[Average, ...] = ("flips", "rotations")
-"""Scored on the networks of the paper's recipe; every other row is scored without averaging."""
+"""Scored on the networks of the base; every other row is scored without averaging."""
 
 SHOWN = {ISBI: ("v_rand", "v_info", "pixel_error"), HELA: ("seg",)}
 
 
 def base_of(options: argparse.Namespace) -> str:
     """Return the name of what the choices are taken away from."""
-    other = common.recipe_name(options).removeprefix("-")
-    return f"{other} for the paper's" if other else BASE
+    return common.recipe(options)
 
 
 def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -78,8 +77,9 @@ def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         found = {name: changes for name, changes in found.items() if "network" not in changes}
         found["the paper's network"] = {"network": "paper"}
     if options.optimizer != "sgd":
-        found.pop("Adam")
         found["gradient descent"] = {"optimizer": "sgd"}
+    if options.optimizer == "adam":
+        found.pop("Adam")
     return found
 
 
@@ -168,7 +168,7 @@ def table(rows: list[dict[str, Any]], base_name: str = BASE) -> list[dict[str, A
             values = [value for value, _ in pairs if value is not None]
             gains = [v - b for v, b in pairs if v is not None and b is not None]
             line[name] = _spread(values)
-            line[f"{name}_against_paper"] = _spread(gains)
+            line[f"{name}_against_base"] = _spread(gains)
         lines.append(line)
     return lines
 
@@ -228,13 +228,14 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 changes = {"steps": steps[on], **choices[choice]}
                 if on == HELA and data[on].source != "synthetic":
                     changes["value_range"] = cells.VALUE_RANGES[HELA]
-                if changes.get("optimizer", options.optimizer) == "adam":
+                if changes.get("optimizer") == "adam":
                     changes["lr"] = options.adam_lr
                 if changes.get("network") == "same_padding":
                     changes["tile"] = round(options.tile / 16) * 16
-                run_name = f"{on}-{choice}-seed{seed}".replace(" ", "_").replace("'", "")
-                config = common.train_config(options, run_name, seed, **changes)
                 is_base = choice == base_of(options)
+                name = f"{on}-{BASE if is_base else choice}{common.recipe_name(options)}"
+                run_name = f"{name}-seed{seed}".replace(" ", "_").replace("'", "")
+                config = common.train_config(options, run_name, seed, **changes)
                 found.append(Job(choice, is_base, common.stages(options, config), data[on]))
     return found
 
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
     parser.add_argument("--choices", nargs="+", help="by name; default: all")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")
     if options.quick:

@@ -20,14 +20,16 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paper_unet.checkpoint import load_model
 from paper_unet.config import TrainConfig
 from paper_unet.datasets import load_isbi2012
+from paper_unet.device import pick_device
 from paper_unet.environment import environment
 from paper_unet.images import read_stack
 from paper_unet.layers import keep_freed_memory
 from paper_unet.model import UNet
 from paper_unet.regions import Average
-from paper_unet.run_folder import LOG, WEIGHTS
+from paper_unet.run_folder import LOG, WEIGHTS, comparable
 from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
 from paper_unet.scoring import score_sections
 from paper_unet.synthetic import synthetic_stack
@@ -37,6 +39,9 @@ TRAINING, HELD_OUT = slice(0, 24), slice(24, 30)
 """Sections of the ISBI 2012 training volume: neighbours of one stack, so a little optimistic."""
 
 METRICS = ("v_rand", "v_info", "pixel_error", "rand_error", "warping_error")
+
+PAPERS_RECIPE = "the paper's recipe"
+FINISH_LR = 3e-4
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -90,13 +95,36 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
     options.add_argument(
         "--finish", type=int, default=0, metavar="STEPS",
-        help="that the paper's network goes on for, from the weights of the other recipe",
+        help="that every run goes on for, without batch normalisation, from its weights",
     )  # fmt: skip
-    options.add_argument("--finish-lr", type=float, default=3e-4)
+    options.add_argument("--finish-lr", type=float, help=f"default: {FINISH_LR}")
     options.add_argument(
-        "--finish-balance", type=float, default=1.0, metavar="POWER",
-        help="of the inverse frequency of the classes, by which they then weigh",
+        "--finish-balance", type=float, metavar="POWER",
+        help="of the inverse frequency of the classes, by which they then weigh, if that is less",
     )  # fmt: skip
+
+
+def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the arguments of an experiment that has the options of a recipe."""
+    found = options.parse_args()
+    if not found.finish and (found.finish_lr, found.finish_balance) != (None, None):
+        options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
+    if found.quick:
+        found.finish = min(found.finish, 4)
+    return found
+
+
+def recipe(options: argparse.Namespace) -> str:
+    """Return the recipe in words."""
+    names = {"batch_norm": "batch normalisation", "release": "the release's network"}
+    optimizers = {"adam": "Adam", "rmsprop": "RMSprop"}
+    words = [names.get(options.network, ""), optimizers.get(options.optimizer, "")]
+    if options.finish:
+        weaker = options.finish_balance
+        balance = "" if weaker is None else f" with class balance to the power {weaker:g}"
+        without = " without normalisation" if options.network == "batch_norm" else ""
+        words.append(f"then {options.finish} steps{without}{balance}")
+    return ", ".join(filter(None, words)) or PAPERS_RECIPE
 
 
 def recipe_name(options: argparse.Namespace) -> str:
@@ -126,22 +154,24 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
 
 
 def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfig, ...]:
-    """Return the run and, with ``--finish``, the run of the paper's network that goes on from it.
+    """Return the run and, with ``--finish``, the run that goes on from it without normalisation.
 
     A tile normalised by its own statistics, as while training, is not what the folded network
-    sees: it has to learn to do without.
+    sees: it has to learn to do without. It begins with the tiles that the first run began with.
     """
     if not options.finish:
         return (config,)
-    other = "" if options.finish_balance == 1 else f"-balance{options.finish_balance:g}"
+    weaker = 1.0 if options.finish_balance is None else options.finish_balance
+    balance = min(config.balance, weaker)
+    other = "" if balance == config.balance else f"-balance{balance:g}"
     last = replace(
         config,
         out=f"{config.out}-finished{other}",
-        balance=options.finish_balance,
+        balance=balance,
         network="paper" if config.network == "batch_norm" else config.network,
         start=str(Path(config.out) / WEIGHTS),
         steps=options.finish,
-        lr=options.finish_lr,
+        lr=options.finish_lr or FINISH_LR,
     )
     return config, last
 
@@ -149,12 +179,25 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
 def train_stages(
     configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
 ) -> tuple[UNet, float]:
-    """Train one run after the other, or go on; return the last network and the seconds of all."""
+    """Train one run after the other, or go on; return the last network and the seconds of all.
+
+    A run that has ended stays as it is.
+    """
+    models: list[UNet] = []
     seconds = 0.0
     for config in configs:
-        model = train(config, data(config), resume=True, progress=False)
+        models.append(finished(config) or train(config, data(config), resume=True, progress=False))
         seconds += logged_seconds(config)
-    return model, round(seconds, 1)
+    return models[-1], round(seconds, 1)
+
+
+def finished(config: TrainConfig) -> UNet | None:
+    """Return the network of a run that has ended with these very settings."""
+    weights = Path(config.out) / WEIGHTS
+    if not weights.exists():
+        return None
+    model = load_model(weights, pick_device(config.device)).eval()
+    return model if model.record.get("config") == comparable(config) else None
 
 
 def be_one_of_several() -> None:

@@ -2,9 +2,9 @@
 
 python experiments/fig3_weight_map.py --data data [--frame 02/038]
 
-The gaps and weights are those that training uses, but for the border of the frame, which training
-leaves out and the figure keeps: w_c balances the classes over all annotated frames of the sequence;
-pixels that may belong to a cell without annotation weigh 0. The default
+The gaps and weights are those that training uses: w_c balances the classes over all annotated
+frames of the sequence; pixels that may belong to a cell without annotation weigh 0, but for the
+border of the frame: training gives it no weight where no mask is, the figure shows it. The default
 frame is annotated in full, and has the longest borders between touching cells of those that are.
 """
 
@@ -54,7 +54,7 @@ def read(options: argparse.Namespace) -> tuple[CellFrames, int, str]:
 def weigh(frames: CellFrames, index: int) -> WeightedFrame:
     """Weigh one frame with the class balance of all of them."""
     classes = (separate_touching(frames.instances) != 0).astype(np.uint8)
-    background, cell = class_weights(classes, frames.ignore)
+    background, cell = class_weights(classes, frames.unknown)
     return weighted_frame(
         frames.images[index],
         frames.instances[index],

@@ -4,8 +4,9 @@ python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tr
 
 (a) part of a phase contrast frame, (b) the cells found there in cyan; (c) a DIC frame, (d) the
 cells found in random colours; the truth has yellow outlines. The networks are those that
-table2_cell_tracking.py left; each saw only the other sequence. Where there are none, short ones are
-trained here, and the figure says so. The frame is the one with most cells of those annotated in
+table2_cell_tracking.py left with the same --network, --optimizer, --finish and --finish-balance;
+each saw only the other sequence. Where there are none, short ones are trained here, and the figure
+says so. The frame is the one with most cells of those annotated in
 full, whatever its score.
 """
 
@@ -47,6 +48,7 @@ class Network:
     model: UNet
     trained_on: str
     steps: int
+    recipe: str
     weights: str
     trained_here: bool
 
@@ -85,8 +87,9 @@ class Result:
         short = "a SHORT TRAINING for this figure: " if self.network.trained_here else ""
         return (
             f"{cells.shown(self.sequences)}, sequence {self.sequence}, frame {self.frame}\n"
-            f"{short}width {self.network.model.config.width}, {self.network.steps} steps on "
-            f"sequence {self.network.trained_on}; SEG of this frame {self.scores['seg']:.3f}"
+            f"{short}{self.network.recipe}; width {self.network.model.config.width}\n"
+            f"{self.network.steps} steps on sequence {self.network.trained_on}; "
+            f"SEG of this frame {self.scores['seg']:.3f}"
         )
 
 
@@ -97,24 +100,28 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
         config = table2.fold_config(options, sequences, train_on, options.seed)
         return common.stages(options, config)
 
+    recipe = common.recipe(options)
     for train_on in cells.SEQUENCES:
         last = stages(train_on)[-1]
         run = options.weights_from / Path(last.out).name
         if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
-            return Network(found, train_on, steps_of(found), str(run), False)
+            return Network(found, train_on, steps_of(found, run), recipe, str(run), False)
     train_on = cells.SEQUENCES[0]
     configs = stages(train_on)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
     data = partial(cells.cell_training_set, sequences.frames[train_on])
     model, _ = common.train_stages(configs, data)
-    return Network(model, train_on, steps, configs[-1].out, True)
+    return Network(model, train_on, steps, recipe, configs[-1].out, True)
 
 
-def steps_of(model: UNet) -> int:
-    """Return the steps of a trained network, with those of the run that it went on from."""
+def steps_of(model: UNet, run: Path) -> int:
+    """Return the steps of a run's network, with those of the run beside it that it went on from."""
     start = model.record["config"].get("start")
-    before = steps_of(load_model(start)) if start and Path(start).exists() else 0
+    before = 0
+    if start:
+        first = run.parent / Path(start).parent.name
+        before = steps_of(load_model(first / WEIGHTS), first)
     return int(model.record["steps"]) + before
 
 
@@ -229,7 +236,7 @@ def main() -> None:
         default=Path("runs") / "table2_cell_tracking",
         help="the --work folder of table2_cell_tracking.py",
     )
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252)
     started = time.time()

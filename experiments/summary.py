@@ -35,13 +35,12 @@ def spread(entry: dict[str, float | None] | None, digits: int = 4, sign: str = "
     return number(entry["mean"], digits, sign) + ("" if sd is None else f" ± {number(sd, digits)}")
 
 
-def measures(line: dict[str, Any], names: Iterable[str], base: str) -> str:
-    """Return what a line measured and, where it is not the base, its difference from it."""
-    of_base = base in (line.get("choice"), line.get("network"))
+def measures(line: dict[str, Any], names: Iterable[str], base: str, of_base: bool) -> str:
+    """Return what a line measured and, where it is not of the base, its difference from it."""
     shown = []
     for name in names:
         if name in line:
-            against = "" if of_base else f" ({spread(line[f'{name}_against_paper'], sign='+')})"
+            against = "" if of_base else f" ({spread(line[f'{name}_against_{base}'], sign='+')})"
             shown.append(f"{name} {spread(line[name])}{against}")
     diverged = f", {line['diverged']} diverged" if line["diverged"] else ""
     return f"{'; '.join(shown)}; {line['seeds']} seeds{diverged}"
@@ -64,7 +63,7 @@ def table1(metrics: dict[str, Any]) -> Iterator[Cells]:
         seeds = sum("seed" in row for row in metrics["rows"])
         ours = f"{found} (best: {metrics['best']})"
         ours += f"; {trained} over {seeds} runs" if seeds > 1 else ""
-        yield f"{title}, sections 24-29, 7 rotations", shown, ours
+        yield f"{title}, sections 24-29, 7 rotations; {metrics['recipe']}", shown, ours
 
 
 def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -77,14 +76,19 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
         )
         sd = "" if row["sd_over_seeds"] is None else f" ± {number(row['sd_over_seeds'])}"
         ours = f"{number(row['seg'])}{sd} ({ways})"
-        yield f"SEG, {name}, across sequences", f"{row['paper']} (secret test)", ours
+        yield (
+            f"SEG, {name}, across sequences; {metrics['recipe']}",
+            f"{row['paper']} (secret test)",
+            ours,
+        )
 
 
 def ablation(metrics: dict[str, Any]) -> Iterator[Cells]:
-    """Give each choice with its difference from the paper's recipe, seed by seed."""
+    """Give each choice with its difference from the base, seed by seed."""
     for line in metrics["table"]:
-        ours = measures(line, ("v_rand", "v_info", "pixel_error", "seg"), metrics["base"])
-        yield f"{line['data']}, {line['choice']}", "-", ours
+        of_base = line["choice"] == metrics["base"]
+        ours = measures(line, ("v_rand", "v_info", "pixel_error", "seg"), "base", of_base)
+        yield f"{line['data']}, {line['choice']}{' (base)' if of_base else ''}", "-", ours
 
 
 def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -104,7 +108,9 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
 def variants(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give each network and recipe with its difference from the paper's network, seed by seed."""
     for line in metrics["table"]:
-        ours = measures(line, ("v_rand", "v_info", "pixel_error"), "paper")
+        ours = measures(
+            line, ("v_rand", "v_info", "pixel_error"), "paper", line["network"] == "paper"
+        )
         yield f"{line['network']}, recipe {line['recipe']}", "-", ours
 
 

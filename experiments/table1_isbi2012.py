@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", nargs="+", default=[], help="trained networks to score; bundled: the package's"
     )
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, weights=["bundled"])
     started = time.time()
@@ -190,6 +190,7 @@ def results_of(
     configs = [[asdict(stage) for stage in job.stages] for job in jobs if job.stages]
     return {
         "source": jobs[0].sections.source,
+        "recipe": common.recipe(options),
         "config": configs[0] if configs else None,
         "held_out": summary(rows, "held_out"),
         "test": summary(rows, "test"),

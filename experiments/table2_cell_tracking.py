@@ -124,7 +124,7 @@ def main() -> None:
     common.add_recipe_options(parser)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
     started = time.time()
@@ -148,6 +148,7 @@ def main() -> None:
         source = " and ".join(dict.fromkeys(one.source for one in sets))
         results = {
             "source": source,
+            "recipe": common.recipe(options),
             "config": [asdict(stage) for stage in folds[0].stages],
             "summary": found,
         }

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,7 +99,7 @@ def test_ablation(tmp_path: Path) -> None:
     for line in metrics["table"]:
         assert line["seeds"] == 1 and line["diverged"] == 0
         if line["choice"] == "the paper's recipe":
-            names = [name for name in line if name.endswith("_against_paper")]
+            names = [name for name in line if name.endswith("_against_base")]
             assert names and all(line[name] == {"mean": 0.0, "sd": None} for name in names)
     left_behind(tmp_path, "ablation")
 
@@ -137,13 +138,16 @@ def test_sections_are_spread_evenly(count: int, monkeypatch: pytest.MonkeyPatch)
 def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -> None:
     ablation = import_experiment("ablation", monkeypatch)
 
-    def names(network: str, optimizer: str) -> list[str]:
-        return list(ablation.choices_of(argparse.Namespace(network=network, optimizer=optimizer)))
+    def options(**changes: Any) -> argparse.Namespace:
+        plain = {"network": "paper", "optimizer": "sgd", "finish": 0, "finish_balance": None}
+        return argparse.Namespace(**plain | changes)
 
-    assert names("paper", "sgd") == list(ablation.CHOICES)
-    other = ablation.choices_of(argparse.Namespace(network="batch_norm", optimizer="adam"))
+    assert list(ablation.choices_of(options())) == list(ablation.CHOICES)
+    assert "Adam" in ablation.choices_of(options(optimizer="rmsprop"))
+    other = ablation.choices_of(options(network="batch_norm", optimizer="adam", finish=7))
     base, *choices = other
-    assert base == "batch_norm-adam for the paper's" and other[base] == {}
+    assert base == "batch normalisation, Adam, then 7 steps without normalisation"
+    assert other[base] == {}
     assert {"the paper's network", "gradient descent", "no border weights"} <= set(choices)
     assert not {"Adam", "batch normalisation", "same padding", ablation.BASE} & set(choices)
     assert all(other[name] for name in choices)
@@ -256,6 +260,10 @@ def test_a_run_that_finishes_as_the_papers_network(
     rng = np.random.default_rng(0)
     images = rng.random((1, 200, 200), np.float32)
     data = training_set(images, (images > 0.5).astype(np.int32))
+    for weaker, balance, expected in ((None, 0.0, 0.0), (0.5, 0.0, 0.0), (0.5, 1.0, 0.5)):
+        settings = argparse.Namespace(finish=2, finish_lr=None, finish_balance=weaker)
+        _, then = common.stages(settings, replace(config, balance=balance))
+        assert (then.balance, then.lr) == (expected, common.FINISH_LR)
     model, seconds = common.train_stages((first, last), lambda _: data)
     assert seconds > 0 and model.variant == "paper"
     started = load_model(tmp_path / "first" / "weights.safetensors")
@@ -263,7 +271,7 @@ def test_a_run_that_finishes_as_the_papers_network(
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
     kept = (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text()
     again, _ = common.train_stages((first, last), lambda _: data)
-    assert all(
-        torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items()
-    )
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert common.finished(first) is not None and common.finished(replace(first, seed=1)) is None
     assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept

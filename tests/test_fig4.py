@@ -139,7 +139,7 @@ def test_the_frame_is_annotated_in_full_and_has_most_cells(fig4: Any) -> None:
 def test_the_frame_is_of_the_sequence_that_was_not_trained_on(fig4: Any) -> None:
     both = sequences(fig4)
     for trained_on, other in (("01", "02"), ("02", "01")):
-        network = fig4.Network(UNet(width=2).eval(), trained_on, 5, "x", False)
+        network = fig4.Network(UNet(width=2).eval(), trained_on, 5, "r", "x", False)
         result = fig4.predict(both, network)
         assert (result.sequence, result.frame) == (other, 11)
         np.testing.assert_array_equal(result.image, both.frames[other].images[1])
@@ -170,7 +170,7 @@ def drawn(fig4: Any, found: np.ndarray, here: bool = False, source: str | None =
     frames = blocks()
     results = []
     for name in fig4.cells.SETS:
-        network = fig4.Network(UNet(width=2), "01", 4000, "x", here)
+        network = fig4.Network(UNet(width=2), "01", 4000, "its recipe", "x", here)
         one = CellFrames((11,), frames.images[1:], frames.instances[1:], frames.ignore[1:])
         results.append(
             fig4.Result(
@@ -192,7 +192,8 @@ def test_what_the_figure_says(fig4: Any) -> None:
     titles = [part.get_suptitle() for part in drawn(fig4, truth).subfigs]
     assert titles[0] == (
         "PhC-C2DH-U373, sequence 02, frame 11\n"
-        "width 2, 4000 steps on sequence 01; SEG of this frame 1.000"
+        "its recipe; width 2\n"
+        "4000 steps on sequence 01; SEG of this frame 1.000"
     )
     assert titles[1].startswith(HELA)
     short = drawn(fig4, truth * 0, here=True, source="synthetic").subfigs[0].get_suptitle()

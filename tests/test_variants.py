@@ -13,11 +13,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from paper_unet import TrainConfig, UNet, load_model, predict_image, train
 from paper_unet.augment import Augmentation, sample, source_coordinates
-from paper_unet.checkpoint import save_model
+from paper_unet.checkpoint import read_tensors, save_model
 from paper_unet.errors import InputError
 from paper_unet.layers import Layers
 from paper_unet.samples import TileSampler, training_set
-from paper_unet.start import new_network, start_network
+from paper_unet.start import absorb_shift, new_network, start_network
 from paper_unet.train import new_optimizer
 from paper_unet.variants import BatchNormUNet, SamePaddingUNet, new_variant
 
@@ -166,13 +166,28 @@ def test_training_with_batch_norm_leaves_a_plain_network(tmp_path: Path) -> None
     assert np.array_equal(again, predict_image(model, image))
 
 
-def test_batch_norm_trains_in_training_mode(tmp_path: Path) -> None:
-    """Its running statistics move away from where they start, so the folded biases do too."""
-    config = settings(tmp_path, network="batch_norm", lr=1e-12)
-    folded = train(config, stripes(), progress=False)
-    fresh = new_network(config)
-    assert isinstance(fresh, BatchNormUNet)
-    assert not torch.allclose(folded.up0[0].weight, fresh.folded().up0[0].weight, rtol=1e-3)
+def test_batch_norm_trains_in_training_mode_and_is_settled_in_the_end(tmp_path: Path) -> None:
+    """The checkpoint has the running statistics of every step, the weights those of 64 tiles."""
+    config = settings(tmp_path, network="batch_norm")
+    data = stripes()
+    plain = train(config, data, progress=False)
+    kept, _ = read_tensors(tmp_path / "checkpoint.safetensors")
+    assert int(kept["down0.1.num_batches_tracked"]) == config.steps
+    model = new_network(config)
+    assert isinstance(model, BatchNormUNet)
+    model.load_state_dict({name: kept[name] for name in model.state_dict()})
+    device = torch.device("cpu")
+    output = model.output_side(config.tile)
+    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
+    unseen = range(config.steps, config.steps + 64)
+    before = model.folded()
+    model.settle(sampler[k].image - config.centre for k in unseen)
+    settled = model.folded()
+    for network in (before, settled):
+        absorb_shift(network, config.centre)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(value, settled.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(before.up0[0].bias, settled.up0[0].bias, rtol=1e-3, atol=1e-4)
 
 
 def test_initial_weights_of_pytorch() -> None:
