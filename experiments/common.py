@@ -307,7 +307,7 @@ def save_figure(figure: Figure, out: Path, name: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / f"{name}.png", dpi=150)
     figure.savefig(out / f"{name}.pdf", dpi=150, metadata={"CreationDate": None})
-    print(f"wrote {out / name}.png and .pdf")
+    print(f"wrote {_plain(out / name)}.png and .pdf")
 
 
 def write_results(out: Path, results: dict[str, Any], started: float) -> None:
@@ -320,7 +320,7 @@ def write_results(out: Path, results: dict[str, Any], started: float) -> None:
         "environment": environment(),
     }
     _write_json(out / "metrics.json", document)
-    print(f"wrote {out / 'metrics.json'}")
+    print(f"wrote {_plain(out / 'metrics.json')}")
 
 
 def _command() -> str:
