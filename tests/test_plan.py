@@ -17,16 +17,10 @@ from torch import nn
 from paper_unet import UNet, input_size
 from paper_unet.errors import InputError
 from paper_unet.layers import evaluating
+from paper_unet.memory import maps_bytes, peak_bytes, weights_bytes
 from paper_unet.model import UNetConfig
-from paper_unet.plan import (
-    Grid,
-    Plan,
-    choose_plan,
-    maps_bytes,
-    multiply_accumulates,
-    peak_bytes,
-    weights_bytes,
-)
+from paper_unet.pieces import Grid, Plan
+from paper_unet.plan import choose_plan, multiply_accumulates
 from paper_unet.regions import Procedure
 
 NARROW, PAPER = UNetConfig(width=16), UNetConfig()
@@ -188,7 +182,8 @@ from pathlib import Path
 from paper_unet import UNet
 from paper_unet.device import resident_memory
 from paper_unet.layers import Layers, evaluating, keep_freed_memory
-from paper_unet.plan import Plan, peak_bytes
+from paper_unet.memory import peak_bytes
+from paper_unet.pieces import Plan
 from paper_unet.regions import Procedure, Section, region_scores
 torch.set_num_threads(1)
 keep_freed_memory()

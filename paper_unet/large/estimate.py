@@ -11,8 +11,9 @@ from paper_unet.journal import Journal
 from paper_unet.large.prepare import Job
 from paper_unet.large.worker import Prediction
 from paper_unet.layers import PRECISIONS
+from paper_unet.memory import megabytes
 from paper_unet.model import UNetConfig
-from paper_unet.plan import megabytes, multiply_accumulates
+from paper_unet.plan import multiply_accumulates
 
 OVERHEAD = 14
 """Channels of the first level at which half of the time goes into moving data: the network reaches

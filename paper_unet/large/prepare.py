@@ -20,9 +20,11 @@ from paper_unet.large.executor import Executor
 from paper_unet.large.tiles import fit, forward_peak, forward_plan, forward_work
 from paper_unet.large.worker import Prediction
 from paper_unet.layers import Precision
+from paper_unet.memory import megabytes, peak_bytes
 from paper_unet.model import UNet, UNetConfig
 from paper_unet.passes import streams
-from paper_unet.plan import Grid, Plan, choose_plan, megabytes, peak_bytes
+from paper_unet.pieces import Grid, Plan
+from paper_unet.plan import choose_plan
 from paper_unet.predict import check_class
 from paper_unet.procedure import Procedure, suited_to_streaming, suited_to_tiles
 from paper_unet.variants import context_of

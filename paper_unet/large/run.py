@@ -25,7 +25,7 @@ from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, Here
 from paper_unet.large.prepare import open_input, prepare
 from paper_unet.large.worker import Prediction
-from paper_unet.plan import Grid
+from paper_unet.pieces import Grid
 from paper_unet.stop import Stop, Stopped, stopping
 
 

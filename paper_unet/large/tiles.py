@@ -6,16 +6,10 @@ import math
 
 from paper_unet.errors import InputError
 from paper_unet.layers import PRECISIONS, Precision
+from paper_unet.memory import ALLOCATOR, STARTED, canvas_side, held_bytes, megabytes
 from paper_unet.model import UNet
 from paper_unet.passes import cost
-from paper_unet.plan import (
-    ALLOCATOR,
-    STARTED,
-    Plan,
-    canvas_side,
-    held_bytes,
-    megabytes,
-)
+from paper_unet.pieces import Plan, rounded_up
 from paper_unet.regions import Procedure
 from paper_unet.variants import Tile, context_of
 
@@ -48,7 +42,7 @@ def forward_plan(
     step = math.lcm(context.lattice, alignment[0])
     rows = shape[0] if procedure.needs_whole_sections else core
     width = math.lcm(context.lattice, alignment[1])
-    return Plan(context.lattice, -(-shape[1] // width) * width, -(-rows // step) * step)
+    return Plan(context.lattice, rounded_up(shape[1], width), rounded_up(rows, step))
 
 
 def forward_peak(

@@ -18,7 +18,7 @@ from paper_unet.images import Output, Stack, open_stack, to_unit_range
 from paper_unet.journal import current_run
 from paper_unet.layers import Precision, exact_arithmetic
 from paper_unet.passes import prepared
-from paper_unet.plan import Grid, Piece
+from paper_unet.pieces import Grid, Piece
 from paper_unet.predict import probability
 from paper_unet.regions import Procedure, Section, Span, region_scores
 

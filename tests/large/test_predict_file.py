@@ -75,7 +75,7 @@ def test_strips_are_seamless(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     whole = read_stack(predict_file(settings(folder)))
     lines: list[str] = []
     monkeypatch.setattr("paper_unet.large.executor.Here.allowed", lambda self, device: (0, 2**40))
-    monkeypatch.setattr("paper_unet.plan.STARTED", 0)
+    monkeypatch.setattr("paper_unet.memory.STARTED", 0)
     config = settings(folder, "strips.tif", memory="1.2MB")
     strips = read_stack(predict_file(config, report=Report(say=lines.append)))
     assert "3 strip(s)" in lines[0] or "4 strip(s)" in lines[0] or "5 strip(s)" in lines[0]
