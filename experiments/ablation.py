@@ -30,6 +30,8 @@ from typing import Any
 import cells
 import common
 import numpy as np
+import recipes
+import records
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ from paper_unet.predict import predict_stack, probability
 from paper_unet.regions import Average
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
-BASE = common.PAPERS_RECIPE
+BASE = recipes.PAPERS_RECIPE
 CHOICES: dict[str, dict[str, Any]] = {
     BASE: {},
     "no border weights": {"w0": 0.0},
@@ -67,7 +69,7 @@ SHOWN = {ISBI: ("v_rand", "v_info", "pixel_error"), HELA: ("seg",)}
 
 def base_of(options: argparse.Namespace) -> str:
     """Return the name of what the choices are taken away from."""
-    return common.recipe(options)
+    return recipes.recipe(options)
 
 
 def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -104,7 +106,7 @@ def run(job: Job) -> list[dict[str, Any]]:
     else:
         chosen = partial(cells.cell_training_set, data.frames["01"])
     try:
-        model, seconds = common.train_stages(job.stages, chosen)
+        model, seconds = recipes.train_stages(job.stages, chosen)
     except DivergedError as error:
         print(row, error, flush=True)
         return [row | {"diverged": str(error)}]
@@ -167,17 +169,10 @@ def table(rows: list[dict[str, Any]], base_name: str = BASE) -> list[dict[str, A
             pairs = [(mine[s].get(name), base[s].get(name)) for s in sorted(mine)]
             values = [value for value, _ in pairs if value is not None]
             gains = [v - b for v, b in pairs if v is not None and b is not None]
-            line[name] = _spread(values)
-            line[f"{name}_against_base"] = _spread(gains)
+            line[name] = common.spread(values)
+            line[f"{name}_against_base"] = common.spread(gains)
         lines.append(line)
     return lines
-
-
-def _spread(values: list[float]) -> dict[str, float | None]:
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-    }
 
 
 def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]], base_name: str = BASE) -> Figure:
@@ -233,30 +228,30 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 if changes.get("network") == "same_padding":
                     changes["tile"] = round(options.tile / 16) * 16
                 is_base = choice == base_of(options)
-                name = f"{on}-{BASE if is_base else choice}{common.recipe_name(options)}"
+                name = f"{on}-{BASE if is_base else choice}{recipes.recipe_name(options)}"
                 run_name = f"{name}-seed{seed}".replace(" ", "_").replace("'", "")
-                config = common.train_config(options, run_name, seed, **changes)
-                found.append(Job(choice, is_base, common.stages(options, config), data[on]))
+                config = recipes.train_config(options, run_name, seed, **changes)
+                found.append(Job(choice, is_base, recipes.stages(options, config), data[on]))
     return found
 
 
 def main() -> None:
     """Run what is missing, and draw."""
     parser = common.parser("ablation", __doc__)
-    common.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
-    common.add_recipe_options(parser)
+    recipes.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    recipes.add_recipe_options(parser)
     parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
     parser.add_argument("--adam-lr", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
     parser.add_argument("--choices", nargs="+", help="by name; default: all")
-    options = common.parsed(parser)
+    options = recipes.parsed(parser)
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")
     if options.quick:
         vars(options).update(width=4, steps=6, cell_steps=6, tile=252, seeds=1)
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         every = jobs(options)
         rows = [row for part in common.run_jobs(run, every, options.jobs) for row in part]
         base = base_of(options)
@@ -267,8 +262,8 @@ def main() -> None:
             "base": base,
             "config": [asdict(stage) for stage in every[0].stages],
         }
-        common.write_results(options.out, {**results, "table": lines, "rows": rows}, started)
-        common.save_figure(draw(lines, rows, base), options.out, "ablation")
+        records.write_results(options.out, {**results, "table": lines, "rows": rows}, started)
+        records.save_figure(draw(lines, rows, base), options.out, "ablation")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict
 
 import common
+import records
 import torch
 
 from paper_unet.checkpoint import load_model, save_model
@@ -75,7 +76,7 @@ def main() -> None:
     for average, row in scores.items():
         print(average, {k: v for k, v in row.items() if k != "thresholds"})
     results = {"config": asdict(config), "training_seconds": round(seconds, 1), "scores": scores}
-    common.write_results(options.out, {"source": sections.source, **results}, started)
+    records.write_results(options.out, {"source": sections.source, **results}, started)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 
 import common
+import records
 import torch
 
 from paper_unet.drawings.architecture import architecture_figure
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.time()
     output_size(options.tile)
-    with common.recorded(options):
+    with records.recorded(options):
         with torch.device("meta"):
             build = UNet.release if options.release else UNet
             model = build(width=options.width)
@@ -56,11 +57,11 @@ def main() -> None:
             "tile": options.tile,
             **traced.to_dict(),
         }
-        common.write_results(options.out, results, started)
+        records.write_results(options.out, results, started)
         whose = "the network released in 2015" if options.release else "the network of the paper"
         sizes = f"{options.tile}² → {output_size(options.tile)}²"
         title = f"{whose}, {sizes}" + f", width {options.width}" * (options.width != 64)
-        common.save_figure(architecture_figure(traced, title), options.out, "fig1_architecture")
+        records.save_figure(architecture_figure(traced, title), options.out, "fig1_architecture")
 
 
 if __name__ == "__main__":

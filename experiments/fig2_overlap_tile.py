@@ -16,6 +16,7 @@ from typing import Any
 
 import common
 import numpy as np
+import records
 from numpy.typing import NDArray
 
 from paper_unet.checkpoint import load_model
@@ -78,7 +79,7 @@ def main() -> None:
     if options.quick:
         options.tile = min(options.tile, 252)
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         image, source = read(options)
         model = load_model(options.weights, pick_device(options.device))
         section, rows = compare(model, image, options.tile)
@@ -89,10 +90,10 @@ def main() -> None:
             "width": model.config.width,
             "tilings": rows,
         }
-        common.write_results(options.out, results, started)
+        records.write_results(options.out, results, started)
         shown = "SYNTHETIC tissue" if source == "synthetic" else source
         title = f"{shown}, section {options.section}; network of width {model.config.width}"
-        common.save_figure(overlap_tile_figure(section, title), options.out, "fig2_overlap_tile")
+        records.save_figure(overlap_tile_figure(section, title), options.out, "fig2_overlap_tile")
 
 
 if __name__ == "__main__":

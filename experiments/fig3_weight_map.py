@@ -15,6 +15,7 @@ import time
 
 import common
 import numpy as np
+import records
 from skimage.segmentation import expand_labels
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--frame", default="02/038", help="sequence and frame")
     options = parser.parse_args()
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         frames, index, source = read(options)
         frame = weigh(frames, index)
         made = source == "synthetic"
@@ -82,9 +83,9 @@ def main() -> None:
             **frame.to_dict(),
         }
         print(results)
-        common.write_results(options.out, results, started)
+        records.write_results(options.out, results, started)
         title = "SYNTHETIC cells" if made else f"{NAME}, frame {options.frame}"
-        common.save_figure(weight_map_figure(frame, title), options.out, "fig3_weight_map")
+        records.save_figure(weight_map_figure(frame, title), options.out, "fig3_weight_map")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from typing import Any
 import cells
 import common
 import numpy as np
+import recipes
+import records
 import table2_cell_tracking as table2
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
@@ -98,9 +100,9 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
 
     def stages(train_on: str) -> tuple[TrainConfig, ...]:
         config = table2.fold_config(options, sequences, train_on, options.seed)
-        return common.stages(options, config)
+        return recipes.stages(options, config)
 
-    recipe = common.recipe(options)
+    recipe = recipes.recipe(options)
     for train_on in cells.SEQUENCES:
         last = stages(train_on)[-1]
         run = options.weights_from / Path(last.out).name
@@ -111,7 +113,7 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
     data = partial(cells.cell_training_set, sequences.frames[train_on])
-    model, _ = common.train_stages(configs, data)
+    model, _ = recipes.train_stages(configs, data)
     return Network(model, train_on, steps, recipe, configs[-1].out, True)
 
 
@@ -228,19 +230,19 @@ def outline(axes: Axes, truth: NDArray[np.int32]) -> None:
 def main() -> None:
     """Load or train, predict, draw."""
     parser = common.parser("fig4_cells", __doc__)
-    common.add_recipe_options(parser)
-    common.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
+    recipes.add_recipe_options(parser)
+    recipes.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
     parser.add_argument(
         "--weights-from",
         type=Path,
         default=Path("runs") / "table2_cell_tracking",
         help="the --work folder of table2_cell_tracking.py",
     )
-    options = common.parsed(parser)
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252)
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         common.be_one_of_several()
         results = []
         for name in cells.SETS:
@@ -249,8 +251,8 @@ def main() -> None:
             print(results[-1].row(), flush=True)
         source = " and ".join(dict.fromkeys(result.sequences.source for result in results))
         rows = [result.row() for result in results]
-        common.write_results(options.out, {"source": source, "rows": rows}, started)
-        common.save_figure(draw(results), options.out, "fig4_cells")
+        records.write_results(options.out, {"source": source, "rows": rows}, started)
+        records.save_figure(draw(results), options.out, "fig4_cells")
 
 
 if __name__ == "__main__":

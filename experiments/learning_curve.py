@@ -21,6 +21,8 @@ from typing import Any
 import ablation
 import common
 import numpy as np
+import recipes
+import records
 from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
@@ -58,7 +60,7 @@ def run(job: Job) -> dict[str, Any]:
         model = train(job.config, data, resume=True, progress=False)
     except DivergedError as error:
         return row | {"diverged": str(error)}
-    row["training_seconds"] = common.logged_seconds(job.config)
+    row["training_seconds"] = recipes.logged_seconds(job.config)
     row |= ablation.scores(model, job.config, job.sections, "none")
     print(row, flush=True)
     return row
@@ -87,20 +89,20 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
 def main() -> None:
     """Run what is missing, and draw."""
     parser = common.parser("learning_curve", __doc__)
-    common.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 24])
     parser.add_argument("--seeds", type=int, default=3, help="runs per point")
     options = parser.parse_args()
     if options.quick:
         vars(options).update(width=4, steps=6, tile=252, seeds=1, counts=[1, 24])
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
         jobs = [
             Job(
                 count,
                 choice,
-                common.train_config(
+                recipes.train_config(
                     options,
                     f"{count}-sections-{choice.replace(' ', '_')}-seed{seed}".replace("'", ""),
                     seed,
@@ -114,8 +116,8 @@ def main() -> None:
         ]
         rows = common.run_jobs(run, jobs, options.jobs)
         results = {"source": sections.source, "config": asdict(jobs[0].config), "rows": rows}
-        common.write_results(options.out, results, started)
-        common.save_figure(draw(rows, sections.source), options.out, "learning_curve")
+        records.write_results(options.out, results, started)
+        records.save_figure(draw(rows, sections.source), options.out, "learning_curve")
 
 
 if __name__ == "__main__":

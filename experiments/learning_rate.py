@@ -3,17 +3,19 @@
 python experiments/learning_rate.py --data data [--quick]
 
 Trains the same network with each rate, on ISBI 2012 sections 0-23 as they are (grey value / 255)
-and with 0.5 subtracted while training, and scores sections 24-29.
+and with 0.5 subtracted while training, and scores sections 24-29. Runs go on where they
+were cut.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import common
+import recipes
+import records
 from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
@@ -30,17 +32,20 @@ class Job:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Train and score one rate."""
-    started = time.time()
+    """Train, or go on training, and score one rate."""
+    common.be_one_of_several()
     config = job.config
     row: dict[str, Any] = {"lr": config.lr, "centre": config.centre, "seed": config.seed}
+    data = common.membrane_training_set(job.sections[common.TRAINING], config)
     try:
-        data = common.membrane_training_set(job.sections[common.TRAINING], job.config)
-        model = train(job.config, data, overwrite=True, progress=False)
+        model = train(config, data, resume=True, progress=False)
     except DivergedError as error:
+        print(row, error, flush=True)
         return row | {"diverged": str(error)}
-    seconds = time.time() - started
-    return row | common.held_out_scores(model, job.sections[common.HELD_OUT]) | {"seconds": seconds}
+    row["training_seconds"] = recipes.logged_seconds(config)
+    row |= common.held_out_scores(model, job.sections[common.HELD_OUT])
+    print({key: value for key, value in row.items() if key != "thresholds"}, flush=True)
+    return row
 
 
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
@@ -62,49 +67,31 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
 def main() -> None:
     """Run the sweep."""
     parser = common.parser("learning_rate", __doc__)
+    recipes.add_training_options(parser, width=8, steps=1000, tile=316, lr=None)
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2])
     parser.add_argument("--centres", type=float, nargs="+", default=[0.0, 0.5])
     parser.add_argument("--seeds", type=int, default=1, help="runs per rate")
-    parser.add_argument("--width", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--tile", type=int, default=316)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     options = parser.parse_args()
     if options.quick:
-        quick = argparse.Namespace(rates=[1e-3, 1e-2], seeds=1, width=4, steps=20, tile=252)
-        vars(options).update(vars(quick))
+        vars(options).update(rates=[1e-3, 1e-2], seeds=1, width=4, steps=20, tile=252)
     started = time.time()
-    sections = common.isbi2012(options.data, options.quick)
-    jobs = [
-        Job(
-            TrainConfig(
-                out=str(options.work / f"lr{rate:g}-centre{centre:g}-seed{seed}"),
-                width=options.width,
-                tile=options.tile,
-                steps=options.steps,
-                lr=rate,
-                centre=centre,
-                seed=seed,
-                device=options.device,
-                precision=options.precision,
-                channels_last=True,
-                checkpoint_every=10**9,
-            ),
-            sections,
-        )
-        for centre in options.centres
-        for rate in options.rates
-        for seed in range(options.seed, options.seed + options.seeds)
-    ]
-    rows = common.run_jobs(run, jobs, options.jobs)
-    for row in rows:
-        print({k: v for k, v in row.items() if k != "thresholds"})
-    results = {"source": sections.source, "config": asdict(jobs[0].config), "rows": rows}
-    common.write_results(options.out, results, started)
-    figure = draw(rows, sections.source)
-    for suffix in ("png", "pdf"):
-        figure.savefig(options.out / f"learning_rate.{suffix}", dpi=150)
+    with records.recorded(options):
+        sections = common.isbi2012(options.data, options.quick)
+        jobs = [
+            Job(
+                recipes.train_config(
+                    options, f"lr{rate:g}-centre{centre:g}-seed{seed}", seed, lr=rate, centre=centre
+                ),
+                sections,
+            )
+            for centre in options.centres
+            for rate in options.rates
+            for seed in range(options.seed, options.seed + options.seeds)
+        ]
+        rows = common.run_jobs(run, jobs, options.jobs)
+        results = {"source": sections.source, "config": asdict(jobs[0].config), "rows": rows}
+        records.write_results(options.out, results, started)
+        records.save_figure(draw(rows, sections.source), options.out, "learning_rate")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from typing import Any
 
 import common
 import numpy as np
+import recipes
+import records
 from matplotlib.figure import Figure
 
 from paper_unet.checkpoint import BUNDLED, load_model
@@ -62,7 +64,7 @@ def run(job: Job) -> dict[str, Any]:
         row["width"] = model.config.width
     else:
         training = partial(common.membrane_training_set, job.sections[common.TRAINING])
-        model, seconds = common.train_stages(job.stages, training)
+        model, seconds = recipes.train_stages(job.stages, training)
         first = job.stages[0]
         row |= {"width": first.width, "seed": first.seed, "training_seconds": seconds}
     parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}
@@ -86,8 +88,7 @@ def summary(rows: list[dict[str, Any]], part: str) -> dict[str, Any]:
         for name in common.METRICS:
             values = [row[part][average][name] for row in trained]
             if values:
-                sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                found[average][name] = {"mean": float(np.mean(values)), "sd": sd}
+                found[average][name] = common.spread(values)
     return found
 
 
@@ -132,22 +133,22 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
 def main() -> None:
     """Train what is missing, score, write the test volume, draw."""
     parser = common.parser("table1_isbi2012", __doc__)
-    common.add_training_options(parser, width=16, steps=12_000, tile=380, lr=1e-3)
-    common.add_recipe_options(parser)
+    recipes.add_training_options(parser, width=16, steps=12_000, tile=380, lr=1e-3)
+    recipes.add_recipe_options(parser)
     parser.add_argument("--seeds", type=int, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
         "--weights", nargs="+", default=[], help="trained networks to score; bundled: the package's"
     )
-    options = common.parsed(parser)
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, weights=["bundled"])
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         rows, results = score_all(options)
         source = results["source"]
-        common.write_results(options.out, results, started)
-        common.save_figure(draw(rows, source), options.out, "table1_isbi2012")
+        records.write_results(options.out, results, started)
+        records.save_figure(draw(rows, source), options.out, "table1_isbi2012")
 
 
 def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -166,9 +167,11 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
         for name in options.weights
     ]
     for seed in range(options.seed, options.seed + options.seeds):
-        name = f"width{options.width}{common.recipe_name(options)}-seed{seed}"
-        config = common.train_config(options, name, seed, start=options.start)
-        jobs.append(Job(name, common.stages(options, config), None, options.device, sections, test))
+        name = f"width{options.width}{recipes.recipe_name(options)}-seed{seed}"
+        config = recipes.train_config(options, name, seed, start=options.start)
+        jobs.append(
+            Job(name, recipes.stages(options, config), None, options.device, sections, test)
+        )
     rows = common.run_jobs(run, jobs, options.jobs)
     chosen = best(rows)
     job = next(job for job in jobs if job.name == chosen["network"])
@@ -190,7 +193,7 @@ def results_of(
     configs = [[asdict(stage) for stage in job.stages] for job in jobs if job.stages]
     return {
         "source": jobs[0].sections.source,
-        "recipe": common.recipe(options),
+        "recipe": recipes.recipe(options),
         "config": configs[0] if configs else None,
         "held_out": summary(rows, "held_out"),
         "test": summary(rows, "test"),

@@ -30,6 +30,8 @@ from typing import Any
 import cells
 import common
 import numpy as np
+import recipes
+import records
 from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
@@ -50,7 +52,7 @@ def run(fold: Fold) -> dict[str, Any]:
     common.be_one_of_several()
     frames, first = fold.sequences.frames, fold.stages[0]
     started = time.time()
-    model, seconds = common.train_stages(
+    model, seconds = recipes.train_stages(
         fold.stages, partial(cells.cell_training_set, frames[fold.train_on])
     )
     row: dict[str, Any] = {
@@ -113,29 +115,29 @@ def fold_config(
     """Return the settings of one fold; each real set has its own range of grey values."""
     real = sequences.source != "synthetic"
     changes = {"value_range": cells.VALUE_RANGES[sequences.name]} if real else {}
-    name = f"{sequences.name}-{train_on}{common.recipe_name(options)}-seed{seed}"
-    return common.train_config(options, name, seed, **changes)
+    name = f"{sequences.name}-{train_on}{recipes.recipe_name(options)}-seed{seed}"
+    return recipes.train_config(options, name, seed, **changes)
 
 
 def main() -> None:
     """Train and score every fold."""
     parser = common.parser("table2_cell_tracking", __doc__)
-    common.add_training_options(parser, width=16, steps=4000, tile=380, lr=1e-3)
-    common.add_recipe_options(parser)
+    recipes.add_training_options(parser, width=16, steps=4000, tile=380, lr=1e-3)
+    recipes.add_recipe_options(parser)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
-    options = common.parsed(parser)
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         sets = [cells.load(options.data, name, options.quick) for name in options.sets]
         folds = [
             Fold(
                 one,
                 train_on,
                 test_on,
-                common.stages(options, fold_config(options, one, train_on, seed)),
+                recipes.stages(options, fold_config(options, one, train_on, seed)),
             )
             for one in sets
             for seed in range(options.seed, options.seed + options.seeds)
@@ -148,12 +150,12 @@ def main() -> None:
         source = " and ".join(dict.fromkeys(one.source for one in sets))
         results = {
             "source": source,
-            "recipe": common.recipe(options),
+            "recipe": recipes.recipe(options),
             "config": [asdict(stage) for stage in folds[0].stages],
             "summary": found,
         }
-        common.write_results(options.out, {**results, "rows": rows}, started)
-        common.save_figure(draw(rows), options.out, "table2_cell_tracking")
+        records.write_results(options.out, {**results, "rows": rows}, started)
+        records.save_figure(draw(rows), options.out, "table2_cell_tracking")
 
 
 if __name__ == "__main__":

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
+import recipes
+import records
 import torch
-from matplotlib.figure import Figure
+import variants_table
 from numpy.typing import NDArray
+from variants_table import OWN, PAPER
 
 from paper_unet.config import TrainConfig
 from paper_unet.device import pick_device
@@ -45,7 +47,6 @@ from paper_unet.start import new_network
 from paper_unet.train import train
 from paper_unet.variants import network_class, new_variant
 
-OWN, PAPER = "own", "paper"
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},  # the options
     "release": {},
@@ -63,7 +64,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 THEIRS = {"centre": 0.0, "weighting": "none"}
 OURS = {"init": "gaussian", "weighting": "map"}
 
-SHOWN = ("v_rand", "v_info", "pixel_error")
 SEAM_TILE = 380
 """Pixels: small enough that a section of 512 is cut, large enough for every halo."""
 HALOS = (0, 32, None)
@@ -94,7 +94,7 @@ def run(job: Job) -> dict[str, Any]:
     except DivergedError as error:
         print(row, error, flush=True)
         return row | {"diverged": str(error)}
-    row["training_seconds"] = common.logged_seconds(config)
+    row["training_seconds"] = recipes.logged_seconds(config)
     held_out = job.sections[common.HELD_OUT]
     row |= common.held_out_scores(model, held_out)
     image = repeated(held_out.images[0])
@@ -201,104 +201,6 @@ def speeds(names: list[str], options: argparse.Namespace, image: NDArray[np.uint
     return {name: image.size / float(np.median(seen[1:])) for name, seen in times.items()}
 
 
-def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return mean and spread over the seeds, and of the differences from the paper, by seed."""
-    lines = []
-    paper = {row["seed"]: row for row in rows if row["network"] == "paper"}
-    for name, recipe in dict.fromkeys((row["network"], row["recipe"]) for row in rows):
-        mine = [row for row in rows if (row["network"], row["recipe"]) == (name, recipe)]
-        done = [row for row in mine if "diverged" not in row]
-        line: dict[str, Any] = {"network": name, "recipe": recipe, "seeds": len(mine)}
-        line["diverged"] = len(mine) - len(done)
-        for metric in SHOWN:
-            line[metric] = spread([row[metric] for row in done])
-            line[f"{metric}_against_paper"] = spread(
-                [
-                    row[metric] - paper[row["seed"]][metric]
-                    for row in done
-                    if metric in paper.get(row["seed"], {})
-                ]
-            )
-        line["seams"] = {
-            halo: spread([row["seams"][halo]["rms"] for row in done])
-            for halo in (done[0]["seams"] if done else {})
-        }
-        if done and "at_512" in done[0]:
-            line["at_512"] = spread([row["at_512"]["rms"] for row in done])
-        lines.append(line)
-    return lines
-
-
-def spread(values: list[float]) -> dict[str, float | None]:
-    """Return mean and standard deviation; one run has none."""
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-    }
-
-
-def markdown(lines: list[dict[str, Any]], known: dict[str, Any], width: int) -> Iterator[str]:
-    """Give the lines of the table that docs/variants.md shows."""
-    heads = (
-        "network", "recipe", "steps", "V_rand", "V_info", "pixel error", "parameters",
-        "MAC per pixel", "pixels per second", "seams, halo 0", "seams, own halo",
-    )  # fmt: skip
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + "---|" * len(heads)
-    for line in lines:
-        fact = known[line["network"]]
-        here = fact[f"width {width}"]
-        cells = [line["network"], line["recipe"], str(fact["steps"])]
-        cells += [_cell(line[metric], 4) for metric in SHOWN]
-        cells += [f"{here['parameters']:,}", f"{here['per_pixel']:,.0f}"]
-        cells += [f"{fact['pixels_per_second']:,.0f}"]
-        cells += [_cell(line["seams"].get(halo), 6) for halo in ("0", "own")]
-        yield f"| {' | '.join(cells)} |"
-
-
-def _cell(entry: dict[str, float | None] | None, digits: int) -> str:
-    if not entry or entry["mean"] is None:
-        return "-"
-    sd = "" if entry["sd"] is None else f" ± {entry['sd']:.{digits}f}"
-    return f"{entry['mean']:.{digits}f}{sd}"
-
-
-def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
-    """Draw every run as a dot and every mean as a bar; at the right the seams."""
-    names = list(dict.fromkeys(line["network"] for line in lines))
-    figure = Figure(figsize=(11.5, 1.4 + 0.42 * len(names)), layout="constrained")
-    axes = figure.subplots(1, 4, sharey=True)
-    colours, moved = {OWN: "tab:orange", PAPER: "tab:blue"}, {OWN: -0.15, PAPER: 0.15}
-    for panel, metric in zip(axes, SHOWN, strict=False):
-        for line in lines:
-            place = names.index(line["network"]) + moved[line["recipe"]]
-            key = (line["network"], line["recipe"])
-            values = [r[metric] for r in rows if (r["network"], r["recipe"]) == key and metric in r]
-            panel.plot(values, [place] * len(values), "o", color=colours[line["recipe"]], ms=4)
-            if values:
-                panel.plot([np.mean(values)] * 2, [place - 0.14, place + 0.14], color="k", lw=1.5)
-        panel.set_title(metric + (" (lower is better)" if metric == "pixel_error" else ""))
-    markers = {"0": "x", "32": "+", "own": "o"}
-    for line in lines:
-        place = names.index(line["network"]) + moved[line["recipe"]]
-        for halo, entry in line["seams"].items():
-            shown = max(entry["mean"], 1e-9)
-            axes[3].plot(shown, place, markers[halo], color=colours[line["recipe"]], ms=5)
-    axes[3].set_xscale("log")
-    axes[3].set_title("seams, rms (x halo 0, + 32, o own)")
-    for recipe, colour in colours.items():
-        axes[0].plot([], [], "o", color=colour, label=f"recipe: {recipe}")
-    axes[0].legend(fontsize=7)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    for panel in axes:
-        panel.tick_params(labelsize=8)
-        panel.title.set_fontsize(9)
-    source = rows[0]["source"]
-    figure.suptitle(f"{'SYNTHETIC sections' if source == 'synthetic' else source}", fontsize=9)
-    return figure
-
-
 def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
     found = []
@@ -306,7 +208,7 @@ def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
         for name in options.networks:
             for recipe in options.recipes if RECIPES[name] else [PAPER]:
                 changes = THEIRS | RECIPES[name] if recipe == OWN else OURS
-                config = common.train_config(
+                config = recipes.train_config(
                     options,
                     f"{name}-{recipe}-seed{seed}",
                     seed,
@@ -322,7 +224,7 @@ def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
 def main() -> None:
     """Run what is missing, measure, and draw."""
     parser = common.parser("variants", __doc__)
-    common.add_training_options(parser, width=8, steps=600, tile=316, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=600, tile=316, lr=1e-3)
     parser.add_argument("--seeds", type=int, default=3, help="runs per network and recipe")
     parser.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
     parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
@@ -331,7 +233,7 @@ def main() -> None:
     if options.quick:
         vars(options).update(width=4, steps=4, tile=252, seeds=1, rounds=1)
     started = time.time()
-    with common.recorded(options):
+    with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
         every = jobs(options, sections)
         rows = common.run_jobs(run, every, options.jobs)
@@ -339,13 +241,13 @@ def main() -> None:
         known = {name: facts(name, options, image.shape[0]) for name in options.networks}
         for name, speed in speeds(options.networks, options, image).items():
             known[name]["pixels_per_second"] = speed
-        lines = table(rows)
+        lines = variants_table.table(rows)
         results = {"source": sections.source, "networks": known, "table": lines, "rows": rows}
-        common.write_results(options.out, results, started)
-        text = "\n".join(markdown(lines, known, options.width))
+        records.write_results(options.out, results, started)
+        text = "\n".join(variants_table.markdown(lines, known, options.width))
         Path(options.out / "table.md").write_text(text + "\n")
         print(text)
-        common.save_figure(draw(lines, rows), options.out, "variants")
+        records.save_figure(variants_table.draw(lines, rows), options.out, "variants")
 
 
 if __name__ == "__main__":

@@ -87,13 +87,13 @@ def test_the_table_is_paired_by_seed(variants: Any) -> None:
     rows = []
     for seed, (base, other) in enumerate([(0.9, 0.93), (0.8, 0.82)]):
         for name, value in (("paper", base), ("keras", other)):
-            scores = dict.fromkeys(variants.SHOWN, value)
+            scores = dict.fromkeys(variants.variants_table.SHOWN, value)
             seams = {"own": {"rms": 0.1 * seed}}
             rows.append(
                 {"network": name, "recipe": "paper", "seed": seed, **scores, "seams": seams}
             )
     rows.append({"network": "keras", "recipe": "paper", "seed": 2, "diverged": "at step 3"})
-    paper, keras = variants.table(rows)
+    paper, keras = variants.variants_table.table(rows)
     assert paper["v_rand_against_paper"] == {"mean": 0.0, "sd": 0.0}
     assert keras["v_rand_against_paper"]["mean"] == pytest.approx(0.025)
     assert keras["v_rand_against_paper"]["sd"] == pytest.approx(0.01 / 2**0.5)

@@ -156,10 +156,10 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
 def test_training_seconds_of_a_run_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    common = import_experiment("common", monkeypatch)
+    recipes = import_experiment("recipes", monkeypatch)
     log = "".join(json.dumps({"seconds": s}) + "\n" for s in (1.0, 2.5, 0.5, 1.0, 0.25))
     (tmp_path / "log.jsonl").write_text(log)
-    assert common.logged_seconds(SimpleNamespace(out=tmp_path)) == pytest.approx(3.75, abs=0.051)
+    assert recipes.logged_seconds(SimpleNamespace(out=tmp_path)) == pytest.approx(3.75, abs=0.051)
 
 
 def test_the_zero_padded_pass_is_the_network_on_a_framed_image(
@@ -248,13 +248,13 @@ def test_a_run_that_finishes_as_the_papers_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run has the weights of the first, and both are trained once."""
-    common = import_experiment("common", monkeypatch)
+    recipes = import_experiment("recipes", monkeypatch)
     options = argparse.Namespace(finish=2, finish_lr=1e-12, finish_balance=0.5)
     config = TrainConfig(
         out=str(tmp_path / "first"), width=2, tile=188, steps=2, network="batch_norm", warmup=0
     )
-    assert common.stages(argparse.Namespace(finish=0), config) == (config,)
-    first, last = common.stages(options, config)
+    assert recipes.stages(argparse.Namespace(finish=0), config) == (config,)
+    first, last = recipes.stages(options, config)
     assert first == config and (last.network, last.steps, last.lr) == ("paper", 2, 1e-12)
     assert (first.balance, last.balance) == (1.0, 0.5)
     rng = np.random.default_rng(0)
@@ -262,16 +262,16 @@ def test_a_run_that_finishes_as_the_papers_network(
     data = training_set(images, (images > 0.5).astype(np.int32))
     for weaker, balance, expected in ((None, 0.0, 0.0), (0.5, 0.0, 0.0), (0.5, 1.0, 0.5)):
         settings = argparse.Namespace(finish=2, finish_lr=None, finish_balance=weaker)
-        _, then = common.stages(settings, replace(config, balance=balance))
-        assert (then.balance, then.lr) == (expected, common.FINISH_LR)
-    model, seconds = common.train_stages((first, last), lambda _: data)
+        _, then = recipes.stages(settings, replace(config, balance=balance))
+        assert (then.balance, then.lr) == (expected, recipes.FINISH_LR)
+    model, seconds = recipes.train_stages((first, last), lambda _: data)
     assert seconds > 0 and model.variant == "paper"
     started = load_model(tmp_path / "first" / "weights.safetensors")
     for name, value in started.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
     kept = (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text()
-    again, _ = common.train_stages((first, last), lambda _: data)
+    again, _ = recipes.train_stages((first, last), lambda _: data)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-    assert common.finished(first) is not None and common.finished(replace(first, seed=1)) is None
+    assert recipes.finished(first) is not None and recipes.finished(replace(first, seed=1)) is None
     assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept

@@ -1,0 +1,158 @@
+"""How the networks of the experiments are trained: options, stages, and runs that go on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paper_unet.checkpoint import load_model
+from paper_unet.config import TrainConfig
+from paper_unet.device import pick_device
+from paper_unet.model import UNet
+from paper_unet.run_folder import LOG, WEIGHTS, comparable
+from paper_unet.samples import TrainingSet
+from paper_unet.train import train
+
+PAPERS_RECIPE = "the paper's recipe"
+FINISH_LR = 3e-4
+
+
+def add_training_options(
+    options: argparse.ArgumentParser, *, width: int, steps: int, tile: int, lr: float | None
+) -> None:
+    """Add the options of experiments that train, with the defaults of a CPU; a sweep has no lr."""
+    options.add_argument("--width", type=int, default=width)
+    options.add_argument("--steps", type=int, default=steps)
+    options.add_argument("--tile", type=int, default=tile)
+    if lr is not None:
+        options.add_argument("--lr", type=float, default=lr)
+    options.add_argument("--precision", default="float32")
+    options.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each on a CPU")
+
+
+def add_recipe_options(options: argparse.ArgumentParser) -> None:
+    """Add what trains faster than the paper's recipe, for processors that cannot wait for it."""
+    options.add_argument(
+        "--network", default="paper", choices=["paper", "release", "batch_norm"],
+        help="batch_norm trains with batch normalisation, which is then folded into the weights",
+    )  # fmt: skip
+    options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
+    options.add_argument(
+        "--finish", type=int, default=0, metavar="STEPS",
+        help="that every run goes on for, without batch normalisation, from its weights",
+    )  # fmt: skip
+    options.add_argument("--finish-lr", type=float, help=f"default: {FINISH_LR}")
+    options.add_argument(
+        "--finish-balance", type=float, metavar="POWER",
+        help="of the inverse frequency of the classes, by which they then weigh, if that is less",
+    )  # fmt: skip
+
+
+def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the arguments of an experiment that has the options of a recipe."""
+    found = options.parse_args()
+    if not found.finish and (found.finish_lr, found.finish_balance) != (None, None):
+        options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
+    if found.quick:
+        found.finish = min(found.finish, 4)
+    return found
+
+
+def recipe(options: argparse.Namespace) -> str:
+    """Return the recipe in words."""
+    names = {"batch_norm": "batch normalisation", "release": "the release's network"}
+    optimizers = {"adam": "Adam", "rmsprop": "RMSprop"}
+    words = [names.get(options.network, ""), optimizers.get(options.optimizer, "")]
+    if options.finish:
+        weaker = options.finish_balance
+        balance = "" if weaker is None else f" with class balance to the power {weaker:g}"
+        without = " without normalisation" if options.network == "batch_norm" else ""
+        words.append(f"then {options.finish} steps{without}{balance}")
+    return ", ".join(filter(None, words)) or PAPERS_RECIPE
+
+
+def recipe_name(options: argparse.Namespace) -> str:
+    """Return what the folder of a run adds to its name where the recipe is not the paper's."""
+    choices = [(options.network, "paper"), (options.optimizer, "sgd")]
+    return "".join(f"-{value}" for value, paper in choices if value != paper)
+
+
+def train_config(options: argparse.Namespace, run: str, seed: int, **changes: Any) -> TrainConfig:
+    """Return the configuration of one run of an experiment, in its own folder of ``--work``."""
+    settings: dict[str, Any] = {
+        "out": str(options.work / run),
+        "width": options.width,
+        "steps": options.steps,
+        "tile": options.tile,
+        "device": options.device,
+        "precision": options.precision,
+        "channels_last": True,
+        "checkpoint_every": 250,
+        "seed": seed,
+    }
+    for name in ("lr", "network", "optimizer"):
+        if hasattr(options, name):
+            settings[name] = getattr(options, name)
+    return TrainConfig(**settings | changes)
+
+
+def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfig, ...]:
+    """Return the run and, with ``--finish``, the run that goes on from it without normalisation.
+
+    A tile normalised by its own statistics, as while training, is not what the folded network
+    sees: it has to learn to do without. It begins with the tiles that the first run began with.
+    """
+    if not options.finish:
+        return (config,)
+    weaker = 1.0 if options.finish_balance is None else options.finish_balance
+    balance = min(config.balance, weaker)
+    other = "" if balance == config.balance else f"-balance{balance:g}"
+    last = replace(
+        config,
+        out=f"{config.out}-finished{other}",
+        balance=balance,
+        network="paper" if config.network == "batch_norm" else config.network,
+        start=str(Path(config.out) / WEIGHTS),
+        steps=options.finish,
+        lr=options.finish_lr or FINISH_LR,
+    )
+    return config, last
+
+
+def train_stages(
+    configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
+) -> tuple[UNet, float]:
+    """Train one run after the other, or go on; return the last network and the seconds of all.
+
+    A run that has ended stays as it is.
+    """
+    models: list[UNet] = []
+    seconds = 0.0
+    for config in configs:
+        models.append(finished(config) or train(config, data(config), resume=True, progress=False))
+        seconds += logged_seconds(config)
+    return models[-1], round(seconds, 1)
+
+
+def finished(config: TrainConfig) -> UNet | None:
+    """Return the network of a run that has ended with these very settings."""
+    weights = Path(config.out) / WEIGHTS
+    if not weights.exists():
+        return None
+    model = load_model(weights, pick_device(config.device)).eval()
+    return model if model.record.get("config") == comparable(config) else None
+
+
+def logged_seconds(config: TrainConfig) -> float:
+    """Return how long a run trained, over all its pieces."""
+    lines = [json.loads(line) for line in (Path(config.out) / LOG).read_text().splitlines()]
+    pieces, last = 0.0, 0.0
+    for line in lines:
+        if line["seconds"] < last:  # the clock starts again when a run goes on
+            pieces += last
+        last = line["seconds"]
+    return round(pieces + last, 1)

@@ -1,0 +1,79 @@
+"""What an experiment leaves: its settings, environment, log, metrics and figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import TextIOBase
+from pathlib import Path
+from typing import Any, TextIO
+
+from matplotlib.figure import Figure
+
+from paper_unet.environment import environment
+
+
+@contextmanager
+def recorded(options: argparse.Namespace) -> Iterator[None]:
+    """Write config.json and environment.json, and keep what is printed meanwhile in log.txt."""
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {name: _plain(value) for name, value in sorted(vars(options).items())}
+    _write_json(out / "config.json", {"command": _command(), **settings})
+    _write_json(out / "environment.json", environment())
+    with (out / "log.txt").open("w") as log, redirect_stdout(_Tee(sys.stdout, log)):
+        yield
+
+
+class _Tee(TextIOBase):
+    """Writes everything twice."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+
+def save_figure(figure: Figure, out: Path, name: str) -> None:
+    """Save a figure as PNG and PDF, without the date, so that the same figure is the same file."""
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / f"{name}.png", dpi=150)
+    figure.savefig(out / f"{name}.pdf", dpi=150, metadata={"CreationDate": None})
+    print(f"wrote {_plain(out / name)}.png and .pdf")
+
+
+def write_results(out: Path, results: dict[str, Any], started: float) -> None:
+    """Write metrics.json with the command, the wall time and the environment."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = {
+        "command": _command(),
+        **results,
+        "wall_seconds": round(time.time() - started, 1),
+        "environment": environment(),
+    }
+    _write_json(out / "metrics.json", document)
+    print(f"wrote {_plain(out / 'metrics.json')}")
+
+
+def _command() -> str:
+    return " ".join([f"python experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON has it; a path below the current folder is relative to it."""
+    if not isinstance(value, Path):
+        return value
+    here = Path.cwd()
+    return str(value.relative_to(here)) if value.is_relative_to(here) else str(value)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n")
