@@ -10,7 +10,7 @@ scored on 02 by SEG with the release's components. Runs go on where they were cu
 learns too slowly for cells on a CPU, where batch normalisation and Adam stand in for its hours:
 
 python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network batch_norm \
-    --optimizer adam --finish 500 --tile 380 --cell-steps 1500 --seeds 2 \
+    --optimizer adam --cell-steps 1000 --seeds 2 \
     --out experiments/results/ablation_cells --work runs/ablation_cells
 
 On a GPU:
@@ -154,7 +154,8 @@ def _one_pass(model: UNet, config: TrainConfig, image: NDArray[Any]) -> torch.Te
     rows, columns = image.shape
     right, below = (output_size(input_size(side)) - side + HALO for side in (columns, rows))
     padded = torch.nn.functional.pad(grey, (HALO, right, HALO, below))
-    return model(padded)[0, :, :rows, :columns].cpu()
+    scores: torch.Tensor = model(padded)
+    return scores[0, :, :rows, :columns].cpu()
 
 
 def table(rows: list[dict[str, Any]], base_name: str = BASE) -> list[dict[str, Any]]:
@@ -209,11 +210,11 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]], base_name: str
 
 def jobs(options: argparse.Namespace) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
-    sources = {
-        ISBI: lambda: common.isbi2012(options.data, options.quick),
-        HELA: lambda: cells.load(options.data, HELA, options.quick),
-    }
-    data = {on: sources[on]() for on in options.sets}
+    data: dict[str, common.Sections | cells.Sequences] = {}
+    if ISBI in options.sets:
+        data[ISBI] = common.isbi2012(options.data, options.quick)
+    if HELA in options.sets:
+        data[HELA] = cells.load(options.data, HELA, options.quick)
     choices = choices_of(options)
     steps = {ISBI: options.steps, HELA: options.cell_steps}
     found = []

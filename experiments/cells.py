@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.cells import FIELD_OF_INTEREST, cell_instances
+from paper_unet.cells import FIELD_OF_INTEREST, MIN_AREA, cell_instances
 from paper_unet.config import TrainConfig
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
 from paper_unet.images import to_unit_range
@@ -24,6 +25,21 @@ SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
 SEQUENCES = ("01", "02")
 PAPER = {"PhC-C2DH-U373": 0.9203, "DIC-C2DH-HeLa": 0.7756}
 """Table 2 of the paper, "IoU" of the u-net; its test sequences are secret."""
+
+
+def add_set_options(options: argparse.ArgumentParser) -> None:
+    """Add the option that keeps ``--finish`` for some of the data sets."""
+    options.add_argument(
+        "--finish-sets", nargs="+", default=list(SETS), choices=SETS,
+        help="data sets that --finish is for; default: both",
+    )  # fmt: skip
+
+
+def options_of(options: argparse.Namespace, name: str) -> argparse.Namespace:
+    """Return the options as they hold for one data set."""
+    if name in options.finish_sets:
+        return options
+    return argparse.Namespace(**vars(options) | {"finish": 0})
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,8 @@ def instances(foreground: NDArray[np.bool_], min_area: int | None = None) -> NDA
     """Give the cells of a mask numbers by the release's rules; small images keep small cells."""
     if min(foreground.shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
         return cell_instances(foreground, min_area=20 if min_area is None else min_area)
-    settings = {} if min_area is None else {"min_area": min_area}
-    return cell_instances(foreground, border=FIELD_OF_INTEREST, **settings)
+    area = MIN_AREA if min_area is None else min_area
+    return cell_instances(foreground, min_area=area, border=FIELD_OF_INTEREST)
 
 
 def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def made_up(side: int, seed: int) -> CellFrames:
     bodies = tissue.instances[0]
     numbers = np.unique(bodies)[1:]
     kept = np.random.default_rng(seed).choice(numbers, -(-2 * len(numbers) // 3), replace=False)
-    cells = expand_labels(np.where(np.isin(bodies, kept), bodies, 0), 4)
+    grown = expand_labels(np.where(np.isin(bodies, kept), bodies, 0), 4)  # type: ignore[no-untyped-call]
     nowhere = np.zeros((1, side, side), np.bool_)
-    return CellFrames((0,), tissue.images, cells[None].astype(np.int32), nowhere)
+    return CellFrames((0,), tissue.images, grown[None].astype(np.int32), nowhere)
 
 
 def read(options: argparse.Namespace) -> tuple[CellFrames, int, str]:

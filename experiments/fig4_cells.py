@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from skimage.color import label2rgb
 
 from paper_unet.checkpoint import load_model
-from paper_unet.config import TrainConfig
 from paper_unet.datasets import CellFrames
 from paper_unet.device import pick_device
 from paper_unet.model import UNet
@@ -97,19 +96,15 @@ class Result:
 
 def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
     """Load what table 2 left for these data, or train a short one."""
-
-    def stages(train_on: str) -> tuple[TrainConfig, ...]:
-        config = table2.fold_config(options, sequences, train_on, options.seed)
-        return recipes.stages(options, config)
-
-    recipe = recipes.recipe(options)
+    stages = partial(table2.stages_of, options, sequences, seed=options.seed)
+    recipe = recipes.recipe(cells.options_of(options, sequences.name))
     for train_on in cells.SEQUENCES:
-        last = stages(train_on)[-1]
+        last = stages(train_on=train_on)[-1]
         run = options.weights_from / Path(last.out).name
         if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
             return Network(found, train_on, steps_of(found, run), recipe, str(run), False)
     train_on = cells.SEQUENCES[0]
-    configs = stages(train_on)
+    configs = stages(train_on=train_on)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
     data = partial(cells.cell_training_set, sequences.frames[train_on])
@@ -119,12 +114,13 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
 
 def steps_of(model: UNet, run: Path) -> int:
     """Return the steps of a run's network, with those of the run beside it that it went on from."""
-    start = model.record["config"].get("start")
+    record: dict[str, Any] = model.record
+    start = record["config"].get("start")
     before = 0
     if start:
         first = run.parent / Path(start).parent.name
         before = steps_of(load_model(first / WEIGHTS), first)
-    return int(model.record["steps"]) + before
+    return int(record["steps"]) + before
 
 
 def trained(weights: Path, sequences: cells.Sequences, device: str) -> UNet | None:
@@ -132,7 +128,8 @@ def trained(weights: Path, sequences: cells.Sequences, device: str) -> UNet | No
     if sequences.source == "synthetic" or not weights.exists():
         return None
     model = load_model(weights, pick_device(device))
-    scaled = model.record.get("config", {}).get("value_range")
+    record: dict[str, Any] = model.record
+    scaled = record.get("config", {}).get("value_range")
     if scaled != list(cells.VALUE_RANGES[sequences.name]):
         print(f"{weights}: not trained on the real {sequences.name}, left aside")
         return None
@@ -184,7 +181,7 @@ def fullest(truth: NDArray[np.int32], side: int) -> tuple[slice, slice]:
 def draw(results: list[Result]) -> Figure:
     """Draw input and result of both sets."""
     figure = Figure(figsize=(12, 3.7), layout="constrained")
-    left, right = figure.subfigures(1, 2)
+    left, right = figure.subfigures(1, 2)  # type: ignore[misc]
     phc, dic = results
     draw_pair(left, phc, "ab", fullest(phc.truth, PART), [(0, 1, 1)])
     count = max(int(dic.found.max()), 1)
@@ -206,7 +203,9 @@ def draw_pair(
     grey = np.clip((image - low) / max(high - low, 1), 0, 1)
     whole = "part of the input" if image.shape != result.image.shape else "input"
     titles = whole, f"cells found ({'cyan' if letters == 'ab' else 'random colours'}), truth yellow"
-    coloured = label2rgb(found, grey, colours, alpha=0.4, bg_label=0, bg_color=None)
+    coloured = label2rgb(  # type: ignore[no-untyped-call]
+        found, grey, colours, alpha=0.4, bg_label=0, bg_color=None
+    )
     for axes, letter, title, panel in zip(
         figure.subplots(1, 2), letters, titles, (grey, coloured), strict=True
     ):
@@ -231,6 +230,7 @@ def main() -> None:
     """Load or train, predict, draw."""
     parser = common.parser("fig4_cells", __doc__)
     recipes.add_recipe_options(parser)
+    cells.add_set_options(parser)
     recipes.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
     parser.add_argument(
         "--weights-from",

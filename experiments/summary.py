@@ -77,7 +77,7 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
         sd = "" if row["sd_over_seeds"] is None else f" ± {number(row['sd_over_seeds'])}"
         ours = f"{number(row['seg'])}{sd} ({ways})"
         yield (
-            f"SEG, {name}, across sequences; {metrics['recipe']}",
+            f"SEG, {name}, across sequences; {row['recipe']}",
             f"{row['paper']} (secret test)",
             ours,
         )
@@ -147,7 +147,7 @@ def seconds(metrics: dict[str, Any], jobs: int = 1) -> float:
     rows = metrics.get("rows", [])
     once = {row["training_seconds"] for row in rows if "training_seconds" in row}
     pieces = sum(once) / jobs  # the rows of a network that was scored twice repeat its seconds
-    return max(float(metrics["wall_seconds"]), pieces)
+    return float(max(metrics["wall_seconds"], pieces))
 
 
 def lines(results: Path) -> Iterator[str]:

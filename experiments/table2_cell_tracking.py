@@ -11,7 +11,7 @@ than 500 pixels, none wholly within 50 pixels of the border. Runs go on where th
 The paper's recipe learns slowly on a CPU. Faster there, and the paper's network in the end:
 
 python experiments/table2_cell_tracking.py --data data --network batch_norm --optimizer adam \
-    --finish 1500 --finish-balance 0.5 --jobs 2
+    --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 --jobs 2
 
 On a GPU, the paper's width and tile:
 
@@ -109,14 +109,15 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def fold_config(
+def stages_of(
     options: argparse.Namespace, sequences: cells.Sequences, train_on: str, seed: int
-) -> TrainConfig:
+) -> tuple[TrainConfig, ...]:
     """Return the settings of one fold; each real set has its own range of grey values."""
     real = sequences.source != "synthetic"
     changes = {"value_range": cells.VALUE_RANGES[sequences.name]} if real else {}
     name = f"{sequences.name}-{train_on}{recipes.recipe_name(options)}-seed{seed}"
-    return recipes.train_config(options, name, seed, **changes)
+    config = recipes.train_config(options, name, seed, **changes)
+    return recipes.stages(cells.options_of(options, sequences.name), config)
 
 
 def main() -> None:
@@ -124,6 +125,7 @@ def main() -> None:
     parser = common.parser("table2_cell_tracking", __doc__)
     recipes.add_training_options(parser, width=16, steps=4000, tile=380, lr=1e-3)
     recipes.add_recipe_options(parser)
+    cells.add_set_options(parser)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
     options = recipes.parsed(parser)
@@ -133,12 +135,7 @@ def main() -> None:
     with records.recorded(options):
         sets = [cells.load(options.data, name, options.quick) for name in options.sets]
         folds = [
-            Fold(
-                one,
-                train_on,
-                test_on,
-                recipes.stages(options, fold_config(options, one, train_on, seed)),
-            )
+            Fold(one, train_on, test_on, stages_of(options, one, train_on, seed))
             for one in sets
             for seed in range(options.seed, options.seed + options.seeds)
             for train_on, test_on in (cells.SEQUENCES, cells.SEQUENCES[::-1])
@@ -146,12 +143,12 @@ def main() -> None:
         rows = common.run_jobs(run, folds, options.jobs)
         found = summary(rows)
         for name, row in found.items():
+            row["recipe"] = recipes.recipe(cells.options_of(options, name))
             print(name, row)
         source = " and ".join(dict.fromkeys(one.source for one in sets))
         results = {
             "source": source,
-            "recipe": recipes.recipe(options),
-            "config": [asdict(stage) for stage in folds[0].stages],
+            "config": {f.sequences.name: [asdict(stage) for stage in f.stages] for f in folds},
             "summary": found,
         }
         records.write_results(options.out, {**results, "rows": rows}, started)

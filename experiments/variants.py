@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +156,14 @@ def tile_of(name: str, tile: int) -> int:
 
 def steps_of(name: str, options: argparse.Namespace) -> int:
     """Return how many steps take the arithmetic of the paper's network."""
-    budget = options.steps * _step("paper", options)
+    budget = int(options.steps) * _step("paper", options)
     return max(1, round(budget / _step(name, options)))
 
 
 def _step(name: str, options: argparse.Namespace) -> int:
     side = tile_of(name, options.tile)
-    return cost(shadow(name, options.width), side).multiply_accumulates
+    work: int = cost(shadow(name, options.width), side).multiply_accumulates
+    return work
 
 
 def shadow(name: str, width: int) -> UNet:
@@ -185,13 +186,11 @@ def facts(name: str, options: argparse.Namespace, side: int) -> dict[str, Any]:
     return found
 
 
-def speeds(names: list[str], options: argparse.Namespace, image: NDArray[np.uint8]) -> Any:
+def speeds(names: list[Any], options: argparse.Namespace, image: NDArray[np.uint8]) -> Any:
     """Return pixels per second of each network, measured in turns; untrained, float32."""
     device = pick_device(options.device)
-    models = {
-        name: new_network(TrainConfig(network=name, width=options.width)).to(device).eval()
-        for name in names
-    }
+    config = TrainConfig(width=options.width)
+    models = {name: new_network(replace(config, network=name)).to(device).eval() for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.rounds + 1):  # the first one warms up
         for name, model in models.items():

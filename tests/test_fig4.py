@@ -73,7 +73,7 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
         "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
-        "finish_balance": 1.0,
+        "finish_balance": 1.0, "finish_sets": (HELA,),
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
@@ -106,6 +106,14 @@ def test_the_steps_before_a_finish_count(fig4: Any, tmp_path: Path) -> None:
     save_model(last / "weights.safetensors", model)
     found = fig4.network(options(tmp_path, network="batch_norm", finish=5), sequences(fig4))
     assert (found.weights, found.steps) == (str(last), 82)
+
+
+def test_a_set_may_do_without_the_finish(fig4: Any, tmp_path: Path) -> None:
+    run = leave_network(tmp_path, f"{HELA}-01-seed0", fig4.cells.VALUE_RANGES[HELA])
+    leave_network(tmp_path, f"{HELA}-01-seed0-finished", fig4.cells.VALUE_RANGES[HELA])
+    settings = options(tmp_path, finish=5, finish_sets=("PhC-C2DH-U373",))
+    found = fig4.network(settings, sequences(fig4))
+    assert (found.weights, found.recipe) == (str(run), fig4.recipes.PAPERS_RECIPE)
 
 
 @pytest.mark.parametrize("value_range", [None, (0.0, 255.0)])
