@@ -4,10 +4,10 @@ python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tr
 
 (a) part of a phase contrast frame, (b) the cells found there in cyan; (c) a DIC frame, (d) the
 cells found in random colours; the truth has yellow outlines. The networks are those that
-table2_cell_tracking.py left with the same --network, --optimizer, --finish and --finish-balance;
-each saw only the other sequence. Where there are none, short ones are trained here, and the figure
-says so. The frame is the one with most cells of those annotated in
-full, whatever its score.
+table2_cell_tracking.py left with the same --network, --optimizer, --finish, --finish-balance and
+--finish-sets; each saw only the other sequence. Where there are none, short ones are trained here,
+and the figure says so. The frame is the one with most cells of those annotated in full, whatever
+its score.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import cells
@@ -40,6 +41,8 @@ from paper_unet.run_folder import WEIGHTS
 PHC, DIC = cells.SETS
 PART = 400
 """Side in pixels of the part of a phase contrast frame that is shown."""
+TITLE = 80
+"""Characters of a line above a half of the figure."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,14 @@ class Result:
     def title(self) -> str:
         """Return what the figure says of the data and the network."""
         short = "a SHORT TRAINING for this figure: " if self.network.trained_here else ""
-        return (
-            f"{cells.shown(self.sequences)}, sequence {self.sequence}, frame {self.frame}\n"
-            f"{short}{self.network.recipe}; width {self.network.model.config.width}\n"
-            f"{self.network.steps} steps on sequence {self.network.trained_on}; "
-            f"SEG of this frame {self.scores['seg']:.3f}"
+        width = self.network.model.config.width
+        return "\n".join(
+            [
+                f"{cells.shown(self.sequences)}, sequence {self.sequence}, frame {self.frame}",
+                *wrap(f"{short}{self.network.recipe}; width {width}", TITLE),
+                f"{self.network.steps} steps on sequence {self.network.trained_on}; "
+                f"SEG of this frame {self.scores['seg']:.3f}",
+            ]
         )
 
 
