@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from image_helpers import GREY, PIXELS
 from PIL import Image
-from test_images import GREY, PIXELS
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack

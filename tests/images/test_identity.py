@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from image_helpers import LAYOUTS, PIXELS
 from PIL import Image
-from test_images import LAYOUTS, PIXELS
 from test_inputs import FORMATS
 
 from paper_unet.errors import InputError

@@ -1,10 +1,11 @@
 """An output never takes the place of its input, holds it, or lies inside it."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import tifffile
-from test_images import GREY
+from image_helpers import GREY
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, refuse_same_file
@@ -93,3 +94,15 @@ def test_sections_that_are_links_lie_elsewhere(tmp_path: Path) -> None:
         assert stack.files == (tmp_path / "links", tmp_path / "links" / "2.tif")
     with pytest.raises(InputError, match="is the input"):
         refuse_same_file(stack.files[1], tmp_path / "2.tif")
+
+
+def test_the_input_is_no_output(tmp_path: Path) -> None:
+    source = tmp_path / "in.tif"
+    source.touch()
+    (tmp_path / "link.tif").symlink_to(source)
+    (tmp_path / "hard.tif").hardlink_to(source)
+    for same in ("in.tif", "link.tif", "hard.tif", "../" + tmp_path.name + "/in.tif"):
+        with pytest.raises(InputError, match="is the input"):
+            refuse_same_file(source, tmp_path / same)
+    refuse_same_file(source, tmp_path / "out.tif")
+    assert hashlib.sha256(source.read_bytes()).hexdigest().startswith("e3b0c442")

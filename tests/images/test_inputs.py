@@ -14,9 +14,9 @@ import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_helpers import GREY, LAYOUTS, PIXELS, ZYX, first_page_only
 from numpy.typing import NDArray
 from PIL import Image
-from test_images import GREY, LAYOUTS, PIXELS, ZYX, first_page_only
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack, to_unit_range

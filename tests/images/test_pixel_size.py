@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tifffile
 import zarr
-from test_images import GREY, ZYX
+from image_helpers import GREY, ZYX
 from test_inputs import ome_zarr
 
 from paper_unet.images import open_stack

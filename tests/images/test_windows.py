@@ -11,8 +11,8 @@ import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from image_helpers import LAYOUTS, PIXELS
 from numpy.typing import NDArray
-from test_images import LAYOUTS, PIXELS
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack

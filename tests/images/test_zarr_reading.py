@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from image_helpers import GREY, PIXELS
 from numpy.typing import NDArray
-from test_images import GREY, PIXELS
 from test_inputs import ome_zarr
 
 from paper_unet.errors import InputError

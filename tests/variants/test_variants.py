@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from variant_helpers import settings, shaken, stripes
 
 from paper_unet import TrainConfig, UNet, load_model, predict_image, train
 from paper_unet.augment import Augmentation, sample, source_coordinates
 from paper_unet.checkpoint import read_tensors, save_model
 from paper_unet.errors import InputError
 from paper_unet.layers import Layers
-from paper_unet.samples import TileSampler, training_set
+from paper_unet.passes import prepared
+from paper_unet.samples import TileSampler
 from paper_unet.start import absorb_shift, new_network, start_network
 from paper_unet.train import new_optimizer
 from paper_unet.variants import BatchNormUNet, SamePaddingUNet, new_variant
 
 WIDTH = 3
-
-
-def settings(out: Path, **changes: Any) -> TrainConfig:
-    """A run of a second."""
-    values: dict[str, Any] = {
-        "width": 2, "tile": 188, "steps": 4, "warmup": 2, "device": "cpu", "checkpoint_every": 2,
-    }  # fmt: skip
-    return TrainConfig(out=str(out), **values | changes)
-
-
-def stripes() -> Any:
-    """Two sections of bright and dark columns."""
-    cells = np.zeros((2, 90, 90), np.int32)
-    for k in range(6):
-        cells[:, :, 15 * k : 15 * k + 11] = k + 1
-    noise = np.random.default_rng(0).normal(0, 0.05, cells.shape)
-    return training_set(np.clip(0.3 + 0.4 * (cells > 0) + noise, 0, 1).astype(np.float32), cells)
 
 
 def literal(weights: dict[str, Tensor], image: Tensor, padding: int, norm: bool) -> Tensor:
@@ -70,21 +54,9 @@ def literal(weights: dict[str, Tensor], image: Tensor, padding: int, norm: bool)
     return F.conv2d(x, weights["head.weight"], weights["head.bias"])
 
 
-def shaken(model: UNet) -> UNet:
-    """Give every parameter and statistic a value of its own."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if "running_var" in name:
-                value.uniform_(0.5, 2)
-            elif value.is_floating_point():
-                value.add_(0.1 * torch.randn_like(value))
-    return model.eval()
-
-
 @pytest.mark.parametrize("side", [16, 48, 64])
 def test_same_padding(side: int) -> None:
-    model = shaken(SamePaddingUNet(1, 2, WIDTH))
+    model = shaken(SamePaddingUNet(1, 2, WIDTH), seed=1)
     image = torch.rand(1, 1, side, side)
     with torch.no_grad():
         found = model(image)
@@ -100,7 +72,7 @@ def test_sides_that_do_not_fit_same_padding(side: int) -> None:
 
 
 def test_batch_norm_and_the_plain_network_that_computes_the_same() -> None:
-    model = shaken(BatchNormUNet(1, 2, WIDTH))
+    model = shaken(BatchNormUNet(1, 2, WIDTH), seed=1)
     image = torch.rand(1, 1, 204, 188)
     plain = model.folded()
     assert type(plain) is UNet and plain.config == model.config  # type: ignore[attr-defined]
@@ -144,7 +116,7 @@ def test_an_unknown_network_is_refused() -> None:
 
 
 def test_a_file_of_weights_says_which_network_it_holds(tmp_path: Path) -> None:
-    model = shaken(SamePaddingUNet(1, 2, WIDTH))
+    model = shaken(SamePaddingUNet(1, 2, WIDTH), seed=1)
     save_model(tmp_path / "w.safetensors", model)
     again = load_model(tmp_path / "w.safetensors")
     assert isinstance(again, SamePaddingUNet)
@@ -156,6 +128,10 @@ def test_a_file_of_weights_says_which_network_it_holds(tmp_path: Path) -> None:
 def test_a_padded_network_does_not_stream() -> None:
     with pytest.raises(InputError, match="same_padding"):
         Layers(SamePaddingUNet(1, 2, WIDTH))
+
+
+def test_a_folded_network_streams() -> None:
+    assert isinstance(prepared(BatchNormUNet(1, 2, 2).eval()), Layers)
 
 
 def test_training_with_batch_norm_leaves_a_plain_network(tmp_path: Path) -> None:
@@ -255,7 +231,7 @@ def test_weights_of_another_network_cannot_be_started_from(tmp_path: Path) -> No
 
 
 def test_settled_statistics_are_those_of_the_tiles_without_drop_out() -> None:
-    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.9)).train()
+    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.9), seed=1).train()
     images = [torch.rand(1, 1, 204, 204) for _ in range(3)]
     model.settle(images)
     assert model.dropout.p == 0.9
@@ -273,7 +249,7 @@ def test_settled_statistics_are_those_of_the_tiles_without_drop_out() -> None:
 
 def test_a_settled_network_gives_what_it_gave_while_training() -> None:
     """Of one tile, evaluation and training without drop-out normalise by the same numbers."""
-    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.0))
+    model = shaken(BatchNormUNet(1, 2, WIDTH, dropout=0.0), seed=1)
     image = torch.rand(1, 1, 572, 572)
     with torch.no_grad():
         wanted = model.train()(image)
