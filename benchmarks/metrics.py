@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,7 +67,8 @@ def image_predictor(image: np.ndarray) -> np.ndarray:
     """Smoothed intensity, stretched to [0, 1]: membranes are dark."""
     smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 2, 2))
     low, high = np.percentile(smooth, (1, 99))
-    return np.clip((smooth - low) / (high - low), 0, 1)
+    stretched: np.ndarray = np.clip((smooth - low) / (high - low), 0, 1)
+    return stretched
 
 
 def seconds(task: Callable[[], object]) -> float:
@@ -86,11 +88,11 @@ def row(name: str, stack: Stack, compiled: bool) -> str:
     """One line of the table."""
     loops = pixel_loops(compiled)  # compiled, or read from numba's cache, before the clock starts
     pixel = over_slices(stack, pixel_counts)
-    rand = over_slices(stack, lambda *pair: region_scores(*pair, loops, thinned=False))
-    thin = over_slices(stack, lambda *pair: region_scores(*pair, loops))
+    rand = over_slices(stack, partial(region_scores, thinned=False), loops)
+    thin = over_slices(stack, region_scores, loops)
     warping = over_slices(stack, warping_counts, loops)
     totals = [
-        seconds(lambda n=workers: isbi2012_scores(*stack, workers=n, compiled=compiled))
+        seconds(partial(isbi2012_scores, *stack, workers=workers, compiled=compiled))
         for workers in (1, 2)
     ]
     path = "numba" if compiled else "plain"

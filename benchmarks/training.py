@@ -15,6 +15,7 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[st
     data = training_set(images, rng.integers(0, 2, images.shape))
     model = new_network(config).to(device)
     if config.channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(model, config)
     sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device)
     if device.type == "cuda":
@@ -70,7 +71,8 @@ def main() -> None:
         base = TrainConfig(width=width, tile=options.tile, warmup=1)
         reference = None
         for precision, channels_last in itertools.product(ARITHMETIC[device.type], (False, True)):
-            config = replace(base, precision=precision, channels_last=channels_last)
+            changes: dict[str, Any] = {"precision": precision, "channels_last": channels_last}
+            config = replace(base, **changes)
             row = time_steps(config, device, options.steps)
             ms = float(row["milliseconds"])  # type: ignore[arg-type]
             reference = reference or ms
