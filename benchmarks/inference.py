@@ -104,7 +104,7 @@ def child(
         "--threads", str(options.threads), "--repeats", str(options.repeats),
         "--device", options.device, "--reference", str(reference),
     ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  (itself)
     if run.returncode:
         return {"error": (run.stderr.strip().splitlines() or ["failed"])[-1]}
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])

@@ -40,8 +40,8 @@ def _cpu_name() -> str:
 def _commit() -> str | None:
     here = Path(__file__).parent
     try:
-        run = subprocess.run(  # a fixed command, no shell
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],  # noqa: S607  (no shell; git is on PATH)
             cwd=here,
             capture_output=True,
             text=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -138,7 +139,7 @@ def _plain(
         return forward_tiled(layers, section, rows, columns, procedure.tile, procedure.halo)
     if procedure.engine == "stream":
         return _streamed(layers, section, rows, columns, band)
-    network = lambda window: one_pass(layers, window)  # noqa: E731
+    network = partial(one_pass, layers)
     return tiled(network, section, rows, columns, procedure.tile, procedure.tiling)
 
 

@@ -68,5 +68,5 @@ def absorb_shift(model: UNet, centre: float) -> None:
     constant, so networks with padding keep their centre beside the weights.
     """
     first = model.down0[0]
-    assert isinstance(first, torch.nn.Conv2d) and first.bias is not None  # noqa: S101
+    assert isinstance(first, torch.nn.Conv2d) and first.bias is not None  # noqa: S101  (for types)
     first.bias -= centre * first.weight.sum(dim=(1, 2, 3))

@@ -244,6 +244,25 @@ def found(name: str, package: Path) -> bool:
     return True
 
 
+def test_what_the_summary_says_of_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The difference is from the base that the experiment names; a base has none."""
+    summary = import_experiment("summary", monkeypatch)
+    line = {
+        "seg": {"mean": 0.5, "sd": 0.125},
+        "seg_against_base": {"mean": -0.25, "sd": None},
+        "seeds": 2,
+        "diverged": 0,
+    }
+    assert summary.measures(line, ("v_rand", "seg"), "base", of_base=False) == (
+        "seg 0.5000 ± 0.1250 (-0.2500); 2 seeds"
+    )
+    assert summary.measures(line, ("seg",), "base", of_base=True) == "seg 0.5000 ± 0.1250; 2 seeds"
+    gone = line | {"diverged": 1, "seg": {"mean": None, "sd": None}, "seg_against_base": None}
+    assert summary.measures(gone, ("seg",), "base", of_base=False) == (
+        "seg - (-); 2 seeds, 1 diverged"
+    )
+
+
 def test_a_run_that_finishes_as_the_papers_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,5 +135,5 @@ def _same(one: Path, other: Path) -> bool:
 
 def _lineage(path: Path) -> set[Path]:
     """Return a path and the folders above it, as it is given and as links lead to it."""
-    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100
+    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100  (keeps links)
     return {given, *given.parents, real, *real.parents}

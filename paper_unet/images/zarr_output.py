@@ -252,7 +252,7 @@ class ZarrOutput(Output):
             for z in range(sections):
                 for row in range(0, height, CHUNK):
                     folder = self._chunks(level, z, row)
-                    found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208
+                    found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
                     if missing := wanted.difference(found):
                         raise InputError(
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
