@@ -37,7 +37,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from paper_unet.config import TrainConfig
-from paper_unet.errors import DivergedError
 from paper_unet.geometry import HALO, input_size, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.layers import evaluating
@@ -105,12 +104,9 @@ def run(job: Job) -> list[dict[str, Any]]:
         chosen = partial(common.membrane_training_set, data[common.TRAINING])
     else:
         chosen = partial(cells.cell_training_set, data.frames["01"])
-    try:
-        model, seconds = recipes.train_stages(job.stages, chosen)
-    except DivergedError as error:
-        print(row, error, flush=True)
-        return [row | {"diverged": str(error)}]
-    row["training_seconds"] = seconds
+    model = recipes.train_row(row, job.stages, chosen)
+    if model is None:
+        return [row]
     rows = [row | scores(model, config, data, "none")]
     if job.is_base:
         for average in AVERAGES:

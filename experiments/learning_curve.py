@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import ablation
@@ -26,8 +27,6 @@ import records
 from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
-from paper_unet.errors import DivergedError
-from paper_unet.train import train
 
 PLAIN = "no augmentation"
 
@@ -52,15 +51,11 @@ def run(job: Job) -> dict[str, Any]:
     common.be_one_of_several()
     training = job.sections[common.TRAINING]
     some = chosen(job.count, len(training.images))
-    data = common.membrane_training_set(
-        common.Sections(training.images[some], training.labels[some], training.source), job.config
-    )
+    few = common.Sections(training.images[some], training.labels[some], training.source)
     row = {"sections": job.count, "numbers": some, "choice": job.choice, "seed": job.config.seed}
-    try:
-        model = train(job.config, data, resume=True, progress=False)
-    except DivergedError as error:
-        return row | {"diverged": str(error)}
-    row["training_seconds"] = recipes.logged_seconds(job.config)
+    model = recipes.train_row(row, (job.config,), partial(common.membrane_training_set, few))
+    if model is None:
+        return row
     row |= ablation.scores(model, job.config, job.sections, "none")
     print(row, flush=True)
     return row

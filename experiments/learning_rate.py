@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import common
@@ -19,8 +20,6 @@ import records
 from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
-from paper_unet.errors import DivergedError
-from paper_unet.train import train
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,10 @@ def run(job: Job) -> dict[str, Any]:
     common.be_one_of_several()
     config = job.config
     row: dict[str, Any] = {"lr": config.lr, "centre": config.centre, "seed": config.seed}
-    data = common.membrane_training_set(job.sections[common.TRAINING], config)
-    try:
-        model = train(config, data, resume=True, progress=False)
-    except DivergedError as error:
-        print(row, error, flush=True)
-        return row | {"diverged": str(error)}
-    row["training_seconds"] = recipes.logged_seconds(config)
+    training = partial(common.membrane_training_set, job.sections[common.TRAINING])
+    model = recipes.train_row(row, (config,), training)
+    if model is None:
+        return row
     row |= common.held_out_scores(model, job.sections[common.HELD_OUT])
     print({key: value for key, value in row.items() if key != "thresholds"}, flush=True)
     return row

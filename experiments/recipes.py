@@ -12,6 +12,7 @@ from typing import Any
 from paper_unet.checkpoint import load_model
 from paper_unet.config import TrainConfig
 from paper_unet.device import pick_device
+from paper_unet.errors import DivergedError
 from paper_unet.model import UNet
 from paper_unet.run_folder import LOG, WEIGHTS, comparable
 from paper_unet.samples import TrainingSet
@@ -136,6 +137,19 @@ def train_stages(
         models.append(finished(config) or train(config, data(config), resume=True, progress=False))
         seconds += logged_seconds(config)
     return models[-1], round(seconds, 1)
+
+
+def train_row(
+    row: dict[str, Any], configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
+) -> UNet | None:
+    """Train as `train_stages` does; the row gets the seconds, or that the training diverged."""
+    try:
+        model, row["training_seconds"] = train_stages(configs, data)
+    except DivergedError as error:
+        row["diverged"] = str(error)
+        print(row, flush=True)
+        return None
+    return model
 
 
 def finished(config: TrainConfig) -> UNet | None:

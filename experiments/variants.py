@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from variants_table import OWN, PAPER
 
 from paper_unet.config import TrainConfig
 from paper_unet.device import pick_device
-from paper_unet.errors import DivergedError
 from paper_unet.images import to_unit_range
 from paper_unet.large.tiles import forward_work
 from paper_unet.layers import evaluating
@@ -44,7 +44,6 @@ from paper_unet.predict import predict_image, probability
 from paper_unet.regions import Procedure
 from paper_unet.seams import seams
 from paper_unet.start import new_network
-from paper_unet.train import train
 from paper_unet.variants import network_class, new_variant
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -88,13 +87,10 @@ def run(job: Job) -> dict[str, Any]:
         "network": job.network, "recipe": job.recipe, "seed": config.seed,
         "source": job.sections.source, "steps": config.steps, "tile": config.tile,
     }  # fmt: skip
-    data = common.membrane_training_set(job.sections[common.TRAINING], config)
-    try:
-        model = train(config, data, resume=True, progress=False)
-    except DivergedError as error:
-        print(row, error, flush=True)
-        return row | {"diverged": str(error)}
-    row["training_seconds"] = recipes.logged_seconds(config)
+    training = partial(common.membrane_training_set, job.sections[common.TRAINING])
+    model = recipes.train_row(row, (config,), training)
+    if model is None:
+        return row
     held_out = job.sections[common.HELD_OUT]
     row |= common.held_out_scores(model, held_out)
     image = repeated(held_out.images[0])

@@ -294,3 +294,18 @@ def test_a_run_that_finishes_as_the_papers_network(
         assert torch.equal(value, again.state_dict()[name])
     assert recipes.finished(first) is not None and recipes.finished(replace(first, seed=1)) is None
     assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept
+
+
+def test_a_row_of_a_training_that_diverges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipes = import_experiment("recipes", monkeypatch)
+    images = np.random.default_rng(0).random((1, 200, 200), np.float32)
+    data = training_set(images, (images > 0.5).astype(np.int32))
+    config = TrainConfig(out=str(tmp_path / "a"), width=2, tile=188, steps=3, warmup=0)
+    row: dict[str, Any] = {"seed": 0}
+    wild = replace(config, out=str(tmp_path / "b"), lr=1e30)
+    assert recipes.train_row(row, (wild,), lambda _: data) is None
+    assert row.keys() == {"seed", "diverged"} and "diverged" in capsys.readouterr().out
+    model = recipes.train_row(row := {"seed": 0}, (config,), lambda _: data)
+    assert model is not None and row.keys() == {"seed", "training_seconds"}
