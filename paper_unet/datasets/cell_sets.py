@@ -56,7 +56,8 @@ def _training_set(
     )
 
 
-# of TRA with its table, of SEG, and of the images; tests/test_datasets.py computes them another way
+# of TRA with its table, of SEG, and of the images; tests/datasets/test_cell_sets.py computes them
+# another way
 U373_SHA256 = {
     "01": (
         "0545e67502bd85e507b1188ba2414b18b221f5a7b791fcf757f3506853c5ddc4",

@@ -9,8 +9,8 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from test_train import easy_data, files_of, log_of, result, run, small
 from torch.nn import functional
+from train_helpers import easy_data, files_of, log_of, result, run, small
 
 from paper_unet import load_model
 from paper_unet.cli import main

@@ -1,0 +1,185 @@
+"""Fetching stacks, and what a server can do."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+from datasets_helpers import (
+    EXTRA,
+    NAMES,
+    PIXELS,
+    archive_of,
+    everything_below,
+    refused,
+    tiff_files,
+    tiff_of,
+)
+
+from paper_unet.datasets import fetch
+from paper_unet.errors import InputError
+
+# fetching
+
+
+def test_fetch_from_the_archive(tiny, server, tmp_path, capfd):
+    folder = fetch(tiny, tmp_path / "new" / "data")
+    assert folder == tmp_path / "new" / "data" / "tiny"
+    assert everything_below(folder) == sorted(NAMES)
+    for name in NAMES:
+        np.testing.assert_array_equal(tifffile.imread(folder / name), PIXELS[name])
+    assert server.requests == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_there_and_right_is_not_fetched_again(tiny, server, tmp_path):
+    folder = fetch(tiny, tmp_path)
+    before = {name: (folder / name).stat().st_ino for name in NAMES}
+    fetch(tiny, tmp_path)
+    assert server.requests == 1
+    (folder / NAMES[1]).unlink()
+    fetch(tiny, tmp_path)
+    assert server.requests == 2
+    kept = {name: (folder / name).stat().st_ino for name in NAMES}
+    assert (kept[NAMES[0]], kept[NAMES[2]]) == (before[NAMES[0]], before[NAMES[2]])
+    np.testing.assert_array_equal(tifffile.imread(folder / NAMES[1]), PIXELS[NAMES[1]])
+
+
+def test_a_wrong_file_that_is_there_is_named_and_kept(tiny, server, tmp_path):
+    folder = fetch(tiny, tmp_path)
+    mine = tiff_of(255 - PIXELS[NAMES[0]])
+    (folder / NAMES[0]).write_bytes(mine)
+    with pytest.raises(InputError, match=r"train-volume\.tif: other pixels than published"):
+        fetch(tiny, tmp_path)
+    assert (folder / NAMES[0]).read_bytes() == mine
+    assert server.requests == 1
+
+
+def test_the_optional_file_is_taken_if_there(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{EXTRA: tiff_of(PIXELS[NAMES[1]])}))
+    assert everything_below(fetch(tiny, tmp_path)) == sorted((*NAMES, EXTRA))
+
+
+def test_the_optional_file_is_checked_for_its_shape(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{EXTRA: tiff_of(np.zeros((6, 7), np.uint8))}))
+    assert "test-labels.tif is uint8 of shape (5, 16, 24)" in refused(tiny, tmp_path)
+
+
+def test_the_hash_covers_the_pixels_not_the_container(tiny, server, tmp_path):
+    container = io.BytesIO()
+    tifffile.imwrite(container, PIXELS[NAMES[0]], compression="zlib", bigtiff=True, byteorder=">")
+    server.body = archive_of(tiff_files(**{NAMES[0]: container.getvalue()}))
+    folder = fetch(tiny, tmp_path)
+    assert (folder / NAMES[0]).read_bytes() == container.getvalue()
+
+
+@pytest.mark.parametrize("inside", ["", "tiny", "Tiny-challenge"])
+def test_fetch_from_a_folder(tiny, server, tmp_path, inside):
+    (tmp_path / "from" / inside).mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / "from" / inside / name).write_bytes(tiff_of(PIXELS[name]))
+    folder = fetch(tiny, tmp_path / "to", tmp_path / "from")
+    assert everything_below(folder) == sorted(NAMES)
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize("given", ["", "Tiny-challenge.zip"])
+def test_fetch_from_an_archive_on_disk(tiny, server, tmp_path, given):
+    (tmp_path / "Tiny-challenge.zip").write_bytes(server.body)
+    folder = fetch(tiny, tmp_path / "to", tmp_path / given)
+    assert everything_below(folder) == sorted(NAMES)
+    assert server.requests == 0
+
+
+def test_sources_that_lack_files(tiny, tmp_path):
+    assert "none: no such folder" in refused(tiny, tmp_path, tmp_path / "none")
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / NAMES[0]).write_bytes(tiff_of(PIXELS[NAMES[0]]))
+    message = refused(tiny, tmp_path, tmp_path / "from")
+    assert "from: has no train-labels.tif, test-volume.tif" in message
+
+
+def test_wrong_pixels_name_file_and_hashes(tiny, server, tmp_path):
+    wrong = PIXELS[NAMES[2]].copy()
+    wrong[1, 2, 3] ^= 1
+    server.body = archive_of(tiff_files(**{NAMES[2]: tiff_of(wrong)}))
+    message = refused(tiny, tmp_path)
+    assert NAMES[2] in message
+    assert hashlib.sha256(PIXELS[NAMES[2]].tobytes()).hexdigest() in message
+    assert hashlib.sha256(wrong.tobytes()).hexdigest() in message
+
+
+def test_wrong_size_and_type(tiny, server, tmp_path):
+    for wrong in (PIXELS[NAMES[0]][:, :8], PIXELS[NAMES[0]].astype(np.uint16)):
+        server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(wrong)}))
+        assert f"{wrong.dtype} of shape {wrong.shape}" in refused(tiny, tmp_path)
+
+
+def test_a_truncated_stack_inside_the_archive(tiny, server, tmp_path):
+    server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(PIXELS[NAMES[0]])[:-300]}))
+    assert "truncated" in refused(tiny, tmp_path)
+
+
+# what a server can do
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_error_of_the_server(tiny, server, tmp_path, status):
+    server.status, server.body = status, b"<html>sorry</html>"
+    message = refused(tiny, tmp_path)
+    assert f"cannot be downloaded ({status}" in message
+    assert "--from" in message
+
+
+def test_an_error_page_in_place_of_the_archive(tiny, server, tmp_path):
+    server.body = b"<html>Please log in</html>"
+    assert "not a sound zip file" in refused(tiny, tmp_path)
+
+
+def test_a_download_that_breaks_off(tiny, server, tmp_path):
+    server.declared, server.body = len(server.body), server.body[:-100]
+    assert "cannot be downloaded" in refused(tiny, tmp_path)
+
+
+def test_an_archive_that_was_cut_short(tiny, server, tmp_path):
+    server.body = server.body[:-100]
+    assert "not a sound zip file" in refused(tiny, tmp_path)
+
+
+def test_a_download_without_end(tiny, server, tmp_path):
+    server.body = bytes(4 * tiny.max_bytes + 1)
+    assert "sends more than the data set has" in refused(tiny, tmp_path)
+
+
+def test_no_server(tiny, tmp_path):
+    gone = replace(tiny, url="http://127.0.0.1:9/Tiny-challenge.zip")
+    assert "cannot be downloaded" in refused(gone, tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from paper_unet.datasets import expected
+from paper_unet.datasets import DataSet, ExpectedStack, fetch
+expected.read_verified = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stacks = tuple(ExpectedStack(name, (5, 16, 24), None) for name in sys.argv[3:])
+fetch(DataSet("tiny", "http://127.0.0.1:9/x.zip", stacks, ""), sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_fetch_leaves_no_final_name(tiny, tmp_path):
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in NAMES:
+        (source / name).write_bytes(tiff_of(PIXELS[name]))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "to"), str(source), *NAMES]
+    assert subprocess.run(command, check=False).returncode == -9
+    folder = tmp_path / "to" / "tiny"
+    assert [p.suffix for p in folder.iterdir()] == [".partial"]
+    fetch(tiny, tmp_path / "to", source)
+    assert {p.name for p in folder.iterdir()} >= set(NAMES)
