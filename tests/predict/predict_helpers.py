@@ -14,11 +14,13 @@ from paper_unet.regions import tiled, whole
 Image = NDArray[np.float32]
 
 
-def random_network(width: int, in_channels: int = 1, out_channels: int = 2) -> UNet:
+def random_network(
+    width: int, in_channels: int = 1, out_channels: int = 2, **options: object
+) -> UNet:
     """Evaluation mode; with biases, so that no pixel is silent."""
     with torch.random.fork_rng():
         torch.manual_seed(width)
-        model = UNet(in_channels, out_channels, width)
+        model = UNet(in_channels, out_channels, width, **options)  # type: ignore[arg-type]
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 nn.init.normal_(parameter, std=0.3)

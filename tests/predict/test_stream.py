@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from predict_helpers import Image, noise, random_network
+from torch import Tensor
 
 from paper_unet import UNet, input_size, load_model
 from paper_unet.errors import InputError
@@ -18,25 +18,8 @@ from paper_unet.layers import Convolution, Layers, can_fuse, evaluating, keep_fr
 from paper_unet.regions import Procedure, image_scores, region_scores, whole
 from paper_unet.stream import Pipeline, one_pass, stream_rows
 
-Image = NDArray[np.float32]
-
 BANDS = st.sampled_from([16, 32, 48, 64, 112, 1024])
 SIDES = st.one_of(st.integers(1, 30), st.integers(1, 300))
-
-
-def network(width: int, in_channels: int = 1, out_channels: int = 2, **options: object) -> UNet:
-    """Random weights, and biases so that no pixel is silent."""
-    with torch.random.fork_rng():
-        torch.manual_seed(width)
-        model = UNet(in_channels, out_channels, width, **options)  # type: ignore[arg-type]
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                nn.init.normal_(parameter, std=0.3)
-    return model.eval()
-
-
-def noise(seed: int, *shape: int) -> Image:
-    return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
 def mirrored(image: Image) -> Tensor:
@@ -64,10 +47,10 @@ def streamed(model: UNet, image: Image, band: int) -> Tensor:
 
 
 NETWORKS = {
-    "narrow": network(4),
-    "wider": network(8),
-    "colour": network(3, in_channels=3, out_channels=5),
-    "released": network(4, up_relu=True, last_up_width=8),
+    "narrow": random_network(4),
+    "wider": random_network(8),
+    "colour": random_network(3, in_channels=3, out_channels=5),
+    "released": random_network(4, up_relu=True, last_up_width=8),
 }
 
 
@@ -105,7 +88,7 @@ def test_bands_do_not_change_a_bit(rows: int, columns: int, band: int, seed: int
 @pytest.mark.parametrize("width", [16, 64])
 def test_the_error_is_that_of_float32(width: int) -> None:
     """Against float64, streaming is off by no more than a few roundings of the scores."""
-    model, image = network(width), noise(1, 1, 140, 90)
+    model, image = random_network(width), noise(1, 1, 140, 90)
     exact = reference(model, image, torch.float64)
     worst = float((streamed(model, image, 64) - exact).abs().max()) / spread(exact)
     assert worst < 2.5e-6  # 20 units in the last place; NCHW convolutions have half of that
@@ -225,7 +208,7 @@ def test_the_low_precisions_are_near(precision: str) -> None:
 
 
 def test_without_the_fused_operator_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, image = network(24), noise(2, 1, 60, 60)
+    model, image = random_network(24), noise(2, 1, 60, 60)
     fused = streamed(model, image, 32)
     monkeypatch.setattr("paper_unet.layers.can_fuse", lambda dtype: False)
     plain = streamed(model, image, 32)
@@ -235,7 +218,7 @@ def test_without_the_fused_operator_it_is_the_same(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolution")
 def test_long_sums_over_channels_are_split() -> None:
-    layers = Layers(network(32))
+    layers = Layers(random_network(32))
     assert [len(layers.up[3][0].groups), len(layers.up[2][0].groups)] == [2, 1]
     assert layers.up[3][0].groups == [slice(0, 256), slice(256, 512)]
 
