@@ -34,6 +34,21 @@ def test_stacks_are_read_scaled_chosen_and_weighed(tmp_path: Path) -> None:
     assert len(read_training_set(replace(config, slices="")).images) == 4
 
 
+@pytest.mark.parametrize("kind", ["membrane", "class"])
+def test_a_weaker_class_balance_is_used(tmp_path: Path, kind: str) -> None:
+    """The ratio of the weights of the two classes is that of the frequencies to a power."""
+    classes = blobs(sections=4)
+    values = (255 if kind == "membrane" else 1) * classes.astype(np.uint8)
+    images, labels = write_stacks(tmp_path, labels=values)
+    for balance in (1.0, 0.5, 0.0):
+        settings = {"label_kind": kind, "balance": balance}
+        settings |= {"classes": 2} if kind == "class" else {"w0": 0.0}
+        data = read_training_set(small(tmp_path, images=images, labels=labels, **settings))
+        cells, membranes = (data.weights[classes == part].mean() for part in (True, False))
+        expected = ((~classes).mean() / classes.mean()) ** balance
+        assert cells / membranes == pytest.approx(expected, rel=1e-5)
+
+
 def test_instance_labels_get_their_gaps(tmp_path: Path) -> None:
     numbered = np.zeros((4, 90, 90), np.uint16)
     numbered[:, 10:40, 10:40], numbered[:, 10:40, 40:70] = 300, 7
