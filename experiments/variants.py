@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,8 +185,10 @@ def facts(name: str, options: argparse.Namespace, side: int) -> dict[str, Any]:
 def speeds(names: list[Any], options: argparse.Namespace, image: NDArray[np.uint8]) -> Any:
     """Return pixels per second of each network, measured in turns; untrained, float32."""
     device = pick_device(options.device)
-    config = TrainConfig(width=options.width)
-    models = {name: new_network(replace(config, network=name)).to(device).eval() for name in names}
+    models = {
+        name: new_network(TrainConfig(network=name, width=options.width)).to(device).eval()
+        for name in names
+    }
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.rounds + 1):  # the first one warms up
         for name, model in models.items():

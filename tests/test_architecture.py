@@ -23,7 +23,7 @@ FLOW = [
     "model", "variants", "caffe", "loss",
     "config", "validation", "checkpoint", "run_folder", "start", "train",
     "layers", "passes", "procedure", "stream", "regions", "release", "predict", "seams",
-    "plan", "journal", "large",
+    "pieces", "memory", "plan", "journal", "large",
     "metrics", "scoring", "figures", "drawings",
     "environment", "demo",
     "cli",
