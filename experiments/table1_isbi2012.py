@@ -190,10 +190,11 @@ def results_of(
     chosen: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what metrics.json holds."""
+    start = f", from {Path(options.start).stem}" if options.start else ""
     configs = [[asdict(stage) for stage in job.stages] for job in jobs if job.stages]
     return {
         "source": jobs[0].sections.source,
-        "recipe": recipes.recipe(options),
+        "recipe": recipes.recipe(options) + start,
         "config": configs[0] if configs else None,
         "held_out": summary(rows, "held_out"),
         "test": summary(rows, "test"),
