@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def write_results(out: Path, results: dict[str, Any], started: float) -> None:
 
 
 def _command() -> str:
-    return " ".join([f"python experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def _plain(value: Any) -> Any:
