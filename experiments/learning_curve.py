@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 
 from paper_unet.config import TrainConfig
 
-PLAIN = "no augmentation"
+AUGMENTED, PLAIN = "with augmentation", "no augmentation"
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,11 @@ def run(job: Job) -> dict[str, Any]:
     return row
 
 
-def draw(rows: list[dict[str, Any]], source: str) -> Figure:
+def draw(rows: list[dict[str, Any]], title: str) -> Figure:
     """Draw every run as a dot, and the means as lines."""
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3), ("v_rand", "v_info", "pixel_error"), strict=True):
-        for choice in dict.fromkeys(row["choice"] for row in rows):
-            colour = "tab:orange" if choice == PLAIN else "tab:blue"
+        for choice, colour in ((AUGMENTED, "tab:blue"), (PLAIN, "tab:orange")):
             mine = [row for row in rows if row["choice"] == choice and name in row]
             counts = sorted({row["sections"] for row in mine})
             means = [np.mean([r[name] for r in mine if r["sections"] == n]) for n in counts]
@@ -84,13 +83,13 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
         axes.set_xlabel("training sections")
         axes.set_title(f"{name}{' (lower is better)' if name == 'pixel_error' else ''}", fontsize=9)
     axes.legend(fontsize=7)
-    figure.suptitle("SYNTHETIC sections" if source == "synthetic" else source, fontsize=9)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
 def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
-    choices = {recipes.recipe(options): {}, PLAIN: ablation.CHOICES[PLAIN]}
+    choices = {AUGMENTED: {}, PLAIN: ablation.CHOICES[PLAIN]}
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
         for count in options.counts:
@@ -118,9 +117,12 @@ def main() -> None:
         every = jobs(options, sections)
         rows = common.run_jobs(run, every, options.jobs)
         stages = [asdict(stage) for stage in every[0].stages]
-        results = {"source": sections.source, "config": stages, "rows": rows}
+        source, recipe = sections.source, recipes.recipe(options)
+        results = {"source": source, "recipe": recipe, "config": stages, "rows": rows}
         records.write_results(options.out, results, started)
-        records.save_figure(draw(rows, sections.source), options.out, "learning_curve")
+        shown = "SYNTHETIC sections" if source == "synthetic" else source
+        figure = draw(rows, f"{shown}; {recipe}")
+        records.save_figure(figure, options.out, "learning_curve")
 
 
 if __name__ == "__main__":

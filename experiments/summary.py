@@ -102,7 +102,8 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
             mean = sum(values) / len(values)
             sd = (sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
             shown.append(f"{name} {number(mean)}" + (f" ± {number(sd)}" if len(values) > 1 else ""))
-        yield f"{count} sections, {choice}", "-", ", ".join(shown) + f" ({len(mine)} seeds)"
+        title = f"{count} section{'s' if count > 1 else ''}, {choice}; {metrics['recipe']}"
+        yield title, "-", ", ".join(shown) + f" ({len(mine)} seeds)"
 
 
 def variants(metrics: dict[str, Any]) -> Iterator[Cells]:
