@@ -14,7 +14,7 @@ from paper_unet.config import TrainConfig
 from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError
 from paper_unet.model import UNet
-from paper_unet.run_folder import LOG, WEIGHTS, comparable
+from paper_unet.run_folder import LOG, WEIGHTS, comparable, start_digest
 from paper_unet.samples import TrainingSet
 from paper_unet.train import train
 
@@ -153,12 +153,13 @@ def train_row(
 
 
 def finished(config: TrainConfig) -> UNet | None:
-    """Return the network of a run that has ended with these very settings."""
+    """Return the network of a run that has ended with these very settings and first weights."""
     weights = Path(config.out) / WEIGHTS
     if not weights.exists():
         return None
     model = load_model(weights, pick_device(config.device)).eval()
-    return model if model.record.get("config") == comparable(config) else None
+    found = (model.record.get("config"), model.record.get("start_sha256", ""))
+    return model if found == (comparable(config), start_digest(config)) else None
 
 
 def logged_seconds(config: TrainConfig) -> float:

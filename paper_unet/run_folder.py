@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +46,16 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
+def start_digest(config: TrainConfig) -> str:
+    """Return the SHA-256 of the weights that training starts from; "" if they are random."""
+    if not config.start:
+        return ""
+    try:
+        return hashlib.sha256(Path(config.start).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{config.start}: cannot be read: {error.strerror}") from error
+
+
 def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool) -> None:
     """Raise `InputError` if the folder holds a run and nobody said what is to become of it."""
     if resume and overwrite:
@@ -76,19 +87,25 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def restore(
-    out: Path, config: TrainConfig, data: str, model: UNet, optimizer: torch.optim.Optimizer
+    out: Path,
+    config: TrainConfig,
+    made_from: Mapping[str, str],
+    model: UNet,
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     """Load the checkpoint of a folder, if there is one, and return its step.
 
-    ``data`` is the fingerprint of the training set.
+    ``made_from`` tells what the run is made from by content, which must be as the checkpoint has
+    it: ``data`` is the fingerprint of the training set, ``start`` the `start_digest`.
     """
     path = out / CHECKPOINT
     if not path.exists():
         return 0
     tensors, about = read_tensors(path)
     # a setting that came later had its default before
-    then = {**comparable(TrainConfig()), **about.get("config", {}), "data": about.get("data")}
-    now = {**comparable(config), "data": data}
+    then = comparable(TrainConfig()) | about.get("config", {})
+    then |= {name: about.get(name, "") for name in made_from}
+    now = {**comparable(config), **made_from}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
     if differing:
         key = differing[0]
@@ -111,7 +128,7 @@ def save_checkpoint(
     out: Path,
     step: int,
     config: TrainConfig,
-    data: str,
+    made_from: Mapping[str, str],
     model: UNet,
     optimizer: torch.optim.Optimizer,
 ) -> None:
@@ -120,7 +137,7 @@ def save_checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer/{index}/{key}"] = value
-    about = {**describe(model), "config": comparable(config), "data": data, "step": step}
+    about = {**describe(model), "config": comparable(config), **made_from, "step": step}
     write_tensors(out / CHECKPOINT, tensors, about)
 
 

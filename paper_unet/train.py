@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from paper_unet.run_folder import (
     refuse_to_overwrite,
     restore,
     save_checkpoint,
+    start_digest,
 )
 from paper_unet.samples import (
     TileSampler,
@@ -151,9 +152,10 @@ def train(
     unseen = None
     if held_out is not None and config.validate_every:
         unseen = HeldOut(held_out, config, output, device)
+    made_from = {"data": data.fingerprint(), "start": start_digest(config)}
     make_folder(out)
     with locked(out):
-        _optimise(model, sampler, unseen, config, data.fingerprint(), resume, progress)
+        _optimise(model, sampler, unseen, config, made_from, resume, progress)
         if isinstance(model, BatchNormUNet):
             _settle(model, sampler, config)
             model = model.folded()
@@ -168,6 +170,8 @@ def train(
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         }
+        if config.start:
+            model.record["start_sha256"] = made_from["start"]
         save_model(out / WEIGHTS, model)
     return model.eval()
 
@@ -177,14 +181,14 @@ def _optimise(
     sampler: TileSampler,
     unseen: HeldOut | None,
     config: TrainConfig,
-    data: str,
+    made_from: Mapping[str, str],
     resume: bool,
     progress: bool,
 ) -> None:
-    """Take all steps, from the folder's checkpoint if asked; ``data`` is the data's fingerprint."""
+    """Take all steps, from the folder's checkpoint if asked and if it is of the same sources."""
     out = Path(config.out)
     optimizer = new_optimizer(model, config)
-    step = restore(out, config, data, model, optimizer) if resume else 0
+    step = restore(out, config, made_from, model, optimizer) if resume else 0
     prepare_folder(out, config, step)
     started, pending = time.monotonic(), []
     model.train()
@@ -207,7 +211,7 @@ def _optimise(
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % config.checkpoint_every == 0 or step == config.steps or stop():
-                save_checkpoint(out, step, config, data, model, optimizer)
+                save_checkpoint(out, step, config, made_from, model, optimizer)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
 

@@ -22,7 +22,7 @@ import pytest
 import tifffile
 import torch
 
-from paper_unet import TrainConfig, UNet
+from paper_unet import TrainConfig, UNet, train
 from paper_unet.checkpoint import load_model
 from paper_unet.samples import training_set
 from paper_unet.variants import SamePaddingUNet
@@ -293,7 +293,10 @@ def test_a_run_that_finishes_as_the_papers_network(
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     assert recipes.finished(first) is not None and recipes.finished(replace(first, seed=1)) is None
+    assert recipes.finished(last) is not None
     assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept
+    train(replace(first, seed=1), data, overwrite=True, progress=False)
+    assert recipes.finished(last) is None  # it went on from other weights
 
 
 def test_a_row_of_a_training_that_diverges(

@@ -1,5 +1,7 @@
 """What may go on or be overwritten, and what is refused."""
 
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,29 @@ def test_going_on_with_other_data_is_refused(
     with pytest.raises(InputError, match="data"):
         train(small(tmp_path), data, progress=False, resume=True)
     assert files_of(tmp_path) == before
+
+
+def test_the_first_weights_are_compared_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by name: the weights may lie elsewhere now, and others may have taken their place."""
+    run(small(tmp_path / "first"))
+    run(small(tmp_path / "other", seed=1))
+    there, moved = tmp_path / "start.safetensors", tmp_path / "moved.safetensors"
+    shutil.copy(tmp_path / "first" / WEIGHTS, there)
+    run(small(tmp_path / "whole", start=there))
+    interrupted(small(tmp_path / "cut", start=there), 9, monkeypatch)
+    before = files_of(tmp_path / "cut")
+    there.rename(moved)
+    shutil.copy(tmp_path / "other" / WEIGHTS, there)
+    digest = hashlib.sha256(moved.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=f"trained with start = '{digest}'"):
+        run(small(tmp_path / "cut", start=there), resume=True)
+    assert files_of(tmp_path / "cut") == before
+    run(small(tmp_path / "cut", start=moved), resume=True)
+    tensors, about = result(tmp_path / "cut")
+    assert tensors == result(tmp_path / "whole")[0]
+    assert about["record"]["start_sha256"] == digest
 
 
 def test_a_run_from_before_a_setting_was_there_goes_on(
