@@ -10,7 +10,7 @@ scored on 02 by SEG with the release's components. Runs go on where they were cu
 learns too slowly for cells on a CPU, where batch normalisation and Adam stand in for its hours:
 
 python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network batch_norm \
-    --optimizer adam --tile 380 --cell-steps 1500 --seeds 2 \
+    --optimizer adam --tile 380 --cell-steps 1500 --seeds 4 \
     --out experiments/results/ablation_cells --work runs/ablation_cells
 
 On a GPU:
