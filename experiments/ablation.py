@@ -13,6 +13,10 @@ python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network batch_
     --optimizer adam --tile 380 --cell-steps 1500 --seeds 4 \
     --out experiments/results/ablation_cells --work runs/ablation_cells
 
+The scores of cells scatter so much from seed to seed that the border weights need more of them:
+the same with ``--choices 'batch normalisation, Adam' 'no border weights' --seeds 10`` and another
+``--out``; the runs that are there are not made again.
+
 On a GPU:
 
 python experiments/ablation.py --data data --device cuda --width 32 --tile 572 --steps 6000 \

@@ -133,6 +133,7 @@ ROWS = {
     "table2_cell_tracking": table2,
     "ablation": ablation,
     "ablation_cells": ablation,
+    "ablation_borders": ablation,
     "learning_curve": learning_curve,
     "variants": variants,
     "bundled_weights": bundled_weights,
