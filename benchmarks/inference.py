@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def tile_arithmetic(width: int, options: argparse.Namespace) -> None:
         ):
             layers_module.GROUP = group  # type: ignore[misc]
             layers = Layers(model)
-            row(name, lambda layers=layers: one_pass(layers, tile))  # type: ignore[misc]
+            row(name, partial(one_pass, layers, tile))
         low = Layers(model, "bfloat16")
         row(f"the same in bfloat16 (matrix product {matrix_rate(torch.bfloat16, device) / 1e9:.0f} "
             "GFLOP/s)", lambda: one_pass(low, tile))  # fmt: skip

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from paper_unet import UNet
-from paper_unet.geometry import HALO, PAPER_TILE, input_size, mirror_window, tile_spans
-from paper_unet.layers import Layers
+from paper_unet.geometry import HALO, PAPER_TILE, Tiling, input_size, mirror_window, tile_spans
+from paper_unet.layers import Layers, Precision
 from paper_unet.plan import multiply_accumulates
 from paper_unet.regions import BAND, Procedure, image_scores, region_scores, whole
 
@@ -37,12 +37,12 @@ def at_once(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
 
 
 @functools.cache
-def prepared(model: UNet, precision: str) -> Layers:
+def prepared(model: UNet, precision: Precision) -> Layers:
     """Return the packed weights; once for a process, as in a run over many sections."""
-    return Layers(model, precision)  # type: ignore[arg-type]
+    return Layers(model, precision)
 
 
-def streamed(precision: str, band: int = BAND) -> Case:
+def streamed(precision: Precision, band: int = BAND) -> Case:
     """Row streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
@@ -54,11 +54,11 @@ def streamed(precision: str, band: int = BAND) -> Case:
     return run
 
 
-def tiles(tile: int, precision: str = "float32", tiling: str = "exact") -> Case:
+def tiles(tile: int, precision: Precision = "float32", tiling: Tiling = "exact") -> Case:
     """Tiles with the same arithmetic as streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
-        procedure = Procedure("tiles", tile=tile, tiling=tiling)  # type: ignore[arg-type]
+        procedure = Procedure("tiles", tile=tile, tiling=tiling)
         layers = prepared(model, precision)
         scores = image_scores(layers, image, procedure)
         return scores, float(sum(tile_macs(model, image.shape[1], tile, tiling)))
@@ -66,10 +66,10 @@ def tiles(tile: int, precision: str = "float32", tiling: str = "exact") -> Case:
     return run
 
 
-def tile_macs(model: UNet, side: int, tile: int, tiling: str) -> Iterator[int]:
+def tile_macs(model: UNet, side: int, tile: int, tiling: Tiling) -> Iterator[int]:
     """Yield the multiply-accumulates of every tile."""
-    for row in tile_spans(side, tile, tiling):  # type: ignore[arg-type]
-        for column in tile_spans(side, tile, tiling):  # type: ignore[arg-type]
+    for row in tile_spans(side, tile, tiling):
+        for column in tile_spans(side, tile, tiling):
             yield multiply_accumulates(model.config, row.input - 184, column.input - 184)
 
 

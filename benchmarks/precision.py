@@ -45,7 +45,7 @@ def main() -> None:
     exact: list[torch.Tensor] = []
     for name in PRECISIONS:
         with evaluating(model):
-            layers = Layers(model, name)  # type: ignore[arg-type]
+            layers = Layers(model, name)
             scores = [image_scores(layers, to_unit_range(i)[None], Procedure()) for i in images]
         exact = exact or scores
         print(row(name, scores, exact, labels), flush=True)

@@ -30,8 +30,8 @@ from paper_unet.train import new_optimizer, reproducible, train_step
 ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
 
 
-def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[str, object]:
-    """Return the median milliseconds of a step and the peak memory on the device."""
+def time_steps(config: TrainConfig, device: torch.device, steps: int) -> tuple[float, float | None]:
+    """Return the median milliseconds of a step and the peak memory on the device, in GiB."""
     rng = np.random.default_rng(config.seed)
     images = rng.random((2, 512, 512), dtype=np.float32)
     data = training_set(images, rng.integers(0, 2, images.shape))
@@ -51,7 +51,7 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> dict[st
             if step >= 0:
                 seconds.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return {"milliseconds": 1000 * statistics.median(seconds), "peak_gib": peak}
+    return 1000 * statistics.median(seconds), peak
 
 
 def main() -> None:
@@ -73,16 +73,16 @@ def main() -> None:
         for precision, channels_last in itertools.product(ARITHMETIC[device.type], (False, True)):
             changes: dict[str, Any] = {"precision": precision, "channels_last": channels_last}
             config = replace(base, **changes)
-            row = time_steps(config, device, options.steps)
-            ms = float(row["milliseconds"])  # type: ignore[arg-type]
+            ms, peak_gib = time_steps(config, device, options.steps)
             reference = reference or ms
             layout = "channels last" if channels_last else "NCHW"
-            peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
+            peak = "-" if peak_gib is None else f"{peak_gib:.2f}"
             print(
                 f"| {width} | {precision} | {layout} | {ms:.1f} | {reference / ms:.2f} | {peak} |",
                 flush=True,
             )
-            rows.append({"width": width, "precision": precision, "layout": layout, **row})
+            measured = {"milliseconds": ms, "peak_gib": peak_gib}
+            rows.append({"width": width, "precision": precision, "layout": layout, **measured})
     result = {"tile": options.tile, "environment": environment(), "rows": rows}
     print(json.dumps(result["environment"]))
     if options.out:

@@ -14,8 +14,8 @@ python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network batch_
     --out experiments/results/ablation_cells --work runs/ablation_cells
 
 The scores of cells scatter so much from seed to seed that the border weights need more of them:
-the same with ``--choices 'batch normalisation, Adam' 'no border weights' --seeds 10`` and another
-``--out``; the runs that are there are not made again.
+the same with ``--choices 'batch normalisation, Adam' 'no border weights' --seeds 10`` and
+``--out experiments/results/ablation_borders``; the runs that are there are not made again.
 
 On a GPU:
 

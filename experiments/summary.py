@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -99,9 +100,8 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
         shown = []
         for name in ("v_rand", "v_info", "pixel_error"):
             values = [row[name] for row in mine]
-            mean = sum(values) / len(values)
-            sd = (sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
-            shown.append(f"{name} {number(mean)}" + (f" ± {number(sd)}" if len(values) > 1 else ""))
+            sd = statistics.stdev(values) if len(values) > 1 else None
+            shown.append(f"{name} {spread({'mean': statistics.fmean(values), 'sd': sd})}")
         title = f"{count} section{'s' if count > 1 else ''}, {choice}; {metrics['recipe']}"
         yield title, "-", ", ".join(shown) + f" ({len(mine)} seeds)"
 

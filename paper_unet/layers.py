@@ -23,7 +23,7 @@ from paper_unet.model import UNet
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-PRECISIONS: Final[dict[str, torch.dtype]] = {
+PRECISIONS: Final[dict[Precision, torch.dtype]] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,

@@ -24,6 +24,7 @@ import torch
 
 from paper_unet import TrainConfig, UNet, train
 from paper_unet.checkpoint import load_model
+from paper_unet.errors import InputError
 from paper_unet.samples import training_set
 from paper_unet.variants import SamePaddingUNet
 
@@ -297,6 +298,9 @@ def test_a_run_that_finishes_as_the_papers_network(
     assert (tmp_path / "first-finished-balance0.5" / "log.jsonl").read_text() == kept
     train(replace(first, seed=1), data, overwrite=True, progress=False)
     assert recipes.finished(last) is None  # it went on from other weights
+    (tmp_path / "first" / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be read"):
+        recipes.finished(last)
 
 
 def test_a_row_of_a_training_that_diverges(
