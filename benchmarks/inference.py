@@ -32,11 +32,11 @@ from inference_cases import AS_IT_IS, CASES, at_once, seam_of
 from torch import Tensor
 
 from paper_unet import UNet
-from paper_unet.environment import environment
 from paper_unet.geometry import PAPER_TILE
-from paper_unet.layers import Layers, evaluating, keep_freed_memory
-from paper_unet.plan import multiply_accumulates
-from paper_unet.stream import one_pass
+from paper_unet.inference.layers import Layers, evaluating, keep_freed_memory
+from paper_unet.inference.streaming import one_pass
+from paper_unet.large.plan import multiply_accumulates
+from paper_unet.system.environment import environment
 
 
 def main() -> None:
@@ -210,7 +210,7 @@ def tile_arithmetic(width: int, options: argparse.Namespace) -> None:
         row("channels-last", lambda: last(window))
         keep_freed_memory()
         row("+ freed memory kept", lambda: last(window))
-        import paper_unet.layers as layers_module
+        import paper_unet.inference.layers as layers_module
 
         for group, name in (
             (4096, "+ fused convolution and ReLU, packed weights"),

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from paper_unet import UNet
 from paper_unet.geometry import HALO, PAPER_TILE, Tiling, input_size, mirror_window, tile_spans
-from paper_unet.layers import Layers, Precision
-from paper_unet.plan import multiply_accumulates
-from paper_unet.regions import BAND, Procedure, image_scores, region_scores, whole
+from paper_unet.inference.layers import Layers, Precision
+from paper_unet.inference.section import BAND, Procedure, image_scores, region_scores, whole
+from paper_unet.large.plan import multiply_accumulates
 
 LARGE = 1212
 ROI = 512

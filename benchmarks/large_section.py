@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_unet.environment import environment
 from paper_unet.images import create_output
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.system.environment import environment
 
 PATTERN = 1000
 MAIN = "import sys; from paper_unet.cli import main; sys.exit(main())"

@@ -16,12 +16,12 @@ import torch
 
 from paper_unet import load_model
 from paper_unet.datasets import load_isbi2012
-from paper_unet.environment import environment
 from paper_unet.images import to_unit_range
-from paper_unet.layers import PRECISIONS, Layers, evaluating
+from paper_unet.inference.layers import PRECISIONS, Layers, evaluating
+from paper_unet.inference.predict import probability
+from paper_unet.inference.section import Procedure, image_scores
 from paper_unet.metrics import isbi2012_scores
-from paper_unet.predict import probability
-from paper_unet.regions import Procedure, image_scores
+from paper_unet.system.environment import environment
 
 HELD_OUT = slice(24, 30)
 

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from paper_unet.config import TrainConfig
-from paper_unet.device import pick_device
-from paper_unet.environment import environment
-from paper_unet.samples import TileSampler, training_set
-from paper_unet.start import new_network
-from paper_unet.train import new_optimizer, reproducible, train_step
+from paper_unet.system.device import pick_device
+from paper_unet.system.environment import environment
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.data import training_set
+from paper_unet.training.initial_weights import new_network
+from paper_unet.training.loop import new_optimizer, reproducible, train_step
+from paper_unet.training.tiles import TileSampler
 
 ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from paper_unet import border_weight_map
-from paper_unet.environment import environment
+from paper_unet.system.environment import environment
 
 SIDE, GAP = 2048, 4
 

@@ -40,14 +40,14 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from paper_unet.config import TrainConfig
 from paper_unet.geometry import HALO, input_size, output_size
 from paper_unet.images import to_unit_range
-from paper_unet.layers import evaluating
+from paper_unet.inference.layers import evaluating
+from paper_unet.inference.predict import predict_stack, probability
+from paper_unet.inference.section import Average
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.model import UNet
-from paper_unet.predict import predict_stack, probability
-from paper_unet.regions import Average
+from paper_unet.training.config import TrainConfig
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
 BASE = recipes.PAPERS_RECIPE

@@ -18,11 +18,11 @@ import common
 import records
 import torch
 
-from paper_unet.checkpoint import load_model, save_model
-from paper_unet.config import TrainConfig
-from paper_unet.device import pick_device
-from paper_unet.run_folder import LOG
-from paper_unet.train import train
+from paper_unet.networks.weights_file import load_model, save_model
+from paper_unet.system.device import pick_device
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.loop import train
+from paper_unet.training.run_folder import LOG
 
 NAME = "isbi2012.safetensors"
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.cells import FIELD_OF_INTEREST, MIN_AREA, cell_instances
-from paper_unet.config import TrainConfig
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
 from paper_unet.images import to_unit_range
+from paper_unet.inference.predict import predict_stack
+from paper_unet.inference.section import Average
 from paper_unet.metrics import seg_measure
+from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
 from paper_unet.model import UNet
-from paper_unet.predict import predict_stack
-from paper_unet.regions import Average
-from paper_unet.samples import TrainingSet, training_set
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.data import TrainingSet, training_set
 
 SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
 SEQUENCES = ("01", "02")

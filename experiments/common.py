@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paper_unet.config import TrainConfig
 from paper_unet.datasets import load_isbi2012
 from paper_unet.images import read_stack
-from paper_unet.layers import keep_freed_memory
-from paper_unet.regions import Average
-from paper_unet.samples import TrainingSet, instances_from_membranes, training_set
-from paper_unet.scoring import score_sections
+from paper_unet.inference.layers import keep_freed_memory
+from paper_unet.inference.scoring import score_sections
+from paper_unet.inference.section import Average
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set
 
 TRAINING, HELD_OUT = slice(0, 24), slice(24, 30)
 """Sections of the ISBI 2012 training volume: neighbours of one stack, so a little optimistic."""

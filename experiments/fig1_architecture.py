@@ -15,8 +15,8 @@ import common
 import records
 import torch
 
-from paper_unet.drawings.architecture import architecture_figure
-from paper_unet.drawings.trace import Trace, trace
+from paper_unet.figures.architecture import architecture_figure
+from paper_unet.figures.trace import Trace, trace
 from paper_unet.geometry import PAPER_TILE, output_size
 from paper_unet.model import UNet
 

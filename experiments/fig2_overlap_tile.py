@@ -19,16 +19,16 @@ import numpy as np
 import records
 from numpy.typing import NDArray
 
-from paper_unet.checkpoint import load_model
-from paper_unet.device import pick_device
-from paper_unet.drawings.overlap_tile import TiledSection, overlap_tile_figure
-from paper_unet.drawings.tilings import difference, log_odds
 from paper_unet.errors import InputError
+from paper_unet.figures.overlap_tile import TiledSection, overlap_tile_figure
+from paper_unet.figures.tilings import difference, log_odds
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import read_stack, to_unit_range
-from paper_unet.layers import Layers, evaluating
+from paper_unet.inference.layers import Layers, evaluating
+from paper_unet.inference.section import Engine, Procedure, image_scores
 from paper_unet.model import UNet
-from paper_unet.regions import Engine, Procedure, image_scores
+from paper_unet.networks.weights_file import load_model
+from paper_unet.system.device import pick_device
 
 
 def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:

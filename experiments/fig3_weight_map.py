@@ -19,8 +19,8 @@ import records
 from skimage.segmentation import expand_labels
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
-from paper_unet.drawings.weights import WeightedFrame, weight_map_figure, weighted_frame
 from paper_unet.errors import InputError
+from paper_unet.figures.weight_map import WeightedFrame, weight_map_figure, weighted_frame
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.weight_map import class_weights, separate_touching
 

@@ -32,11 +32,11 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from skimage.color import label2rgb
 
-from paper_unet.checkpoint import load_model
 from paper_unet.datasets import CellFrames
-from paper_unet.device import pick_device
 from paper_unet.model import UNet
-from paper_unet.run_folder import WEIGHTS
+from paper_unet.networks.weights_file import load_model
+from paper_unet.system.device import pick_device
+from paper_unet.training.run_folder import WEIGHTS
 
 PHC, DIC = cells.SETS
 PART = 400

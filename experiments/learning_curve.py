@@ -31,7 +31,7 @@ import recipes
 import records
 from matplotlib.figure import Figure
 
-from paper_unet.config import TrainConfig
+from paper_unet.training.config import TrainConfig
 
 AUGMENTED, PLAIN = "with augmentation", "no augmentation"
 

@@ -19,7 +19,7 @@ import recipes
 import records
 from matplotlib.figure import Figure
 
-from paper_unet.config import TrainConfig
+from paper_unet.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paper_unet.checkpoint import load_model
-from paper_unet.config import TrainConfig
-from paper_unet.device import pick_device
 from paper_unet.errors import DivergedError
 from paper_unet.model import UNet
-from paper_unet.run_folder import LOG, WEIGHTS, comparable, start_digest
-from paper_unet.samples import TrainingSet
-from paper_unet.train import train
+from paper_unet.networks.weights_file import load_model
+from paper_unet.system.device import pick_device
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.data import TrainingSet
+from paper_unet.training.loop import train
+from paper_unet.training.run_folder import LOG, WEIGHTS, comparable, start_digest
 
 PAPERS_RECIPE = "the paper's recipe"
 FINISH_LR = 3e-4

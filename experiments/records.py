@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
-from paper_unet.environment import environment
+from paper_unet.system.environment import environment
 
 
 @contextmanager

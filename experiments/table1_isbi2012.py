@@ -29,14 +29,14 @@ import recipes
 import records
 from matplotlib.figure import Figure
 
-from paper_unet.checkpoint import BUNDLED, load_model
-from paper_unet.config import TrainConfig
-from paper_unet.device import pick_device
 from paper_unet.images import create_tiff
+from paper_unet.inference.predict import predict_stack
+from paper_unet.inference.section import Average
 from paper_unet.model import UNet
-from paper_unet.predict import predict_stack
-from paper_unet.regions import Average
-from paper_unet.run_folder import WEIGHTS
+from paper_unet.networks.weights_file import BUNDLED, load_model
+from paper_unet.system.device import pick_device
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.run_folder import WEIGHTS
 
 AVERAGES: tuple[Average, ...] = ("none", "flips", "rotations")
 PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}

@@ -32,19 +32,19 @@ import variants_table
 from numpy.typing import NDArray
 from variants_table import OWN, PAPER
 
-from paper_unet.config import TrainConfig
-from paper_unet.device import pick_device
 from paper_unet.images import to_unit_range
+from paper_unet.inference.layers import evaluating
+from paper_unet.inference.predict import predict_image, probability
+from paper_unet.inference.seams import seams
+from paper_unet.inference.section import Procedure
+from paper_unet.inference.tiled import cost, streams
+from paper_unet.large.plan import multiply_accumulates
 from paper_unet.large.tiles import forward_work
-from paper_unet.layers import evaluating
 from paper_unet.model import UNet
-from paper_unet.passes import cost, streams
-from paper_unet.plan import multiply_accumulates
-from paper_unet.predict import predict_image, probability
-from paper_unet.regions import Procedure
-from paper_unet.seams import seams
-from paper_unet.start import new_network
-from paper_unet.variants import network_class, new_variant
+from paper_unet.networks.table import network_class, new_variant
+from paper_unet.system.device import pick_device
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.initial_weights import new_network
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},  # the options

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_unet.checkpoint import load_model
 from paper_unet.errors import InputError
-from paper_unet.figures import segmentation_figure
-from paper_unet.images import create_tiff, make_folder, write_atomic
+from paper_unet.figures.results import segmentation_figure
+from paper_unet.images import create_tiff
+from paper_unet.inference.predict import predict_stack
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
-from paper_unet.predict import predict_stack
+from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.system.files import make_folder, write_atomic
 
 FILES = ("image.tif", "labels.tif", "probability.tif", "demo.png")
 

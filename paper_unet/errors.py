@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -13,3 +16,12 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training met a loss that is not finite; the last good checkpoint stays on disk."""
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Put what was worked on, such as ``section 3``, in front of an input error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 
-from paper_unet.model import UNet
-from paper_unet.samples import Sample
-
 
 def weighted_cross_entropy(
     scores: Tensor, labels: Tensor, weights: Tensor, *, normalise: bool = True
@@ -76,12 +73,6 @@ def weighted_binary_cross_entropy(
         wide, (labels == 1).to(wide.dtype), reduction="none"
     )
     return _total(losses, weights, normalise)
-
-
-def energy(model: UNet, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
-    """Return the loss of a tile: Eq. 1, or its binary form for a network of one logit."""
-    loss = weighted_binary_cross_entropy if model.sigmoid else weighted_cross_entropy
-    return loss(scores, tile.labels, tile.weights, normalise=normalise)
 
 
 def _total(losses: Tensor, weights: Tensor, normalise: bool) -> Tensor:

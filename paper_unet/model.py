@@ -99,13 +99,13 @@ class UNet(nn.Module):
     """
 
     variant: ClassVar[str] = "paper"
-    """Which class of `paper_unet.variants` a file of weights is to be read by."""
+    """Which class of `paper_unet.networks.table` a file of weights is to be read by."""
 
     padded: ClassVar[bool] = False
     """Whether convolutions pad by zeros, so that no constant can be moved into the biases."""
 
     initial: ClassVar[Literal["gaussian", "pytorch", "glorot"]] = "gaussian"
-    """The rule of its initial weights, see `paper_unet.variants.blocks`."""
+    """The rule of its initial weights, see `paper_unet.networks.blocks`."""
 
     def __init__(
         self,

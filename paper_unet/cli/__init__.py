@@ -11,7 +11,7 @@ import torch
 from paper_unet import __version__
 from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
 from paper_unet.errors import DivergedError, InputError
-from paper_unet.stop import Stopped
+from paper_unet.system.stop import Stopped
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 

@@ -10,7 +10,6 @@ from dataclasses import fields
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from paper_unet.errors import InputError
 from paper_unet.metrics import Isbi2012Scores
 
 Commands = Any
@@ -105,18 +104,3 @@ def print_scores(scores: Isbi2012Scores) -> None:
     numbers = headline(scores)
     for name, text in METRICS.items():
         print(f"{text:<34} {numbers[name]:.6f}  at threshold {numbers['thresholds'][name]:.1f}")
-
-
-def progress(items: Sequence[int], unit: str) -> Any:
-    """Show a progress bar while going through the items."""
-    from tqdm import tqdm
-
-    return tqdm(items, unit=unit)
-
-
-def named(name: str, call: Callable[..., Any], *args: Any, **more: Any) -> Any:
-    """Call, with the name of what was worked on in front of an input error."""
-    try:
-        return call(*args, **more)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from paper_unet.cli.common import Commands, add_command, headline, print_scores
 from paper_unet.datasets.cell_tracking import paired_frames
 from paper_unet.errors import InputError
-from paper_unet.images import parse_slices, read_stack, refuse_same_file, write_atomic
-from paper_unet.images.files import require_folder
+from paper_unet.images import parse_slices, read_stack
 from paper_unet.metrics import isbi2012_scores, seg_measure
+from paper_unet.system.files import refuse_same_file, require_folder, write_atomic
 
 
 def add(commands: Commands) -> None:
@@ -57,7 +57,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     else:
         print_scores(scores)
     if options.plot:
-        from paper_unet.figures import scores_figure
+        from paper_unet.figures.results import scores_figure
 
         picture = io.BytesIO()
         kind = options.plot.suffix.lstrip(".")

@@ -23,8 +23,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from paper_unet.caffe import PARTS, import_caffe
-    from paper_unet.checkpoint import save_model
+    from paper_unet.networks.weights_file import save_model
+    from paper_unet.release.caffe import PARTS, import_caffe
 
     _check_output(options)
     model = import_caffe(options.source)
@@ -36,8 +36,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check_output(options: argparse.Namespace) -> None:
-    from paper_unet.images import refuse_same_file
-    from paper_unet.images.files import require_folder
+    from paper_unet.system.files import refuse_same_file, require_folder
 
     out: Path = options.out
     if out.suffix != ".safetensors":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
 from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
-from paper_unet.release import ReleaseSettings
+from paper_unet.release.driver import ReleaseSettings
 
 if TYPE_CHECKING:
     from paper_unet.large.executor import Executor
@@ -47,24 +47,26 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from paper_unet.inference.layers import keep_freed_memory
     from paper_unet.large.run import Report, predict_file
-    from paper_unet.layers import keep_freed_memory
-    from paper_unet.stop import Stopped
+    from paper_unet.release.predict import predict_release
+    from paper_unet.system.stop import Stopped
 
     config = PredictConfig(**given_settings(options, PredictConfig))
     names = [field.name for field in fields(ReleaseSettings)]
     settings = ReleaseSettings(**{name: getattr(options, name) for name in names})
+    report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
     if options.release:
-        from paper_unet.cli import predict_release
-
-        predict_release.run(options, config, settings)
+        if options.dask is not None:
+            raise InputError("--release computes in this process; leave --dask out")
+        frames = predict_release(config, settings, overwrite=options.overwrite, report=report)
+        print(f"wrote {config.out}: {frames} frames, a number for each cell, uint16")
         return
     if settings != ReleaseSettings():
         raise InputError(
             f"{', '.join(map(flag, names))} are of --release; add it or leave them out"
         )
     keep_freed_memory()
-    report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
     try:
         with _executor(options.dask, config) as executor:
             predict_file(config, overwrite=options.overwrite, executor=executor, report=report)

@@ -17,10 +17,10 @@ from paper_unet.cli.common import (
     headline,
     print_scores,
 )
-from paper_unet.config import TrainConfig
 from paper_unet.errors import InputError
-from paper_unet.run_folder import WEIGHTS
-from paper_unet.stop import Stopped
+from paper_unet.system.stop import Stopped
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.run_folder import WEIGHTS
 
 
 def add(commands: Commands) -> None:
@@ -41,10 +41,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from paper_unet.checkpoint import save_model
     from paper_unet.images import read_stack
-    from paper_unet.scoring import score_sections
-    from paper_unet.train import read_training_set, train
+    from paper_unet.inference.scoring import score_sections
+    from paper_unet.networks.weights_file import save_model
+    from paper_unet.training.loop import read_training_set, train
 
     config = TrainConfig(**given_settings(options, TrainConfig))
     if options.dry_run:

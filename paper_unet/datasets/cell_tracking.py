@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from paper_unet.cells import FIELD_OF_INTEREST
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
+from paper_unet.metrics.instances import FIELD_OF_INTEREST
 
 
 @dataclass(frozen=True)

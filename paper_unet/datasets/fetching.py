@@ -12,7 +12,7 @@ from paper_unet.datasets.archives import extract_members
 from paper_unet.datasets.downloading import download
 from paper_unet.datasets.expected import DataSet, Part, listed
 from paper_unet.errors import InputError
-from paper_unet.images.files import make_folder, sync_folder
+from paper_unet.system.files import make_folder, sync_folder
 
 
 def data_folder() -> Path:

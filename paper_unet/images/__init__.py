@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.colour_reader import ColourStack
 from paper_unet.images.create import create_output
-from paper_unet.images.files import make_folder, refuse_same_file, write_atomic
 from paper_unet.images.folder_reader import FolderStack, PngStack
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.output import Output, Task
@@ -33,13 +32,10 @@ __all__ = [
     "Task",
     "create_output",
     "create_tiff",
-    "make_folder",
     "open_stack",
     "parse_slices",
     "read_stack",
-    "refuse_same_file",
     "to_unit_range",
-    "write_atomic",
 ]
 
 

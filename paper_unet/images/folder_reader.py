@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from paper_unet.errors import InputError
-from paper_unet.images.files import file_stamp
 from paper_unet.images.stack import Span, Stack
 from paper_unet.images.tiff_reader import TiffStack
+from paper_unet.system.files import file_stamp
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
 PNG_MODES = {"L": "uint8", "I;16": "uint16", "I": "uint16"}  # "I": older Pillow, also 16 bits

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.files import require_folder
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.system.files import require_folder
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -12,9 +12,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.files import sync_folder
 from paper_unet.images.output import DISK_FULL, Output, Task, check_free_name, sync_file
 from paper_unet.images.stack import Span
+from paper_unet.system.files import sync_folder
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 BIG_SUFFIXES = (".btf", ".tf8")

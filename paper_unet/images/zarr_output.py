@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.files import sync_folder
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.output import Output, Task, check_free_name, sync_file
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.system.files import sync_folder
 
 SUFFIXES = (".zarr",)
 VERSIONS = ("0.5", "0.4")

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import grey_stack_axes
-from paper_unet.images.files import file_stamp
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.recent import Recent
 from paper_unet.images.stack import Span, Stack
 from paper_unet.images.tiff_reader import DTYPES
+from paper_unet.system.files import file_stamp
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""

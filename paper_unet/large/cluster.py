@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Task
+from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.worker import Prediction, Worker
-from paper_unet.layers import keep_freed_memory
-from paper_unet.stop import Stop
+from paper_unet.system.stop import Stop
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -200,7 +200,7 @@ def _do(output: Output, task: Task) -> None:
 
 
 def _device(name: str) -> str:
-    from paper_unet.device import pick_device
+    from paper_unet.system.device import pick_device
 
     return str(pick_device(name))
 
@@ -221,7 +221,7 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     """Return what this worker takes now, and that with a fair share of what its machine has."""
     import torch
 
-    from paper_unet.device import free_memory, resident_memory
+    from paper_unet.system.device import free_memory, resident_memory
 
     if torch.device(device).type == "cuda":
         return 0, free_memory(torch.device(device))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from paper_unet.errors import InputError
-from paper_unet.regions import Procedure
+from paper_unet.inference.section import Procedure
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import torch
 
-from paper_unet.journal import Journal
+from paper_unet.inference.layers import PRECISIONS
+from paper_unet.large.journal import Journal
+from paper_unet.large.memory import megabytes
+from paper_unet.large.plan import multiply_accumulates
 from paper_unet.large.prepare import Job
 from paper_unet.large.worker import Prediction
-from paper_unet.layers import PRECISIONS
-from paper_unet.memory import megabytes
 from paper_unet.model import UNetConfig
-from paper_unet.plan import multiply_accumulates
 
 OVERHEAD = 14
 """Channels of the first level at which half of the time goes into moving data: the network reaches

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import torch
 
-from paper_unet.device import free_memory, pick_device, resident_memory
 from paper_unet.images import Output, Task
 from paper_unet.large.worker import Prediction, Worker
-from paper_unet.stop import Stop
+from paper_unet.system.device import free_memory, pick_device, resident_memory
+from paper_unet.system.stop import Stop
 
 
 class Executor(Protocol):

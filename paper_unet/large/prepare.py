@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from paper_unet.checkpoint import channels_of, load_model, weights_digest
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
-from paper_unet.journal import Journal
+from paper_unet.inference.layers import Precision
+from paper_unet.inference.predict import check_class
+from paper_unet.inference.settings import Procedure, suited_to_streaming, suited_to_tiles
+from paper_unet.inference.tiled import streams
 from paper_unet.large.config import PredictConfig, bytes_of
 from paper_unet.large.executor import Executor
+from paper_unet.large.journal import Journal
+from paper_unet.large.memory import megabytes, peak_bytes
+from paper_unet.large.pieces import Grid, Plan
+from paper_unet.large.plan import choose_plan
 from paper_unet.large.tiles import fit, forward_peak, forward_plan, forward_work
 from paper_unet.large.worker import Prediction
-from paper_unet.layers import Precision
-from paper_unet.memory import megabytes, peak_bytes
 from paper_unet.model import UNet, UNetConfig
-from paper_unet.passes import streams
-from paper_unet.pieces import Grid, Plan
-from paper_unet.plan import choose_plan
-from paper_unet.predict import check_class
-from paper_unet.procedure import Procedure, suited_to_streaming, suited_to_tiles
-from paper_unet.variants import context_of
+from paper_unet.networks.table import context_of
+from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 
 SHARE = 0.8
 """Of the free memory, what a prediction may take unless told."""

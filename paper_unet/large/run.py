@@ -12,21 +12,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import (
-    Output,
-    Stack,
-    create_output,
-    parse_slices,
-    refuse_same_file,
-)
-from paper_unet.journal import Journal, open_journal
+from paper_unet.images import Output, Stack, create_output, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, Here
+from paper_unet.large.journal import Journal, open_journal
+from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
 from paper_unet.large.worker import Prediction
-from paper_unet.pieces import Grid
-from paper_unet.stop import Stop, Stopped, stopping
+from paper_unet.system.files import refuse_same_file
+from paper_unet.system.stop import Stop, Stopped, stopping
 
 
 @dataclass

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from paper_unet.errors import InputError
-from paper_unet.layers import PRECISIONS, Precision
-from paper_unet.memory import ALLOCATOR, STARTED, canvas_side, held_bytes, megabytes
+from paper_unet.inference.layers import PRECISIONS, Precision
+from paper_unet.inference.section import Procedure
+from paper_unet.inference.tiled import cost
+from paper_unet.large.memory import ALLOCATOR, STARTED, canvas_side, held_bytes, megabytes
+from paper_unet.large.pieces import Plan, rounded_up
 from paper_unet.model import UNet
-from paper_unet.passes import cost
-from paper_unet.pieces import Plan, rounded_up
-from paper_unet.regions import Procedure
-from paper_unet.variants import Tile, context_of
+from paper_unet.networks.context import Tile
+from paper_unet.networks.table import context_of
 
 COPY = 3.4
 """Bytes of a loaded network over those of its float32 weights: file, network and copy."""

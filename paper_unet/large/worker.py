@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paper_unet.checkpoint import load_model, weights_digest
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, to_unit_range
-from paper_unet.journal import current_run
-from paper_unet.layers import Precision, exact_arithmetic
-from paper_unet.passes import prepared
-from paper_unet.pieces import Grid, Piece
-from paper_unet.predict import probability
-from paper_unet.regions import Procedure, Section, Span, region_scores
+from paper_unet.inference.layers import Precision, exact_arithmetic
+from paper_unet.inference.predict import probability
+from paper_unet.inference.section import Procedure, Section, Span, region_scores
+from paper_unet.inference.tiled import prepared
+from paper_unet.large.journal import current_run
+from paper_unet.large.pieces import Grid, Piece
+from paper_unet.networks.weights_file import load_model, weights_digest
 
 
 @dataclass(frozen=True)

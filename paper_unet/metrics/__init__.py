@@ -2,8 +2,8 @@
 
 from paper_unet.metrics._classify import Mismatch
 from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
-from paper_unet.metrics.cells import SegScores, seg_measure
 from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
+from paper_unet.metrics.seg import SegScores, seg_measure
 
 __all__ = [
     "Isbi2012Scores",

@@ -71,7 +71,7 @@ def counted(descriptor):
     fsync(descriptor)
 os.fsync = counted
 from paper_unet.images import create_output
-from paper_unet.journal import open_journal
+from paper_unet.large.journal import open_journal
 shape = (2, 2 * side - 3, 2 * side - 6)
 stack = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 output = create_output(out, shape, "uint8")

@@ -13,7 +13,8 @@ from PIL import Image
 
 import paper_unet.images.tiff_output as tiff_output
 from paper_unet.errors import InputError
-from paper_unet.images import create_tiff, read_stack, write_atomic
+from paper_unet.images import create_tiff, read_stack
+from paper_unet.system.files import write_atomic
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])

@@ -8,7 +8,8 @@ import tifffile
 from image_helpers import GREY
 
 from paper_unet.errors import InputError
-from paper_unet.images import open_stack, refuse_same_file
+from paper_unet.images import open_stack
+from paper_unet.system.files import refuse_same_file
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from paper_unet import UNet
-from paper_unet.checkpoint import save_model
 from paper_unet.images import Output, Task
 from paper_unet.large import PredictConfig
 from paper_unet.large.executor import Here
 from paper_unet.large.worker import Prediction
-from paper_unet.stop import Stop
+from paper_unet.networks.weights_file import save_model
+from paper_unet.system.stop import Stop
 
 SHAPE = (3, 300, 210)
 NAMES = ["out.tif", "out.zarr"]

@@ -88,8 +88,8 @@ def test_one_network_for_each_worker(folder: Path, cluster: Dask) -> None:
 def _loaded_network() -> tuple[str | None, int]:
     import gc
 
+    from paper_unet.inference.layers import Layers
     from paper_unet.large import cluster
-    from paper_unet.layers import Layers
 
     alive = sum(isinstance(thing, Layers) for thing in gc.get_objects())
     return (cluster._worker[0] if cluster._worker else None), alive

@@ -26,7 +26,7 @@ from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.config import bytes_of
 from paper_unet.large.run import Report
 from paper_unet.large.worker import Prediction, Worker, quantised
-from paper_unet.stop import Stopped, stopping
+from paper_unet.system.stop import Stopped, stopping
 
 # --- the pixels ---------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ def test_strips_are_seamless(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     whole = read_stack(predict_file(settings(folder)))
     lines: list[str] = []
     monkeypatch.setattr("paper_unet.large.executor.Here.allowed", lambda self, device: (0, 2**40))
-    monkeypatch.setattr("paper_unet.memory.STARTED", 0)
+    monkeypatch.setattr("paper_unet.large.memory.STARTED", 0)
     config = settings(folder, "strips.tif", memory="1.2MB")
     strips = read_stack(predict_file(config, report=Report(say=lines.append)))
     assert "3 strip(s)" in lines[0] or "4 strip(s)" in lines[0] or "5 strip(s)" in lines[0]

@@ -1,0 +1,205 @@
+"""Fig. 2: overlapping tiles, the mirrored context, and what abutting tiles change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from paper_unet.figures.tilings import Difference, busiest_window
+from paper_unet.geometry import HALO, STRIDE, Span, mirror_window, output_size, tile_spans
+
+TEXT = 8.0
+INPUT, OUTPUT = "#2f7fd6", "#f2c80f"
+"""The paper's colours: what the network sees, and what it returns."""
+ZOOM = 96
+"""Pixels: side of the window that is shown enlarged."""
+
+
+@dataclass(frozen=True)
+class TiledSection:
+    """A section and what the network made of it.
+
+    Attributes
+    ----------
+    image : ndarray, shape (Y, X)
+        Grey values.
+    tile : int
+        Side of the largest exact tile, pixels.
+    one_pass : ndarray of float32, shape (Y, X)
+        Log odds from one pass over the mirrored section.
+    stitched : ndarray of float32, shape (Y, X)
+        Log odds from exact tiles.
+    abutting : sequence of Difference
+        Two, of abutting tiles, against ``one_pass``.
+    """
+
+    image: NDArray[Any]
+    tile: int
+    one_pass: NDArray[np.float32]
+    stitched: NDArray[np.float32]
+    abutting: Sequence[Difference]
+
+
+def overlap_tile_figure(section: TiledSection, title: str = "") -> Figure:
+    """Draw the overlap-tile strategy of Fig. 2, and the difference that abutting tiles make.
+
+    Parameters
+    ----------
+    section : TiledSection
+    title : str
+        Put above the figure.
+
+    Returns
+    -------
+    Figure
+        Six panels: the section in its mirrored context with one tile; the mosaic; the stitched
+        probability; two maps of differences; where most pixels change their class.
+    """
+    figure = Figure(figsize=(8.0, 5.8), layout="constrained")
+    panels = figure.subplots(2, 3)
+    _draw_context(panels[0, 0], section)
+    _draw_mosaic(panels[0, 1], section)
+    _draw_probability(panels[0, 2], section)
+    scale = max(float(np.quantile(np.abs(found.map), 0.999)) for found in section.abutting)
+    for letter, axes, found in zip("de", panels[1, :2], section.abutting, strict=True):
+        _draw_difference(axes, found, scale, letter)
+    _draw_changes(panels[1, 2], section)
+    figure.suptitle(title, fontsize=TEXT + 1)
+    return figure
+
+
+def _draw_context(axes: Axes, section: TiledSection) -> None:
+    rows, columns = _spans(section)
+    row, column = rows[0], columns[0]
+    below, right = (
+        max(side + HALO, span.source[1])
+        for side, span in zip(section.image.shape, (row, column), strict=True)
+    )
+    wide = mirror_window(section.image, (-HALO, below), (-HALO, right))
+    extent = (-HALO - 0.5, right - 0.5, below - 0.5, -HALO - 0.5)
+    axes.imshow(wide, cmap="gray", extent=extent)
+    _shade_mirrored(axes, extent, section.image.shape)
+    _draw_input(axes, row, column)
+    _square(axes, row.start, column.start, output_size(row.input), OUTPUT, alpha=0.3)
+    handles = [
+        Patch(fc=to_rgba(INPUT, 0.18), ec=INPUT, label=f"input {row.input}²"),
+        Patch(fc=to_rgba(OUTPUT, 0.3), ec=OUTPUT, label=f"output {output_size(row.input)}²"),
+        Patch(fc="0.85", ec="0.5", label="mirrored"),
+    ]
+    look = {"fontsize": TEXT - 1, "handlelength": 1, "columnspacing": 1, "handletextpad": 0.5}
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, **look)
+    axes.set_axis_off()
+    axes.set_title("(a) a tile and its mirrored context", fontsize=TEXT)
+
+
+def _shade_mirrored(
+    axes: Axes, extent: tuple[float, float, float, float], shape: tuple[int, ...]
+) -> None:
+    """Pale what is not the section itself, and frame the section."""
+    left, right, below, above = extent
+    height, width = shape
+    look: dict[str, Any] = {"fc": "white", "alpha": 0.5, "lw": 0}
+    axes.add_patch(Rectangle((left, above), right - left, -0.5 - above, **look))
+    axes.add_patch(Rectangle((left, height - 0.5), right - left, below - height + 0.5, **look))
+    axes.add_patch(Rectangle((left, -0.5), -0.5 - left, height, **look))
+    axes.add_patch(Rectangle((width - 0.5, -0.5), right - width + 0.5, height, **look))
+    axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, ec="white", lw=1))
+
+
+def _draw_mosaic(axes: Axes, section: TiledSection) -> None:
+    rows, columns = _spans(section)
+    axes.imshow(section.image, cmap="gray")
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            corner = (column.start - 0.5, row.start - 0.5)
+            fill = to_rgba(OUTPUT, 0.22 if (x + y) % 2 == 0 else 0.06)
+            axes.add_patch(Rectangle(corner, column.core, row.core, fc=fill, ec=OUTPUT, lw=1))
+    _draw_input(axes, rows[len(rows) // 2], columns[len(columns) // 2])
+    _mark_starts(axes, [span.start for span in rows], [span.start for span in columns])
+    height, width = section.image.shape
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    count = len(rows) * len(columns)
+    tiles = f"{count} exact tile{'s' * (count > 1)}, starts on multiples of {STRIDE}"
+    axes.set_title(f"(b) {tiles}", fontsize=TEXT)
+
+
+def _draw_probability(axes: Axes, section: TiledSection) -> None:
+    probability = 1 / (1 + np.exp(-section.stitched.astype(np.float64)))
+    shown = axes.imshow(probability, cmap="gray", vmin=0, vmax=1)
+    _colour_bar(axes, shown)
+    axes.set_axis_off()
+    apart = float(np.abs(section.stitched - section.one_pass).max()) / section.abutting[0].spread
+    same = "the very values" if apart == 0 else f"within {apart:.0e} SD"
+    axes.set_title(f"(c) probability of cell, stitched:\n{same} of one pass", fontsize=TEXT)
+
+
+def _draw_difference(axes: Axes, found: Difference, scale: float, letter: str) -> None:
+    limit = scale or 1.0  # one tile alone has no difference
+    shown = axes.imshow(found.map, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    _colour_bar(axes, shown, extend="both")
+    rows, columns = found.starts()
+    for start in rows[1:]:
+        axes.axhline(start - 0.5, color="black", lw=0.6, ls=":")
+    for start in columns[1:]:
+        axes.axvline(start - 0.5, color="black", lw=0.6, ls=":")
+    _mark_starts(axes, rows, columns)
+    axes.set_title(
+        f"({letter}) {output_size(found.tile)}² abutting − one pass, in SD\n"
+        f"max {found.maximum:.2g}, mean {found.mean:.2g}\n"
+        f"another class: {found.changed.sum()} pixels ({found.changed.mean():.2%})",
+        fontsize=TEXT,
+    )
+
+
+def _draw_changes(axes: Axes, section: TiledSection) -> None:
+    """Show the class borders of one pass, and the pixels on the other side of them."""
+    found = max(section.abutting, key=lambda each: int(each.changed.sum()))
+    window = busiest_window(found.changed, ZOOM)
+    axes.imshow(section.image[window], cmap="gray")
+    overlay = np.zeros((*section.image[window].shape, 4))
+    overlay[found.changed[window]] = to_rgba("#e4312b", 0.9)
+    axes.imshow(overlay, interpolation="nearest")
+    odds = section.one_pass[window]
+    if odds.min() < 0 < odds.max():
+        axes.contour(odds, levels=[0], colors="cyan", linewidths=0.7)
+    axes.set_axis_off()
+    axes.set_title(
+        f"(f) {odds.shape[0]} × {odds.shape[1]} pixels, {output_size(found.tile)}² abutting\n"
+        "cyan: border of the classes in one pass\nred: pixels of another class",
+        fontsize=TEXT,
+    )
+
+
+def _spans(section: TiledSection) -> tuple[list[Span], list[Span]]:
+    height, width = section.image.shape
+    return tile_spans(height, section.tile), tile_spans(width, section.tile)
+
+
+def _draw_input(axes: Axes, row: Span, column: Span) -> None:
+    corner = (column.source[0] - 0.5, row.source[0] - 0.5)
+    look: dict[str, Any] = {"fc": to_rgba(INPUT, 0.18), "ec": INPUT, "lw": 1.6}
+    axes.add_patch(Rectangle(corner, column.input, row.input, **look))
+
+
+def _square(axes: Axes, top: int, left: int, side: int, colour: str, alpha: float) -> None:
+    look: dict[str, Any] = {"fc": to_rgba(colour, alpha), "ec": colour, "lw": 1.6}
+    axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, **look))
+
+
+def _mark_starts(axes: Axes, rows: Sequence[int], columns: Sequence[int]) -> None:
+    axes.set_yticks(rows)
+    axes.set_xticks(columns)
+    axes.tick_params(labelsize=TEXT - 1, length=2)
+
+
+def _colour_bar(axes: Axes, shown: Any, **look: Any) -> None:
+    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02, **look)
+    bar.ax.tick_params(labelsize=TEXT - 1, length=2)

@@ -1,0 +1,1 @@
+"""From an image to scores and probabilities: streaming, tiles, averages (sec. 1, 2 and 4)."""

@@ -1,0 +1,230 @@
+"""The layers of a trained network, prepared for prediction: precision, memory format, fused ReLU.
+
+The values are those of `paper_unet.model` up to rounding. What is done here was measured, see
+docs/large_stacks.md: channels-last maps, on a CPU convolution and ReLU in one oneDNN call with the
+weights packed once, up-convolutions as one matrix product, and freed memory kept by the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (its usual name)
+
+from paper_unet.errors import InputError
+from paper_unet.geometry import DEPTH
+from paper_unet.model import UNet
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+PRECISIONS: Final[dict[Precision, torch.dtype]] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+GROUP: Final = 256
+"""Input channels that the fused convolution takes at once; measured, see docs/large_stacks.md."""
+
+_VALID: Final = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+
+# mallopt's numbers for its settings, from malloc.h of the GNU C library
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+
+
+class Convolution:
+    """A valid 3x3 convolution and its ReLU, on maps of one precision.
+
+    Where the fused CPU operator is there, the input channels are taken in groups whose results
+    add up: a long sum over channels falls out of the processor's cache.
+
+    Parameters
+    ----------
+    layer : nn.Conv2d
+        Its weights are copied.
+    dtype : torch.dtype
+        Of the maps and of the copy.
+
+    Attributes
+    ----------
+    groups : list of slice
+        The input channels of each map that a call takes.
+    """
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
+        weight = layer.weight.detach().to(dtype)
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        self.fused = weight.device.type == "cpu" and can_fuse(dtype)
+        channels = layer.in_channels
+        size = GROUP if self.fused else channels
+        self.groups = [slice(k, min(k + size, channels)) for k in range(0, channels, size)]
+        self.weights = [self._pack(weight[:, group]) for group in self.groups]
+
+    def _pack(self, weight: Tensor) -> Tensor:
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        if not self.fused:
+            return weight
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_VALID)
+        return packed
+
+    def __call__(self, maps: list[Tensor]) -> Tensor:
+        """Map one (1, c, h, w), channels-last, for each group to (1, C', h - 2, w - 2)."""
+        if not self.fused:
+            return F.conv2d(maps[0], self.weights[0], self.bias).relu_()
+        last = len(maps) - 1
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            maps[0], self.weights[0], self.bias, *_VALID, "none" if last else "relu", [], ""
+        )
+        for k in range(1, last + 1):
+            result = torch.ops.mkldnn._convolution_pointwise_.binary(
+                result, maps[k], self.weights[k], None, *_VALID, "add", 1.0,
+                "relu" if k == last else None, [], None,
+            )  # fmt: skip
+        return result
+
+
+class UpConvolution:
+    """A 2x2 up-convolution of stride 2 as one matrix product, with a ReLU where there is one."""
+
+    def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:
+        layer = layers[0]
+        if not isinstance(layer, nn.ConvTranspose2d) or layer.bias is None:
+            raise InputError("the network's up-convolutions must be 2x2 layers with a bias")
+        self.channels = layer.out_channels
+        weight = layer.weight.detach().permute(0, 2, 3, 1)  # in, dy, dx, out
+        self.weight = weight.reshape(layer.in_channels, -1).to(dtype)
+        self.bias = layer.bias.detach().to(dtype).repeat(4)
+        self.relu = len(layers) > 1
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Map (1, C, h, w), channels-last, to (h, w, 2, 2, C'): each pixel's block of 2 x 2."""
+        height, width = maps.shape[2:]
+        pixels = maps.permute(0, 2, 3, 1).reshape(height * width, -1)
+        product = torch.addmm(self.bias, pixels, self.weight)
+        if self.relu:
+            product.relu_()
+        return product.view(height, width, 2, 2, self.channels)
+
+
+class Layers:
+    """All layers of a network in the paper's order, ready for `paper_unet.inference.streaming`.
+
+    Parameters
+    ----------
+    model : UNet
+        Its weights are copied in the precision asked for, on its device.
+    precision : {"float32", "bfloat16", "float16"}
+        Of weights and maps. The scores always leave as float32.
+
+    Attributes
+    ----------
+    down, up : list of (Convolution, Convolution)
+        ``down[l]`` and ``up[l]`` are the double convolutions of level l, 0 at full resolution.
+    upconv : list of UpConvolution
+        ``upconv[l]`` leads from level l + 1 to level l.
+    config : UNetConfig
+    sigmoid : bool
+        False: the paper's scores are those of a softmax.
+    dtype : torch.dtype
+    device : torch.device
+    """
+
+    def __init__(self, model: UNet, precision: Precision = "float32") -> None:
+        if precision not in PRECISIONS:
+            accepted = ", ".join(PRECISIONS)
+            raise InputError(f"precision is {precision!r}; accepted are {accepted}")
+        if model.variant != UNet.variant:
+            raise InputError(
+                f"the network is {model.variant}; rows stream through the paper's network and the "
+                "release's only, since others have no valid convolutions to carry on"
+            )
+        self.config, self.sigmoid = model.config, model.sigmoid
+        self.dtype = PRECISIONS[precision]
+        self.device = model.head.weight.device
+        self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]
+        self.up = [self._double(getattr(model, f"up{k}")) for k in range(DEPTH)]
+        self.upconv = [
+            UpConvolution(getattr(model, f"upconv{k}"), self.dtype) for k in range(DEPTH)
+        ]
+        head = model.head
+        self._head = head.weight.detach()[:, :, 0, 0].t().to(self.dtype)
+        self._head_bias = None if head.bias is None else head.bias.detach().float()
+
+    def _double(self, layers: nn.Sequential) -> tuple[Convolution, Convolution]:
+        first, second = (layer for layer in layers if isinstance(layer, nn.Conv2d))
+        return Convolution(first, self.dtype), Convolution(second, self.dtype)
+
+    def head(self, maps: Tensor) -> Tensor:
+        """Return the scores (K, h, w), float32, of maps (1, C, h, w)."""
+        scores = (maps[0].permute(1, 2, 0) @ self._head).float()
+        if self._head_bias is not None:
+            scores += self._head_bias
+        return scores.permute(2, 0, 1)
+
+
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the fused CPU convolution, and this CPU computes in ``dtype``.
+
+    The operator is what PyTorch's own compiler uses; it has no public name, so a build without it
+    falls back to the two public calls, which give the same values up to rounding.
+    """
+    name = "_convolution_pointwise"
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not available or not hasattr(torch.ops.mkldnn, name):
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == torch.float32
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, for its next maps.
+
+    By default the GNU C library gives every large block back to the system, which then clears each
+    page anew for the next layer. For the programs of this package; a library call never does it,
+    since it holds for the whole process.
+
+    Returns
+    -------
+    bool
+        Whether it was done: on Linux with the GNU C library.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    library: Any = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        return False
+    return bool(library.mallopt(MMAP_MAX, 0) and library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute without gradients, in true float32, the same way each time."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluate a network with `exact_arithmetic`; everything is as before afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with exact_arithmetic():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

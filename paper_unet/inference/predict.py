@@ -1,0 +1,226 @@
+"""Prediction in memory: images and stacks of any size, mirrored at their edges (sec. 1, Fig. 2)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from paper_unet.errors import InputError, naming
+from paper_unet.geometry import PAPER_TILE, Tiling
+from paper_unet.images import Stack, to_unit_range
+from paper_unet.inference.layers import Precision, evaluating
+from paper_unet.inference.section import Average, Engine, Procedure, region_scores, suited, whole
+from paper_unet.inference.tiled import Prepared, prepared
+from paper_unet.model import UNet
+
+
+class Slices(Protocol):
+    """A stack that gives one section at a time, such as an ndarray or an open TIFF."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Z, Y, X)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, z: int, /) -> NDArray[np.generic]: ...
+
+
+class Sink(Protocol):
+    """Takes one section at a time, such as an ndarray or an open `StackWriter`."""
+
+    def __setitem__(self, z: int, section: NDArray[np.float32], /) -> None: ...
+
+
+def predict_image(
+    model: UNet,
+    image: NDArray[np.generic],
+    *,
+    engine: Engine = "stream",
+    tile: int = PAPER_TILE,
+    tiling: Tiling = "exact",
+    average: Average = "none",
+    halo: int | None = None,
+    precision: Precision = "float32",
+    value_range: tuple[float, float] | None = None,
+    of_class: int | None = None,
+) -> NDArray[np.float32]:
+    """Return the probability of a class at every pixel of an image.
+
+    Parameters
+    ----------
+    model : UNet
+        Used in evaluation mode, on the device where it is.
+    image : ndarray, shape (Y, X), or (C, Y, X) for a network of C > 1 channels
+        Any size from 1 x 1. uint8 is divided by 255; uint16 needs a range; floats must be in
+        [0, 1] unless a range is given.
+    engine : {"stream", "tiles"}
+        ``stream`` lets the rows of the image flow through the network, nothing computed twice;
+        ``tiles`` is the overlap-tile strategy of Fig. 2. The same result up to rounding. Networks
+        other than the paper's and the release do not stream and are always tiled.
+    tile : int
+        Largest input side of a tile, pixels, 16k + 60, for the engine ``tiles``; others use the
+        largest side that fits them and is no larger.
+    tiling : {"exact", "abutting"}
+        ``exact`` equals one pass over the whole mirrored image; ``abutting``, for the engine
+        ``tiles``, is the paper's grid of outputs side by side. See `paper_unet.geometry`.
+    average : {"none", "flips", "rotations"}
+        Mean of the raw scores over the four flips of the image (the authors' release), or over
+        seven rotations by multiples of 360/7 degrees (sec. 4; the angles are open in the paper).
+    halo : int, optional
+        Of networks with zero padding: pixels of the scores that are dropped on each side of a tile
+        inside the image, a multiple of 16; default: as far as a pixel sees. See
+        `paper_unet.inference.seams`.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the arithmetic; float32 is the reference.
+    value_range : (float, float), optional
+        Grey values that mean 0 and 1; default: the model's own for the image's dtype.
+    of_class : int, optional
+        Whose probability it is, from 0; default: the last one's.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+        In [0, 1]; for the usual two classes, the probability of a cell.
+
+    Raises
+    ------
+    InputError
+        If the image is empty, of the wrong shape or dtype, or holds values that are not finite.
+    """
+    network = prepared(model, precision)
+    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
+    check_class(model, of_class)
+    return _predict(model, network, image, procedure, value_range, of_class)
+
+
+def predict_stack(
+    model: UNet,
+    stack: Slices,
+    out: Sink | None = None,
+    *,
+    engine: Engine = "stream",
+    tile: int = PAPER_TILE,
+    tiling: Tiling = "exact",
+    average: Average = "none",
+    halo: int | None = None,
+    precision: Precision = "float32",
+    value_range: tuple[float, float] | None = None,
+    of_class: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.float32] | Sink:
+    """Predict a stack section by section, as `predict_image` does one image.
+
+    For stacks that do not fit in memory, for resuming and for clusters see
+    `paper_unet.large.predict_file`.
+
+    Parameters
+    ----------
+    model : UNet
+    stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
+        Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
+    out : array-like, shape (Z, Y, X), optional
+        Takes each float32 section by assignment; default: a new ndarray.
+    engine, tile, tiling, average, halo, precision, value_range, of_class
+        As in `predict_image`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    ndarray of float32, shape (Z, Y, X), or ``out``
+        Probabilities of the class.
+
+    Raises
+    ------
+    InputError
+        As `predict_image`; the message names the section.
+    """
+    colour = model.config.in_channels > 1
+    opened = isinstance(stack, Stack) and colour  # whose shape is without the channels
+    if len(stack.shape) != (4 if colour and not opened else 3):
+        wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
+        raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
+    check_class(model, of_class)
+    network = prepared(model, precision)
+    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
+    target: Sink | NDArray[np.float32]
+    size = (stack.shape[0], *stack.shape[-2:])
+    target = np.empty(size, np.float32) if out is None else out
+    for z in tqdm(range(len(stack)), unit="section", disable=not progress):
+        with naming(f"section {z}"):
+            image = np.asarray(stack[z])
+            section = _predict(model, network, image, procedure, value_range, of_class)
+        target[z] = section
+    return target
+
+
+def _predict(
+    model: UNet,
+    network: Prepared,
+    image: NDArray[np.generic],
+    procedure: Procedure,
+    value_range: tuple[float, float] | None,
+    of_class: int | None,
+) -> NDArray[np.float32]:
+    channels = model.config.in_channels
+    stacked = image[None] if image.ndim == 2 else image
+    if stacked.ndim != 3 or stacked.shape[0] != channels or stacked.size == 0:
+        wanted = "(Y, X)" if channels == 1 else f"({channels}, Y, X)"
+        raise InputError(
+            f"the image has shape {image.shape}; {wanted} with at least one pixel is needed (a "
+            "colour image must become grey first, a stack goes through predict_stack)"
+        )
+    if value_range is None:
+        value_range = model.grey_ranges.get(image.dtype.name)
+    section = whole(to_unit_range(stacked, value_range))
+    everything = (0, section.height), (0, section.width)
+    with evaluating(model):
+        parts = region_scores(network, section, *everything, procedure)
+        return np.concatenate([probability(part, network.sigmoid, of_class) for part in parts])
+
+
+def check_class(model: UNet, of_class: int | None) -> None:
+    """Raise InputError unless the network has a class of this number; None is the last one."""
+    count = max(model.config.out_channels, 2)
+    if of_class is not None and not 0 <= of_class < count:
+        raise InputError(f"no class {of_class}; the network has {count}, from 0 to {count - 1}")
+
+
+def probability(
+    scores: Tensor, sigmoid: bool = False, of_class: int | None = None
+) -> NDArray[np.float32]:
+    """Return the probability of a class from scores of shape (K, Y, X).
+
+    Parameters
+    ----------
+    scores : Tensor of float32, shape (K, Y, X)
+    sigmoid : bool
+        Whether the one score is a logit, of class 1; else the softmax over K is taken.
+    of_class : int, optional
+        Default: the last.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite.
+    """
+    if not torch.isfinite(scores).all():
+        raise InputError(
+            "the network's scores are not finite: its weights are those of a training that "
+            "diverged (use others), or too large for float16 (use bfloat16 or float32)"
+        )
+    found = np.empty(scores.shape[1:], np.float32)
+    chosen = -1 if of_class is None or sigmoid else of_class
+    scores = -scores if sigmoid and of_class == 0 else scores
+    for y, row in enumerate(scores.unbind(dim=1)):
+        # one row at a time: vector and scalar code round exp differently, so the bytes would depend
+        # on how many rows come at once, and a resumed run cuts them elsewhere
+        row = row.contiguous()
+        found[y] = (torch.sigmoid(row) if sigmoid else torch.softmax(row, dim=0))[chosen].numpy()
+    return found

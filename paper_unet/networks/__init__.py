@@ -1,0 +1,1 @@
+"""Networks beside the paper's: it with one choice changed, and the well-known variants of it."""

@@ -1,0 +1,111 @@
+"""Networks that differ from the paper's in one choice, to measure what the choice buys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim.swa_utils import update_bn
+
+from paper_unet.geometry import DEPTH
+from paper_unet.model import UNet
+from paper_unet.networks.context import Context
+
+
+class SamePaddingUNet(UNet):
+    """The paper's network with zero padding in every 3x3 convolution, so output and input agree.
+
+    It takes sides that are multiples of 16. Parameters are those of `UNet`, and so are their
+    number and names.
+    """
+
+    variant = "same_padding"
+    padded = True
+    context: ClassVar[Context] = Context(2**DEPTH, before=112, after=112)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                layer.padding = (1, 1)
+
+    @staticmethod
+    def output_side(side: int) -> int:
+        """Return ``side``, which has to be a multiple of 16.
+
+        Raises
+        ------
+        InputError
+            If it is not.
+        """
+        return SamePaddingUNet.context.output_side(side, SamePaddingUNet.variant)
+
+
+class BatchNormUNet(UNet):
+    """The paper's network with batch normalisation between each 3x3 convolution and its ReLU.
+
+    Parameters are those of `UNet`. After training, `folded` gives the plain network that computes
+    the same.
+    """
+
+    variant = "batch_norm"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in DOUBLE_CONVS:
+            layers: list[nn.Module] = []
+            for layer in getattr(self, name):
+                layers.append(layer)
+                if isinstance(layer, nn.Conv2d):
+                    layers.append(nn.BatchNorm2d(layer.out_channels))
+            setattr(self, name, nn.Sequential(*layers))
+
+    def settle(self, images: Iterable[Tensor]) -> None:
+        """Take mean and variance of every normalisation from the finished weights.
+
+        While training, the running values follow the last ten tiles or so, seen with drop-out,
+        which raises the variance of all that comes after it; the network that predicts has none.
+
+        Parameters
+        ----------
+        images : iterable of Tensor, shape (N, C, Y, X)
+            Training tiles as the network sees them, on its device. Their statistics are averaged
+            with equal weights, without drop-out.
+
+        References
+        ----------
+        Li et al. 2019, Understanding the disharmony between dropout and batch normalization by
+        variance shift.
+        """
+        rate, self.dropout.p = self.dropout.p, 0.0
+        try:
+            update_bn(images, self)
+        finally:
+            self.dropout.p = rate
+
+    def folded(self) -> UNet:
+        """Return the paper's network with the normalisation of evaluation in its weights."""
+        plain = UNet.from_config(self.config)
+        weights: dict[str, Tensor] = {}
+        for name, module in self.named_children():
+            if name not in DOUBLE_CONVS:
+                weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+                continue
+            layers = list(module.eval().children())  # conv, norm, ReLU, conv, norm, ReLU
+            for place, k in ((0, 0), (2, 3)):
+                conv, norm = layers[k], layers[k + 1]
+                if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                    raise TypeError(f"{name} is not the double convolution that was built")
+                fused = fuse_conv_bn_eval(conv, norm)
+                weights |= {f"{name}.{place}.{key}": v for key, v in fused.state_dict().items()}
+        plain.load_state_dict(weights)
+        plain.grey_ranges, plain.record = dict(self.grey_ranges), dict(self.record)
+        return plain.to(self.head.weight.device)
+
+
+DOUBLE_CONVS: Final = (
+    *(f"down{level}" for level in range(DEPTH + 1)),
+    *(f"up{level}" for level in range(DEPTH)),
+)

@@ -1,0 +1,178 @@
+"""From a film on disk to its cells, by the procedure of the authors' driver of 2015."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from paper_unet.errors import InputError, naming
+from paper_unet.images import Stack, create_tiff, parse_slices
+from paper_unet.inference.layers import Layers, keep_freed_memory
+from paper_unet.large.config import PredictConfig
+from paper_unet.large.prepare import open_input
+from paper_unet.large.run import Report
+from paper_unet.networks.weights_file import load_model
+from paper_unet.release.driver import ReleaseSettings, release_cells, release_input
+from paper_unet.system.device import pick_device
+from paper_unet.system.files import make_folder, refuse_same_file
+from paper_unet.system.stop import Stop, Stopped, stopping
+
+STACKS = (".tif", ".tiff", ".btf", ".tf8")
+FIXED = ("of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory")
+"""What the driver leaves no choice in."""
+
+Write = Callable[[int, NDArray[np.uint16]], None]
+
+
+def predict_release(
+    config: PredictConfig,
+    settings: ReleaseSettings,
+    *,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> int:
+    """Segment a film and write its cells, a uint16 number for each.
+
+    Parameters
+    ----------
+    config : PredictConfig
+        Of which the procedure leaves no choice in `FIXED`. ``out`` is one stack, or a folder that
+        gets a ``maskTTT.tif`` for each frame.
+    settings : ReleaseSettings
+    overwrite : bool
+        Whether existing files may be replaced.
+    report : Report, optional
+        Takes lines of text; may show progress.
+
+    Returns
+    -------
+    int
+        How many frames were written.
+
+    Raises
+    ------
+    InputError
+        If the input or a setting cannot be used, or the output exists.
+    Stopped
+        If SIGINT or SIGTERM came.
+    """
+    report = report or Report()
+    _refuse_others(config)
+    keep_freed_memory()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    refuse_same_file(config.source, config.out)
+    with stopping() as stop, open_input(config) as stack:
+        for file in stack.files:
+            refuse_same_file(file, config.out)
+        frames = list(parse_slices(config.slices, len(stack)))
+        with _output(config, stack, frames, overwrite) as write:
+            _segment(config, settings, stack, frames, write, stop, report)
+    return len(frames)
+
+
+def is_stack(out: str | Path) -> bool:
+    """Whether the cells of all frames go into one file."""
+    return Path(out).suffix.lower() in STACKS
+
+
+def _refuse_others(config: PredictConfig) -> None:
+    plain = PredictConfig()
+    for name in FIXED:
+        if getattr(config, name) != getattr(plain, name):
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"--release has a procedure of its own; leave {option} out")
+    if config.weights is None:
+        raise InputError(
+            "--release needs --weights: the authors' network, converted by paper-unet "
+            "import-caffe, or another one for cells; the bundled one is for EM"
+        )
+
+
+def _segment(
+    config: PredictConfig,
+    settings: ReleaseSettings,
+    stack: Stack,
+    frames: list[int],
+    write: Write,
+    stop: Stop,
+    report: Report,
+) -> None:
+    model = load_model(config.weights, pick_device(config.device))
+    layers = Layers(model, config.precision)
+    for z in tqdm(frames, unit="frame", disable=not report.progress):
+        if stop():
+            if is_stack(config.out):
+                raise Stopped(stop.signal, "one stack is kept whole or not at all: give a folder")
+            report.say(f"to go on: the same with --slices {z}:{frames[-1] + 1}")
+            raise Stopped(stop.signal)
+        with naming(f"section {z}"):
+            image = release_input(
+                stack[z], model.grey_ranges, value_range=config.value_range, fill=config.fill
+            )
+            cells = release_cells(layers, image, settings)
+        write(z, _sixteen_bits(cells))
+
+
+def _sixteen_bits(cells: NDArray[np.int32]) -> NDArray[np.uint16]:
+    if cells.max() > np.iinfo(np.uint16).max:
+        raise InputError(f"{cells.max()} regions in one frame; give a larger --min-area")
+    return cells.astype(np.uint16)
+
+
+@contextmanager
+def _output(
+    config: PredictConfig, stack: Stack, frames: list[int], overwrite: bool
+) -> Iterator[Write]:
+    """Take cells frame by frame: one stack of all, or a folder with a mask for each."""
+    out = Path(config.out)
+    if is_stack(out):
+        size = (len(frames), *stack.shape[1:])
+        with create_tiff(out, size, np.uint16, overwrite=overwrite) as writer:
+            yield lambda z, cells: writer.__setitem__(frames.index(z), cells)
+        return
+    if out.suffix and not out.is_dir():
+        raise InputError(
+            f"{out}: the cells go into a folder of maskTTT.tif, whose name has no ending, or into "
+            f"one stack that ends in {', '.join(STACKS)}"
+        )
+    numbers = frame_numbers(Path(config.source), len(stack))
+    masks = {z: out / f"mask{numbers[z]:03d}.tif" for z in frames}
+    there = [path for path in masks.values() if path.exists()]
+    if there and not overwrite:
+        raise InputError(f"{there[0]} exists; use --overwrite or another folder")
+    make_folder(out)
+
+    def write(z: int, cells: NDArray[np.uint16]) -> None:
+        with create_tiff(masks[z], (1, *cells.shape), np.uint16, overwrite=overwrite) as writer:
+            writer[0] = cells
+
+    yield write
+
+
+def frame_numbers(source: Path, count: int) -> list[int]:
+    """Return the number of each frame: that of tTTT.tif in a folder of these, else from 0.
+
+    Parameters
+    ----------
+    source : Path
+        File or folder that the frames come from.
+    count : int
+        How many frames it has.
+
+    Returns
+    -------
+    list of int
+        In the order of the frames.
+    """
+    names = [path.name for path in source.iterdir()] if source.is_dir() else []
+    matches = [re.fullmatch(r"t(\d+)\.(tiff?|png|jpe?g)", name, re.ASCII) for name in names]
+    numbers = sorted({int(match[1]) for match in matches if match})
+    return numbers if len(numbers) == count else list(range(count))

@@ -1,0 +1,1 @@
+"""The machine: files that are whole or absent, signals, devices, and where a result was made."""

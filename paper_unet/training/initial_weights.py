@@ -1,0 +1,72 @@
+"""What training starts from: a network that is drawn from a seed, or trained weights."""
+
+from __future__ import annotations
+
+import torch
+
+from paper_unet.errors import InputError
+from paper_unet.model import UNet
+from paper_unet.networks.table import initialise, new_variant
+from paper_unet.networks.weights_file import load_model
+from paper_unet.training.config import TrainConfig
+
+
+def class_count(config: TrainConfig) -> int:
+    """Return how many classes the network of a configuration tells apart; one logit, two."""
+    with torch.device("meta"):
+        model = new_variant(config.network, 1, config.classes, 1, config.dropout)
+    return max(model.config.out_channels, 2)
+
+
+def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
+    """Return the untrained network of a configuration, drawn from its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        model = new_variant(
+            config.network, in_channels, config.classes, config.width, config.dropout
+        )
+        if config.init is not None and config.init != model.initial:
+            initialise(model, config.init)
+        return model
+
+
+def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
+    """Return what training starts from: an untrained network, or ``config.start``'s weights.
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be read, or are those of another network.
+    """
+    model = new_network(config, in_channels)
+    if not config.start:
+        return model
+    trained = load_model(config.start)
+    if trained.variant != model.variant or trained.config != model.config:
+        raise InputError(
+            f"{config.start}: holds the network {trained.variant} {trained.config}, the settings "
+            f"ask for {model.variant} {model.config}; give the settings of the weights"
+        )
+    model.load_state_dict(trained.state_dict())
+    if not model.padded:
+        absorb_shift(model, -config.centre)  # training sees centred grey values
+    elif trained.centre != config.centre:
+        raise InputError(
+            f"{config.start}: was trained with centre = {trained.centre:g}, now {config.centre:g}; "
+            "a network with padding keeps its own: give it with --centre"
+        )
+    return model
+
+
+@torch.no_grad()
+def absorb_shift(model: UNet, centre: float) -> None:
+    """Change the first biases so that the network gives for v what it gave for v - ``centre``.
+
+    A convolution without padding is linear in a constant, so this is exact up to rounding. It lets
+    training see centred values, which momentum 0.99 needs to stay stable, while the network that
+    comes out takes grey values in [0, 1] and nothing else. The zeros of padding are no part of the
+    constant, so networks with padding keep their centre beside the weights.
+    """
+    first = model.down0[0]
+    assert isinstance(first, torch.nn.Conv2d) and first.bias is not None  # noqa: S101  (for types)
+    first.bias -= centre * first.weight.sum(dim=(1, 2, 3))

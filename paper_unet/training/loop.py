@@ -1,0 +1,316 @@
+"""Training as in sec. 3: stochastic gradient descent, momentum 0.99, one large tile a step.
+
+One flat loop. Everything random in step n follows from (seed, n), so a run that was killed and
+resumed is, on the same CPU with the same number of threads, the run that was not, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from paper_unet.errors import DivergedError, InputError
+from paper_unet.images import open_stack, parse_slices, read_stack, to_unit_range
+from paper_unet.model import UNet
+from paper_unet.networks.table import BatchNormUNet
+from paper_unet.networks.weights_file import save_model
+from paper_unet.system.device import pick_device
+from paper_unet.system.files import make_folder
+from paper_unet.system.stop import Stopped, stopping
+from paper_unet.training.config import TrainConfig, learning_rate
+from paper_unet.training.data import (
+    TrainingSet,
+    instances_from_membranes,
+    training_set,
+    training_set_of_classes,
+)
+from paper_unet.training.held_out import HeldOut
+from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
+from paper_unet.training.run_folder import (
+    CHECKPOINT,
+    WEIGHTS,
+    append_log,
+    comparable,
+    locked,
+    prepare_folder,
+    refuse_to_overwrite,
+    restore,
+    save_checkpoint,
+    start_digest,
+)
+from paper_unet.training.tiles import TileSampler, energy
+
+STATISTICS_TILES = 64
+"""Tiles whose mean and variance a trained network with batch normalisation keeps."""
+
+
+def read_training_set(config: TrainConfig) -> TrainingSet:
+    """Read the sections and labels that a configuration names, and weigh them.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, the stacks differ in shape, or the labels are not of the kind
+        that the configuration says.
+    """
+    images = read_stack(config.images, channels=config.channels)
+    labels = read_stack(config.labels)
+    size = (images.shape[0], *images.shape[-2:])
+    if size != labels.shape:
+        raise InputError(
+            f"{config.images} is {size}, {config.labels} is {labels.shape} (Z, Y, X); "
+            "give one label section of the same size for each image section"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{config.labels}: labels are {labels.dtype}; integers are needed")
+    chosen = list(parse_slices(config.slices or None, len(images)))
+    images = to_unit_range(images[chosen], config.value_range, name=config.images)
+    labels = labels[chosen]
+    kind, count = config.label_kind, class_count(config)
+    if kind == "class":
+        return training_set_of_classes(images, labels, count, config.balance)
+    if count > 2:
+        raise InputError(
+            f"classes is {count}; {kind} labels have two: give a number per class with "
+            "--label-kind class, or leave --classes out"
+        )
+    instances = instances_from_membranes(labels) if kind == "membrane" else labels
+    return training_set(
+        images,
+        instances,
+        w0=config.w0,
+        sigma=config.sigma,
+        balance=config.balance,
+        separate=kind == "instance",
+    )
+
+
+def train(
+    config: TrainConfig,
+    data: TrainingSet | None = None,
+    *,
+    held_out: TrainingSet | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> UNet:
+    """Train a network and leave it in ``config.out``.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    data : TrainingSet, optional
+        Used in place of the files that the configuration names. ``config.value_range``, if given,
+        must then be the range by which uint8 grey values were scaled.
+    held_out : TrainingSet, optional
+        Sections to compute the loss of, every ``config.validate_every`` steps; nothing is learnt
+        from them.
+    resume : bool
+        Go on from the folder's checkpoint, if there is one; its configuration must be the same.
+    overwrite : bool
+        Begin anew in a folder that holds a run.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    UNet
+        In evaluation mode, on the training device. The folder holds ``weights.safetensors`` (what
+        `load_model` and ``paper-unet predict`` take), ``checkpoint.safetensors`` (to resume),
+        ``config.json`` and ``log.jsonl`` (step, mean loss, learning rate, seconds,
+        and the loss of the held-out sections where it was computed).
+
+    Raises
+    ------
+    InputError
+        If the data or the folder cannot be used.
+    DivergedError
+        At the first loss that is not finite.
+    Stopped
+        If SIGINT or SIGTERM came; the checkpoint is of the last step, and ``resume`` goes on.
+    """
+    out = Path(config.out)
+    device = pick_device(config.device)
+    refuse_to_overwrite(out, resume, overwrite)
+    data = data or read_training_set(config)
+    data = data if config.weighted else data.unweighted()
+    model = start_network(config, data.images.shape[1]).to(device)
+    if config.value_range:
+        model.grey_ranges[_grey_dtype(config)] = config.value_range
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    output = model.output_side(config.tile)
+    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
+    unseen = None
+    if held_out is not None and config.validate_every:
+        unseen = HeldOut(held_out, config, output, device)
+    made_from = {"data": data.fingerprint(), "start": start_digest(config)}
+    make_folder(out)
+    with locked(out):
+        _optimise(model, sampler, unseen, config, made_from, resume, progress)
+        if isinstance(model, BatchNormUNet):
+            _settle(model, sampler, config)
+            model = model.folded()
+        if model.padded:
+            model.centre = config.centre
+        else:
+            absorb_shift(model, config.centre)
+        model.record = {
+            "config": comparable(config),
+            "steps": config.steps,
+            "sections": len(data.images),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        }
+        if config.start:
+            model.record["start_sha256"] = made_from["start"]
+        save_model(out / WEIGHTS, model)
+    return model.eval()
+
+
+def _optimise(
+    model: UNet,
+    sampler: TileSampler,
+    unseen: HeldOut | None,
+    config: TrainConfig,
+    made_from: Mapping[str, str],
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Take all steps, from the folder's checkpoint if asked and if it is of the same sources."""
+    out = Path(config.out)
+    optimizer = new_optimizer(model, config)
+    step = restore(out, config, made_from, model, optimizer) if resume else 0
+    prepare_folder(out, config, step)
+    started, pending = time.monotonic(), []
+    model.train()
+    with (
+        stopping() as stop,
+        reproducible(config.precision, sampler.images.device),
+        tqdm(total=config.steps, initial=step, unit="step", disable=not progress) as bar,
+    ):
+        while step < config.steps:
+            pending.append(train_step(model, optimizer, sampler, step, config))
+            step += 1
+            due = step % config.log_every == 0 or step % config.checkpoint_every == 0
+            look = unseen is not None and step % config.validate_every == 0
+            if not (due or look or step == config.steps or stop()):
+                continue
+            losses, pending = torch.stack(pending).tolist(), []
+            _stop_if_not_finite(losses, model, step, config)
+            found = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
+            append_log(out, step, losses, config, time.monotonic() - started, **found)
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{np.mean(losses):.4f}")
+            if step % config.checkpoint_every == 0 or step == config.steps or stop():
+                save_checkpoint(out, step, config, made_from, model, optimizer)
+            if stop() and step < config.steps:
+                raise Stopped(stop.signal)
+
+
+def _settle(model: BatchNormUNet, sampler: TileSampler, config: TrainConfig) -> None:
+    """Take the statistics of the normalisation from tiles that no step has seen."""
+    unseen = range(config.steps, config.steps + STATISTICS_TILES)
+    with reproducible(config.precision, sampler.images.device):
+        model.settle(_laid_out(sampler[k].image - config.centre, config) for k in unseen)
+
+
+def _grey_dtype(config: TrainConfig) -> str:
+    """Return the dtype that the range of grey values is of; of data in memory it is uint8."""
+    if not config.images:
+        return "uint8"
+    with open_stack(config.images, channels=config.channels) as stack:
+        return str(stack.dtype.name)
+
+
+def train_step(
+    model: UNet,
+    optimizer: torch.optim.Optimizer,
+    sampler: TileSampler,
+    step: int,
+    config: TrainConfig,
+) -> Tensor:
+    """One tile forward, back and down the gradient; returns the loss, still on the device."""
+    seed_dropout(config.seed, step, sampler.images.device)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, config)
+    tile = sampler[step]
+    device = tile.image.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        scores = model(_laid_out(tile.image - config.centre, config))
+    loss = energy(model, scores, tile, normalise=config.normalise)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def seed_dropout(seed: int, step: int, device: torch.device) -> None:
+    """Make the drop-out of a step follow from (seed, step), on the CPU or on one GPU."""
+    state = int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(state)
+    else:
+        torch.default_generator.manual_seed(state)
+
+
+@contextmanager
+def reproducible(precision: str, device: torch.device) -> Iterator[None]:
+    """Use deterministic kernels and the asked-for arithmetic; keep the caller's random state."""
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=precision == "tf32"
+        ),
+    ):
+        yield
+
+
+def _laid_out(image: Tensor, config: TrainConfig) -> Tensor:
+    return image.contiguous(memory_format=torch.channels_last) if config.channels_last else image
+
+
+def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of sec. 3, gradient descent with momentum, or Adam, or RMSprop."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            model.parameters(),
+            config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _stop_if_not_finite(losses: list[float], model: UNet, step: int, config: TrainConfig) -> None:
+    """Raise `DivergedError` for the first loss, or for weights, that are not finite."""
+    bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    if bad is not None:
+        at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
+    elif all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        return
+    else:
+        at, what = step, "the weights became infinite"
+    kept = Path(config.out) / CHECKPOINT
+    where = f"; {kept} is from before" if kept.exists() else ""
+    raise DivergedError(
+        f"{what} at step {at} with learning rate {learning_rate(at - 1, config):.3g}{where}: train "
+        "anew with a smaller --lr"
+    )

@@ -1,0 +1,87 @@
+"""The n-th tile that a run learns from, and its loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paper_unet.augment import (
+    Augmentation,
+    AugmentSettings,
+    centre_crop,
+    change_grey,
+    draw_augmentation,
+    sample,
+    source_coordinates,
+)
+from paper_unet.geometry import output_size
+from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
+from paper_unet.model import UNet
+from paper_unet.training.data import TrainingSet
+
+
+class Sample(NamedTuple):
+    """One tile with a batch axis: image (1, C, t, t), labels and weights (1, t - 184, t - 184)."""
+
+    image: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+class TileSampler:
+    """The endless sequence of training tiles of a run; the n-th depends on (seed, n) alone.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    tile : int
+        Input side, pixels, 16k + 60.
+    settings : AugmentSettings
+    seed : int
+    device : torch.device
+        Where the sections are kept and the tiles are made.
+    output : int, optional
+        Side of labels and weights, pixels; default: what the paper's network gives for the tile.
+    """
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        tile: int,
+        settings: AugmentSettings,
+        seed: int,
+        device: torch.device,
+        output: int | None = None,
+    ) -> None:
+        self.tile, self.settings, self.seed = tile, settings, seed
+        self.output = output_size(tile) if output is None else output
+        self.images = torch.from_numpy(data.images).to(device)
+        self.classes = torch.from_numpy(data.classes).to(device)
+        self.weights = torch.from_numpy(data.weights).to(device)
+
+    def __getitem__(self, n: int) -> Sample:
+        """Make the n-th tile."""
+        rng = np.random.default_rng((self.seed, n))
+        z = int(rng.integers(len(self.images)))
+        rows, columns = self.images.shape[2:]
+        look = draw_augmentation(rng, (rows, columns), self.settings, margin=self.output / 4)
+        return self.tile_at(z, look)
+
+    def tile_at(self, z: int, look: Augmentation) -> Sample:
+        """Make the tile that a look at a section gives."""
+        where = source_coordinates(look, self.tile, self.images.device)
+        inner = centre_crop(where, self.output)
+        image = sample(self.images[z], where, "bicubic", self.settings.extrapolation)
+        image = change_grey(image, look) if self.settings.grey else image
+        labels = sample(self.classes[z, None].float(), inner, "nearest").round().long()
+        weights = sample(self.weights[z, None], inner, "bilinear", self.settings.extrapolation)
+        return Sample(image[None], labels, weights)
+
+
+def energy(model: UNet, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
+    """Return the loss of a tile: Eq. 1, or its binary form for a network of one logit."""
+    loss = weighted_binary_cross_entropy if model.sigmoid else weighted_cross_entropy
+    return loss(scores, tile.labels, tile.weights, normalise=normalise)

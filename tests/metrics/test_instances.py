@@ -1,0 +1,175 @@
+"""From a mask to numbered cells, against a literal re-writing of the release's rules."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from skimage.measure import label, regionprops
+
+from paper_unet.errors import InputError
+from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+
+
+def literal(mask: np.ndarray, min_area: int, border: int) -> np.ndarray:
+    """Region by region: an area above the smallest, and a pixel far from all four sides."""
+    rows, columns = mask.shape
+    out = np.zeros(mask.shape, np.int32)
+    for region in regionprops(label(mask, connectivity=2)):
+        y, x = region.coords.T
+        inside = (y >= border) & (y < rows - border) & (x >= border) & (x < columns - border)
+        if region.area > min_area and inside.any():
+            out[y, x] = out.max() + 1
+    return out
+
+
+MASKS = arrays.arrays(
+    np.bool_, st.tuples(st.integers(1, 14), st.integers(1, 14)), elements=st.booleans()
+)
+
+
+def blobs(seed: int, shape: tuple[int, int] = (60, 90)) -> np.ndarray:
+    """Regions of many sizes, as a network leaves them."""
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 2) > 0.05
+
+
+@given(mask=MASKS, min_area=st.integers(0, 12), border=st.integers(0, 8))
+def test_the_release_rules_literally(mask, min_area, border):
+    found = cell_instances(mask, min_area=min_area, border=border)
+    np.testing.assert_array_equal(found, literal(mask, min_area, border))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("min_area", "border"), [(0, 0), (20, 0), (20, 9), (100, 20), (0, 31)])
+def test_the_release_rules_on_larger_masks(seed, min_area, border):
+    mask = blobs(seed)
+    found = cell_instances(mask, min_area=min_area, border=border)
+    np.testing.assert_array_equal(found, literal(mask, min_area, border))
+    if (min_area, border) == (20, 9):  # both rules had something to do
+        assert 0 < found.max() < label(mask, connectivity=2).max()
+
+
+@given(mask=MASKS, min_area=st.integers(0, 12), border=st.integers(0, 8))
+def test_numbers_run_without_a_gap_and_mean_regions_of_the_mask(mask, min_area, border):
+    found = cell_instances(mask, min_area=min_area, border=border)
+    assert found.dtype == np.int32 and found.shape == mask.shape
+    np.testing.assert_array_equal(np.unique(found[found > 0]), np.arange(1, found.max() + 1))
+    assert not found[~mask].any()
+    # each kept region whole: a kept pixel's neighbours in the mask have its number
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        rows, columns = mask.shape
+        here = found[: rows - dy, max(0, -dx) : columns - max(0, dx)]
+        there = found[dy:, max(0, dx) : columns + min(0, dx)]
+        one = mask[: rows - dy, max(0, -dx) : columns - max(0, dx)]
+        other = mask[dy:, max(0, dx) : columns + min(0, dx)]
+        np.testing.assert_array_equal(here[one & other], there[one & other])
+
+
+@given(mask=MASKS, smaller=st.integers(0, 6), more=st.integers(0, 6), border=st.integers(0, 4))
+def test_stricter_settings_keep_fewer_pixels(mask, smaller, more, border):
+    loose = cell_instances(mask, min_area=smaller, border=border) > 0
+    strict = cell_instances(mask, min_area=smaller + more, border=border + more) > 0
+    assert not (strict & ~loose).any()
+
+
+@given(mask=MASKS, min_area=st.integers(0, 9), border=st.integers(0, 5))
+def test_turned_and_mirrored_masks_give_the_same_cells(mask, min_area, border):
+    found = cell_instances(mask, min_area=min_area, border=border) > 0
+    for turn in (np.rot90, np.fliplr, np.flipud, np.transpose):
+        again = cell_instances(turn(mask), min_area=min_area, border=border) > 0
+        np.testing.assert_array_equal(again, turn(found))
+
+
+def square(side: int, top: int, left: int, shape: tuple[int, int] = (20, 20)) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_the_smallest_area_is_one_more_than_the_setting():
+    mask = square(3, 5, 5)
+    assert cell_instances(mask, min_area=8).max() == 1
+    assert cell_instances(mask, min_area=9).max() == 0
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 8), (17, 8), (8, 0), (8, 17), (0, 0), (17, 17)])
+def test_a_region_in_the_frame_goes_and_one_pixel_beyond_it_saves_it(top, left):
+    mask = square(3, top, left)
+    assert cell_instances(mask, min_area=0, border=3).max() == 0
+    np.testing.assert_array_equal(cell_instances(mask, min_area=0, border=2), mask)
+    assert cell_instances(mask, min_area=0).max() == 1
+
+
+def test_a_saved_region_is_kept_with_its_part_in_the_frame():
+    mask = square(4, 0, 8)
+    np.testing.assert_array_equal(cell_instances(mask, min_area=0, border=3), mask)
+
+
+@pytest.mark.parametrize("border", [10, 11, 50, 1000])
+def test_a_frame_that_leaves_no_inside_leaves_no_cell(border):
+    everything = np.ones((20, 20), bool)
+    assert cell_instances(everything, min_area=0, border=9).max() == 1
+    assert cell_instances(everything, min_area=0, border=border).max() == 0
+
+
+def test_corners_join_regions():
+    mask = np.eye(5, dtype=bool)
+    assert cell_instances(mask, min_area=4).max() == 1
+    mask[2, 2] = False
+    assert cell_instances(mask, min_area=1).max() == 2
+
+
+def test_holes_are_filled_only_on_request():
+    ring = square(6, 5, 5) & ~square(2, 7, 7)
+    np.testing.assert_array_equal(cell_instances(ring, min_area=0), ring)
+    np.testing.assert_array_equal(
+        cell_instances(ring, min_area=0, fill_holes=True), square(6, 5, 5)
+    )
+    assert cell_instances(ring, min_area=32).max() == 0
+    assert cell_instances(ring, min_area=32, fill_holes=True).max() == 1  # counted when filled
+    inside = ring | square(1, 8, 8)
+    assert cell_instances(inside, min_area=0).max() == 1  # a hole of 3 joins it at a corner
+    assert ring[8, 8] == np.False_
+
+
+def test_the_defaults_are_the_release_settings():
+    assert (MIN_AREA, FIELD_OF_INTEREST) == (500, 50)
+    mask = np.zeros((60, 60), bool)
+    mask[:25, :20] = True  # 500 pixels
+    assert cell_instances(mask).max() == 0
+    mask[25, 0] = True
+    assert cell_instances(mask).max() == 1
+
+
+def test_nothing_gives_nothing():
+    assert cell_instances(np.zeros((7, 5), bool)).max() == 0
+    assert cell_instances(np.zeros((0, 5), bool)).shape == (0, 5)
+
+
+def test_the_mask_is_left_as_it_was():
+    mask = blobs(0)
+    before = mask.copy()
+    cell_instances(mask, min_area=5, border=5, fill_holes=True)
+    np.testing.assert_array_equal(mask, before)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((2, 3, 4), bool), r"bool of shape \(2, 3, 4\); bool \(Y, X\) is needed"),
+        (np.zeros(4, bool), r"shape \(4,\)"),
+        (np.zeros((3, 4), np.uint8), r"uint8 of shape \(3, 4\)"),
+        (np.zeros((3, 4)), "float64"),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask, words):
+    with pytest.raises(InputError, match=words):
+        cell_instances(mask)
+
+
+@pytest.mark.parametrize("settings", [{"min_area": -1}, {"border": -1}])
+def test_negative_sizes_are_refused(settings):
+    with pytest.raises(InputError, match="both must be at least 0"):
+        cell_instances(np.zeros((3, 4), bool), **settings)

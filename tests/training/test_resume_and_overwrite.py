@@ -1,0 +1,166 @@
+"""What may go on or be overwritten, and what is refused."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_helpers import easy_data, files_of, interrupted, log_of, result, run, small, without_time
+
+from paper_unet import train
+from paper_unet.errors import InputError
+from paper_unet.networks.weights_file import read_tensors, write_tensors
+from paper_unet.training.run_folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 2e-3}, {"seed": 1}, {"width": 3}, {"steps": 14}, {"tile": 204}, {"elastic": 5.0},
+        {"dropout": 0.4}, {"w0": 5.0}, {"network": "release"}, {"value_range": (0.0, 9.0)},
+        {"optimizer": "adam"}, {"init": "pytorch"}, {"extrapolation": "zero"},
+    ],
+)  # fmt: skip
+def test_going_on_with_another_setting_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    interrupted(small(tmp_path), 9, monkeypatch)
+    before = files_of(tmp_path)
+    (name, value), *_ = changes.items()
+    old = getattr(small(tmp_path), name)
+    with pytest.raises(InputError) as refusal:
+        run(small(tmp_path, **changes), resume=True)
+    shown = list(value) if isinstance(value, tuple) else value
+    assert f"was trained with {name} = {old!r}, now {shown!r}" in str(refusal.value)
+    assert files_of(tmp_path) == before
+
+
+def test_going_on_with_other_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is half of one data set and half of another is neither."""
+    interrupted(small(tmp_path), 9, monkeypatch)
+    before = files_of(tmp_path)
+    data = easy_data()
+    data.images[0, 0, 5, 5] += 0.25
+    with pytest.raises(InputError, match="data"):
+        train(small(tmp_path), data, progress=False, resume=True)
+    assert files_of(tmp_path) == before
+
+
+def test_the_first_weights_are_compared_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by name: the weights may lie elsewhere now, and others may have taken their place."""
+    run(small(tmp_path / "first"))
+    run(small(tmp_path / "other", seed=1))
+    there, moved = tmp_path / "start.safetensors", tmp_path / "moved.safetensors"
+    shutil.copy(tmp_path / "first" / WEIGHTS, there)
+    run(small(tmp_path / "whole", start=there))
+    interrupted(small(tmp_path / "cut", start=there), 9, monkeypatch)
+    before = files_of(tmp_path / "cut")
+    there.rename(moved)
+    shutil.copy(tmp_path / "other" / WEIGHTS, there)
+    digest = hashlib.sha256(moved.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=f"trained with start = '{digest}'"):
+        run(small(tmp_path / "cut", start=there), resume=True)
+    assert files_of(tmp_path / "cut") == before
+    run(small(tmp_path / "cut", start=moved), resume=True)
+    tensors, about = result(tmp_path / "cut")
+    assert tensors == result(tmp_path / "whole")[0]
+    assert about["record"]["start_sha256"] == digest
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not written down had its default."""
+    run(small(tmp_path / "whole"))
+    interrupted(small(tmp_path / "older"), 9, monkeypatch)
+    tensors, about = read_tensors(tmp_path / "older" / CHECKPOINT)
+    del about["config"]["extrapolation"]
+    write_tensors(tmp_path / "older" / CHECKPOINT, tensors, about)
+    with pytest.raises(InputError, match="trained with extrapolation = 'mirror', now 'zero'"):
+        run(small(tmp_path / "older", extrapolation="zero"), resume=True)
+    run(small(tmp_path / "older"), resume=True)
+    assert result(tmp_path / "older") == result(tmp_path / "whole")
+
+
+def test_how_it_reports_and_where_it_lies_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(tmp_path / "whole"))
+    interrupted(small(tmp_path / "cut"), 9, monkeypatch)
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    run(small(tmp_path / "moved", log_every=1, checkpoint_every=2), resume=True)
+    assert result(tmp_path / "moved") == result(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_refused_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(small(tmp_path), 9, monkeypatch)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match="damaged"):
+        run(small(tmp_path), resume=True)
+    assert files_of(tmp_path) == before
+
+
+def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
+    run(small(tmp_path))
+    before = files_of(tmp_path)
+    for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG):
+        advice = f"already holds a run .{name}.; use --resume, --overwrite or another folder"
+        with pytest.raises(InputError, match=advice):
+            run(small(tmp_path, seed=1))
+        assert files_of(tmp_path) == before
+        (tmp_path / name).unlink()  # what is left is worth as much
+        del before[name]
+
+
+def test_weights_without_a_checkpoint_cannot_go_on(tmp_path: Path) -> None:
+    run(small(tmp_path))
+    (tmp_path / CHECKPOINT).unlink()
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match=r"no checkpoint.safetensors to go on from"):
+        run(small(tmp_path), resume=True)
+    with pytest.raises(InputError, match="exclude each other"):
+        run(small(tmp_path), resume=True, overwrite=True)
+    assert files_of(tmp_path) == before
+
+
+def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    run(small(tmp_path))
+    before = files_of(tmp_path)
+    with (tmp_path / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is training there"):
+            run(small(tmp_path, seed=1), overwrite=True)
+    assert files_of(tmp_path) == before
+    run(small(tmp_path, seed=1), overwrite=True)
+
+
+def test_an_overwritten_run_that_was_cut_leaves_nothing_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(tmp_path))
+    interrupted(small(tmp_path, seed=1), 2, monkeypatch, overwrite=True)
+    assert not (tmp_path / WEIGHTS).exists()
+    assert not (tmp_path / CHECKPOINT).exists()
+    run(small(tmp_path, seed=1), resume=True)
+    run(small(tmp_path / "fresh", seed=1))
+    assert result(tmp_path) == result(tmp_path / "fresh")
+
+
+def test_overwriting_begins_anew(tmp_path: Path) -> None:
+    run(small(tmp_path / "fresh", seed=1))
+    run(small(tmp_path / "used", steps=20))
+    run(small(tmp_path / "used", seed=1), overwrite=True)
+    assert result(tmp_path / "used") == result(tmp_path / "fresh")
+    logs = (without_time(log_of(tmp_path / name)) for name in ("used", "fresh"))
+    assert next(logs) == next(logs)

@@ -1,0 +1,118 @@
+"""Training from files."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from scipy import ndimage
+from train_helpers import blobs, small, write_stacks
+
+from paper_unet import load_model, predict_image, separate_touching, train
+from paper_unet.errors import InputError
+from paper_unet.networks.weights_file import read_tensors
+from paper_unet.training.data import training_set
+from paper_unet.training.loop import read_training_set
+from paper_unet.training.run_folder import CHECKPOINT, WEIGHTS
+
+
+def test_stacks_are_read_scaled_chosen_and_weighed(tmp_path: Path) -> None:
+    images, labels = write_stacks(tmp_path)
+    config = small(tmp_path, images=images, labels=labels, slices="1:3", w0=4.0, sigma=3.0)
+    data = read_training_set(config)
+    cells = blobs(sections=4)[1:3]
+    grey = (np.where(cells, 150, 80) + np.arange(90)) / 255
+    np.testing.assert_allclose(data.images[:, 0], grey, rtol=1e-6)
+    np.testing.assert_array_equal(data.classes, cells)
+    instances = np.stack([ndimage.label(section)[0] for section in cells])
+    expected = training_set(data.images, instances, w0=4.0, sigma=3.0, separate=False)
+    np.testing.assert_array_equal(data.weights, expected.weights)
+    assert len(read_training_set(replace(config, slices="")).images) == 4
+
+
+@pytest.mark.parametrize("kind", ["membrane", "class"])
+def test_a_weaker_class_balance_is_used(tmp_path: Path, kind: str) -> None:
+    """The ratio of the weights of the two classes is that of the frequencies to a power."""
+    classes = blobs(sections=4)
+    values = (255 if kind == "membrane" else 1) * classes.astype(np.uint8)
+    images, labels = write_stacks(tmp_path, labels=values)
+    for balance in (1.0, 0.5, 0.0):
+        settings = {"label_kind": kind, "balance": balance}
+        settings |= {"classes": 2} if kind == "class" else {"w0": 0.0}
+        data = read_training_set(small(tmp_path, images=images, labels=labels, **settings))
+        cells, membranes = (data.weights[classes == part].mean() for part in (True, False))
+        expected = ((~classes).mean() / classes.mean()) ** balance
+        assert cells / membranes == pytest.approx(expected, rel=1e-5)
+
+
+def test_instance_labels_get_their_gaps(tmp_path: Path) -> None:
+    numbered = np.zeros((4, 90, 90), np.uint16)
+    numbered[:, 10:40, 10:40], numbered[:, 10:40, 40:70] = 300, 7
+    images, labels = write_stacks(tmp_path, labels=numbered)
+    data = read_training_set(small(tmp_path, images=images, labels=labels, label_kind="instance"))
+    np.testing.assert_array_equal(data.classes, separate_touching(numbered) != 0)
+    assert data.classes.sum() < (numbered != 0).sum()
+    with pytest.raises(InputError, match="values 0, 7, 300"):
+        read_training_set(small(tmp_path, images=images, labels=labels))
+
+
+def test_the_scale_of_other_types_is_stored_and_used(tmp_path: Path) -> None:
+    images, labels = write_stacks(tmp_path, np.uint16)
+    config = small(tmp_path / "run", images=images, labels=labels, steps=1)
+    with pytest.raises(InputError, match="uint16 has no scale of its own"):
+        train(config, progress=False)
+    config = replace(config, value_range=(50.0, 300.0))
+    train(config, progress=False)
+    model = load_model(tmp_path / "run" / WEIGHTS)
+    assert model.grey_ranges == {"uint8": (0.0, 255.0), "uint16": (50.0, 300.0)}
+    image = tifffile.imread(images)[0]
+    unit = ((image - 50.0) / 250).astype(np.float32)
+    np.testing.assert_array_equal(predict_image(model, image), predict_image(model, unit))
+    # and kept through a crash
+    assert read_tensors(tmp_path / "run" / CHECKPOINT)[1]["grey_ranges"]["uint16"] == [50, 300]
+
+
+def test_a_range_for_uint8_wins_over_255(tmp_path: Path) -> None:
+    images, labels = write_stacks(tmp_path)
+    config = small(
+        tmp_path / "run", images=images, labels=labels, steps=1, value_range=(50.0, 300.0)
+    )
+    np.testing.assert_allclose(
+        read_training_set(config).images[:, 0], (tifffile.imread(images) - 50.0) / 250, atol=1e-6
+    )
+    model = train(config, progress=False)
+    assert model.grey_ranges["uint8"] == (50.0, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros((4, 90, 91), np.uint8)}, r"\(4, 90, 90\).*\(4, 90, 91\)"),
+        ({"labels": np.zeros((3, 90, 90), np.uint8)}, r"\(4, 90, 90\).*\(3, 90, 90\)"),
+        ({"labels": np.zeros((4, 90, 90), np.float32)}, "labels are float32; integers are needed"),
+        (
+            {"labels": np.full((4, 90, 90), [0, 127, 255] * 30, np.uint8)},
+            "hold the values 0, 127, 255",
+        ),
+    ],
+)
+def test_stacks_that_do_not_fit_are_refused(
+    tmp_path: Path, changes: dict[str, NDArray[Any]], message: str
+) -> None:
+    images, labels = write_stacks(tmp_path, **changes)
+    config = small(tmp_path / "run", images=images, labels=labels)
+    with pytest.raises(InputError, match=message):
+        train(config, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", [train, read_training_set])
+def test_a_missing_stack_is_refused(tmp_path: Path, call: Callable[..., object]) -> None:
+    images, _ = write_stacks(tmp_path)
+    with pytest.raises(InputError, match=r"nowhere.tif: no such file"):
+        call(small(tmp_path / "run", images=images, labels=str(tmp_path / "nowhere.tif")))
+    assert not (tmp_path / "run").exists()

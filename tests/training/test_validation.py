@@ -1,0 +1,114 @@
+"""The loss of held-out sections while training: the right number, and nothing learnt from it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+from train_helpers import easy_data, files_of, log_of, result, run, small
+
+from paper_unet import load_model
+from paper_unet.cli import main
+from paper_unet.training.data import TrainingSet, training_set
+from paper_unet.training.held_out import HeldOut
+from paper_unet.training.loop import train
+
+CPU = torch.device("cpu")
+
+
+def other_data(height: int = 72, width: int = 72) -> TrainingSet:
+    waves = np.random.default_rng(7).normal(size=(2, height, width))
+    cells = np.array([ndimage.gaussian_filter(wave, 6) > 0 for wave in waves])
+    images = np.where(cells, 0.7, 0.3) + np.random.default_rng(8).normal(0, 0.05, cells.shape)
+    return training_set(images.astype(np.float32), np.stack([ndimage.label(c)[0] for c in cells]))
+
+
+def literal_loss(model: torch.nn.Module, data: TrainingSet, weights: NDArray[np.floating]) -> float:
+    """Tiles of 220 that give 36, cut out of sections of 72 whose borders are mirrored."""
+    total = 0.0
+    for z in range(2):
+        padded = np.pad(data.images[z, 0], 92, "reflect")
+        for y in (0, 36):
+            for x in (0, 36):
+                tile = torch.from_numpy(padded[y : y + 220, x : x + 220].copy())[None, None]
+                with torch.no_grad():
+                    log_p = torch.log_softmax(model(tile)[0], 0)
+                labels = torch.from_numpy(data.classes[z, y : y + 36, x : x + 36].astype(np.int64))
+                chosen = functional.nll_loss(log_p[None], labels[None], reduction="none")[0]
+                total += float((chosen.numpy() * weights[z, y : y + 36, x : x + 36]).sum())
+    return total / float(weights.sum())
+
+
+@pytest.mark.parametrize("weighting", ["map", "none"])
+def test_it_is_eq_1_over_the_whole_sections(tmp_path: Path, weighting: str) -> None:
+    config = small(tmp_path, tile=220, steps=4, lr=1e-2, weighting=weighting, validate_every=2)
+    held_out = other_data()
+    train(config, easy_data(), held_out=held_out, progress=False)
+    log = log_of(tmp_path)
+    assert [entry["step"] for entry in log if "held_out_loss" in entry] == [2, 4]
+    weights = held_out.weights if weighting == "map" else np.ones_like(held_out.weights)
+    expected = literal_loss(load_model(tmp_path / "weights.safetensors"), held_out, weights)
+    assert log[-1]["held_out_loss"] == pytest.approx(expected, rel=1e-5)
+    assert log[-1]["held_out_loss"] != pytest.approx(log[-1]["loss"], rel=1e-3)
+
+
+def test_looking_does_not_change_the_run(tmp_path: Path) -> None:
+    run(small(tmp_path / "blind", tile=220))
+    run(small(tmp_path / "looking", tile=220, validate_every=3), held_out=other_data())
+    with_it, without = result(tmp_path / "looking"), result(tmp_path / "blind")
+    with_it[1]["record"]["config"].pop("validate_every", None)
+    without[1]["record"]["config"].pop("validate_every", None)
+    assert with_it == without
+
+
+def test_statistics_of_batch_normalisation_stay(tmp_path: Path) -> None:
+    config = {"network": "batch_norm", "tile": 220}
+    run(small(tmp_path / "blind", **config))
+    run(small(tmp_path / "looking", **config, validate_every=2), held_out=other_data())
+    looking = files_of(tmp_path / "looking")["weights.safetensors"]
+    assert looking == files_of(tmp_path / "blind")["weights.safetensors"]
+
+
+@pytest.mark.parametrize("size", [(30, 36), (37, 100), (36, 1)])
+def test_every_pixel_is_seen_whatever_the_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    data = other_data(*size)
+    marked = TrainingSet(data.images, data.classes, np.ones_like(data.weights))
+    config = small(tmp_path, tile=220)
+    held_out = HeldOut(marked, config, 36, CPU)
+    position = np.arange(size[0] * size[1], dtype=np.float32).reshape(1, *size)
+    held_out.sampler.weights = torch.from_numpy(np.repeat(position, 2, 0))
+    seen = {float(v) for tile in held_out.tiles() for v in tile.weights.flatten().round()}
+    assert seen == set(range(size[0] * size[1]))
+
+
+def test_nothing_annotated(tmp_path: Path) -> None:
+    data = other_data()
+    nothing = TrainingSet(data.images, data.classes, np.zeros_like(data.weights))
+    config = small(tmp_path, tile=220, steps=1, validate_every=1)
+    train(config, easy_data(), held_out=nothing, progress=False)
+    assert log_of(tmp_path)[0]["held_out_loss"] == 0
+
+
+def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = np.array([ndimage.gaussian_filter(w, 5) > 0 for w in
+                      np.random.default_rng(0).normal(size=(4, 64, 64))])  # fmt: skip
+    for name, stack in (("in.tif", cells * 90 + 80), ("labels.tif", cells * 255)):
+        tifffile.imwrite(tmp_path / name, stack.astype(np.uint8), photometric="minisblack")
+    command = ["train", "--images", str(tmp_path / "in.tif"), "--labels",
+               str(tmp_path / "labels.tif"), "--network", "keras", "--tile", "64", "--width", "2",
+               "--steps", "4", "--out", str(tmp_path / "run"), "--validate-every", "2"]  # fmt: skip
+    assert main([*command, "--slices", "0:3"]) == 2
+    assert "name them with --validate" in capsys.readouterr().err
+    assert main([*command, "--slices", "0:3", "--validate", "2:4"]) == 2
+    assert "shares section 2" in capsys.readouterr().err
+    assert main([*command, "--slices", "0:3", "--validate", "3:4"]) == 0
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert ["held_out_loss" in json.loads(line) for line in lines] == [True, True]
+    assert "v_rand" in capsys.readouterr().out.lower()
+    instances = [*command, "--overwrite", "--label-kind", "instance", "--slices", "0:3"]
+    assert main([*instances, "--validate", "3:4"]) == 0
