@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paper_unet import UNet
-from paper_unet.geometry import HALO, PAPER_TILE, Tiling, input_size, mirror_window, tile_spans
+from paper_unet.geometry import HALO, PAPER, PAPER_TILE, Tiling, input_size, mirror_window
 from paper_unet.inference.layers import Layers, Precision
 from paper_unet.inference.section import BAND, Procedure, image_scores, region_scores, whole
 from paper_unet.large.plan import multiply_accumulates
@@ -68,9 +68,9 @@ def tiles(tile: int, precision: Precision = "float32", tiling: Tiling = "exact")
 
 def tile_macs(model: UNet, side: int, tile: int, tiling: Tiling) -> Iterator[int]:
     """Yield the multiply-accumulates of every tile."""
-    for row in tile_spans(side, tile, tiling):
-        for column in tile_spans(side, tile, tiling):
-            yield multiply_accumulates(model.config, row.input - 184, column.input - 184)
+    for row in PAPER.tiles(side, tile, tiling):
+        for column in PAPER.tiles(side, tile, tiling):
+            yield multiply_accumulates(model.config, row.side - 184, column.side - 184)
 
 
 def as_people_write_it(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:

@@ -1,16 +1,20 @@
-"""Sizes, tiles and mirror bounds of the valid-convolution U-Net: integers only (sec. 1 and 2).
+"""Sizes, tiles and mirror bounds: integers only (sec. 1 and 2).
 
-One axis of one tile. The network sees ``input`` pixels and returns the ``output`` pixels whose
-whole context lay inside, 92 fewer on either side; of these the mosaic keeps ``core``::
+One axis of one tile. The network sees what lies between ``low`` and ``high`` and returns an output
+that lacks ``lost`` pixels on either side; of this the mosaic keeps ``core``::
 
-            start - 92      start                      start + core
-                |             |                             |
-    input       [=============|=============================|====|=============]
-    output                    [=============================|====]
+            low             start                      start + core         high
+             |                |                             |                |
+    input    [================|=============================|================]
+    output        [===========|=============================|===========]
     core                      [=============================]
-                 <--  92  -->                                <4>  <--  92  -->
+             <--- before ---->                               <--- after ---->
+             <lost>
 
-Where the input reaches beyond the image, the image is mirrored (Fig. 2).
+Of the paper's network ``before``, ``after`` and ``lost`` are 92 pixels. Where the input of a valid
+network reaches beyond the image, the image is mirrored (Fig. 2). A padded network's input ends with
+the image, rounded up to whole steps of the lattice, because there its zeros belong; only inside the
+image has the zero padding of a tile to be kept away from the pixels that count.
 
 Why the core is 4 pixels smaller than the output. The four 2x2 pools tie the network to a lattice
 of 16 pixels: moving the input by 16 moves the output by 16, moving it by anything else changes the
@@ -27,7 +31,7 @@ pixels left unused) give exactly that, for any tile size::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -53,9 +57,157 @@ PAPER_TILE: Final = 572
 Tiling = Literal["exact", "abutting"]
 
 
+@dataclass(frozen=True)
+class Tile:
+    """One tile along one axis, pixels; see the picture at the top of the module."""
+
+    start: int
+    core: int
+    low: int
+    high: int
+    skip: int  # pixels of the output before the first one of the core
+
+    @property
+    def side(self) -> int:
+        """Side of the input."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Context:
+    """The geometry of a network along one axis, pixels.
+
+    Attributes
+    ----------
+    lattice : int
+        Shifts by multiples of it commute with the network.
+    before, after : int
+        Input pixels needed before the first and after the last pixel that is kept.
+    lost : int
+        Pixels that the output lacks on either side.
+    base : int
+        Legal inputs are ``lattice * k + base``.
+    smallest : int
+        The smallest of them.
+    padded : bool
+        Whether the network pads by zeros, so that its input ends with the image.
+    """
+
+    lattice: int
+    before: int
+    after: int
+    lost: int = 0
+    base: int = 0
+    smallest: int = 16
+    padded: bool = True
+
+    def output_side(self, side: int, name: str = "") -> int:
+        """Return the side of the scores of an image of ``side`` pixels.
+
+        Raises
+        ------
+        InputError
+            If a pool would see an odd side; the message names the nearest sides that fit.
+        """
+        if side < self.smallest or (side - self.base) % self.lattice:
+            below, above = self.nearest(side)
+            nearest = f"{below}" if below == above else f"{below} or {above}"
+            legal = f"multiples of {self.lattice}"
+            if self.base:
+                legal = f"a legal side is {self.lattice}k + {self.base}"
+            raise InputError(
+                f"{side} pixels do not fit the network {name}; {legal}, {self.smallest} or more: "
+                f"use {nearest}; prediction pads images of any other size by itself"
+            )
+        return side - 2 * self.lost
+
+    def nearest(self, side: int) -> tuple[int, int]:
+        """Return the legal input sides next below and next above ``side``, pixels.
+
+        Both are ``side`` itself where that is legal; below the smallest one both are that one.
+        """
+        below = max(self.smallest, side - (side - self.base) % self.lattice)
+        above = max(self.smallest, side + (self.base - side) % self.lattice)
+        return below, above
+
+    def with_halo(self, halo: int | None) -> Context:
+        """Return the same with another halo, the pixels of a tile that are dropped on each side.
+
+        Raises
+        ------
+        InputError
+            If it is not on the lattice, or the network has no padding to keep away.
+        """
+        if halo is None:
+            return self
+        if not self.padded:
+            raise InputError(
+                f"halo is {halo}; only networks with zero padding have one to choose: leave it out"
+            )
+        if halo < 0 or halo % self.lattice:
+            raise InputError(f"halo is {halo}; it must be a multiple of {self.lattice}, at least 0")
+        return replace(self, before=halo, after=halo)
+
+    def tiles(self, side: int, tile: int, tiling: Tiling = "exact") -> list[Tile]:
+        """Cut one axis of an image into tiles; their cores cover ``range(side)`` once, in order.
+
+        Parameters
+        ----------
+        side : int
+            Of the image, pixels, at least 1.
+        tile : int
+            Largest input side, pixels.
+        tiling : {"exact", "abutting"}
+            ``exact``: tiles start on the lattice, so the mosaic equals one pass over the whole
+            image. They are made equal and no larger than the image needs, since their size does not
+            change the result. ``abutting``: the paper's tiles, of exactly the given size, one
+            output next to the other.
+
+        Raises
+        ------
+        InputError
+            If the image is empty, or the tile leaves no room for a core or is not legal.
+        """
+        if side < 1:
+            raise InputError(f"the image has a side of {side} pixels; it must be at least 1")
+        if tiling == "abutting":
+            core = self.output_side(tile)
+            return [Tile(k, min(core, side - k), k - self.lost, k - self.lost + tile, 0)
+                    for k in range(0, side, core)]  # fmt: skip
+        if tiling != "exact":
+            raise InputError(f"tiling is {tiling!r}; it must be 'exact' or 'abutting'")
+        whole = -(-side // self.lattice) * self.lattice
+        if self.padded and max(whole, self.smallest) <= tile:
+            return [Tile(0, side, 0, max(whole, self.smallest), 0)]
+        core = (tile - (tile - self.base) % self.lattice - self.before - self.after) or 1
+        core -= core % self.lattice
+        if core < self.lattice:
+            least = self.nearest(self.lattice + self.before + self.after)[1]
+            raise InputError(
+                f"a tile of {tile} pixels is too small to tile exactly: use {least} or more"
+                + (", or a smaller halo" if self.padded else "")
+            )
+        count = -(-side // core)
+        core = self.lattice * -(-side // (self.lattice * count))
+        return [self._tile(start, core, side, whole) for start in range(0, side, core)]
+
+    def _tile(self, start: int, core: int, side: int, whole: int) -> Tile:
+        low = start - self.before
+        high = low + self.nearest(core + self.before + self.after)[1]
+        if self.padded:
+            low, high = max(low, 0), min(high, whole)
+        return Tile(start, min(core, side - start), low, high, start - low - self.lost)
+
+
+PAPER: Final = Context(
+    STRIDE, before=HALO, after=HALO, lost=HALO, base=60, smallest=SMALLEST_INPUT, padded=False
+)
+"""The geometry of the paper's network (Fig. 1)."""
+
+
 def is_input_size(side: int) -> bool:
     """Whether every pool of the network sees an even side: ``side`` is 16k + 60, at least 188."""
-    return side >= SMALLEST_INPUT and (side - 60) % STRIDE == 0
+    return PAPER.nearest(side) == (side, side)
 
 
 def nearest_input_sizes(side: int) -> tuple[int, int]:
@@ -63,9 +215,7 @@ def nearest_input_sizes(side: int) -> tuple[int, int]:
 
     Both are ``side`` itself where that is legal; below the smallest one both are 188.
     """
-    above = max(SMALLEST_INPUT, side + (60 - side) % STRIDE)
-    below = max(SMALLEST_INPUT, side - (side - 60) % STRIDE)
-    return below, above
+    return PAPER.nearest(side)
 
 
 def output_size(side: int) -> int:
@@ -127,70 +277,6 @@ def skip_crop(level: int) -> int:
     Fig. 1: 568 against 392, 280 against 200, 136 against 104, 64 against 56.
     """
     return 12 * (1 << (DEPTH - 1 - level)) - 8
-
-
-@dataclass(frozen=True)
-class Span:
-    """One tile along one axis; see the picture at the top of the module. All in pixels."""
-
-    start: int
-    core: int
-    input: int
-
-    @property
-    def source(self) -> tuple[int, int]:
-        """First and last-plus-one image coordinate that the input covers; may leave the image."""
-        return self.start - HALO, self.start - HALO + self.input
-
-    @property
-    def target(self) -> slice:
-        """Where the core lies in the image."""
-        return slice(self.start, self.start + self.core)
-
-
-def tile_spans(side: int, tile: int = PAPER_TILE, tiling: Tiling = "exact") -> list[Span]:
-    """Cut one axis of an image into tiles.
-
-    Parameters
-    ----------
-    side : int
-        Side of the image, pixels, at least 1.
-    tile : int
-        Largest input side of a tile, pixels, 16k + 60. Exact tiles are made equal and no larger
-        than the image needs, since their size does not change the result.
-    tiling : {"exact", "abutting"}
-        ``exact``: tiles start on multiples of 16, so the mosaic equals one pass over the whole
-        mirrored image. ``abutting``: the paper's tiles, of exactly the given size, one output
-        next to the other.
-
-    Returns
-    -------
-    list of Span
-        Their cores cover ``range(side)`` once, in order.
-
-    Raises
-    ------
-    InputError
-        If ``tile`` is not legal, or too small to hold one step of an exact tiling (below 204), or
-        the image is empty.
-    """
-    if side < 1:
-        raise InputError(f"the image has a side of {side} pixels; it must be at least 1")
-    output = output_size(tile)
-    if tiling == "abutting":
-        stride = output
-    elif tiling == "exact":
-        if output < STRIDE:
-            raise InputError(
-                f"a tile of {tile} pixels is too small to tile exactly: use 204 or more"
-            )
-        largest = output - output % STRIDE
-        count = -(-side // largest)
-        stride = STRIDE * -(-side // (STRIDE * count))
-        tile = input_size(stride)
-    else:
-        raise InputError(f"tiling is {tiling!r}; it must be 'exact' or 'abutting'")
-    return [Span(start, min(stride, side - start), tile) for start in range(0, side, stride)]
 
 
 def mirror_indices(start: int, stop: int, side: int) -> NDArray[np.intp]:

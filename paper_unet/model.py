@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import output_size
+from paper_unet.geometry import PAPER, Context, output_size
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,9 @@ class UNet(nn.Module):
 
     variant: ClassVar[str] = "paper"
     """Which class of `paper_unet.networks.table` a file of weights is to be read by."""
+
+    context: ClassVar[Context] = PAPER
+    """What a tile needs around the pixels that are kept, see `paper_unet.geometry`."""
 
     padded: ClassVar[bool] = False
     """Whether convolutions pad by zeros, so that no constant can be moved into the biases."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from paper_unet.errors import InputError
 from paper_unet.geometry import (
     HALO,
+    PAPER,
     PAPER_TILE,
     SMALLEST_INPUT,
     input_size,
@@ -16,7 +17,6 @@ from paper_unet.geometry import (
     mirror_window,
     nearest_input_sizes,
     output_size,
-    tile_spans,
 )
 
 
@@ -90,26 +90,26 @@ def test_an_output_of_nothing_is_refused(side: int) -> None:
 @given(side=st.integers(1, 3000), tile=st.sampled_from(TILES))
 @settings(deadline=None)
 def test_exact_tiles_cover_once_on_the_lattice(side: int, tile: int) -> None:
-    spans = tile_spans(side, tile)
+    spans = PAPER.tiles(side, tile)
     covered = np.zeros(side, int)
     for span in spans:
-        covered[span.target] += 1
+        covered[span.start : span.start + span.core] += 1
         assert span.start % 16 == 0  # all pool on the same grid
-        assert span.source == (span.start - 92, span.start - 92 + span.input)
-        assert 1 <= span.core <= (walk_through_the_network(span.input) or 0)
-        assert span.input <= tile
+        assert (span.low, span.skip) == (span.start - 92, 0)
+        assert 1 <= span.core <= (walk_through_the_network(span.side) or 0)
+        assert span.side <= tile
     assert (covered == 1).all()
     assert [span.start for span in spans] == sorted(span.start for span in spans)
-    assert len({span.input for span in spans}) == 1
+    assert len({span.side for span in spans}) == 1
 
 
 @given(side=st.integers(1, 3000), tile=st.sampled_from(TILES))
 @settings(deadline=None)
 def test_exact_tiling_uses_no_more_and_no_larger_tiles_than_needed(side: int, tile: int) -> None:
-    spans = tile_spans(side, tile)
+    spans = PAPER.tiles(side, tile)
     largest = (tile - 184) // 16 * 16  # the most of its output that a tile can be moved by
     fewest = -(-side // largest)
-    stride = spans[0].input - 188
+    stride = spans[0].side - 188
     assert len(spans) <= fewest
     assert stride % 16 == 0
     assert (stride - 16) * fewest < side  # one step of the lattice less would leave a rest
@@ -119,17 +119,17 @@ def test_exact_tiling_uses_no_more_and_no_larger_tiles_than_needed(side: int, ti
 @settings(deadline=None)
 def test_abutting_tiles_are_those_of_the_paper(side: int, tile: int) -> None:
     output = tile - 184
-    spans = tile_spans(side, tile, "abutting")
+    spans = PAPER.tiles(side, tile, "abutting")
     assert [span.start for span in spans] == list(range(0, side, output))
-    assert all(span.input == tile for span in spans)
+    assert all(span.side == tile for span in spans)
     assert all(span.core == output for span in spans[:-1])
     assert sum(span.core for span in spans) == side
 
 
 def test_a_stack_of_1024_pixels_with_the_paper_tile() -> None:
-    assert [s.start for s in tile_spans(1024, 572, "abutting")] == [0, 388, 776]
-    exact = tile_spans(1152, 572)  # three times 384
-    assert [(s.start, s.core, s.input) for s in exact] == [
+    assert [s.start for s in PAPER.tiles(1024, 572, "abutting")] == [0, 388, 776]
+    exact = PAPER.tiles(1152, 572)  # three times 384
+    assert [(s.start, s.core, s.side) for s in exact] == [
         (0, 384, 572),
         (384, 384, 572),
         (768, 384, 572),
@@ -138,14 +138,14 @@ def test_a_stack_of_1024_pixels_with_the_paper_tile() -> None:
 
 def test_tilings_that_cannot_be() -> None:
     with pytest.raises(InputError, match="too small to tile exactly: use 204"):
-        tile_spans(100, 188)
-    assert len(tile_spans(100, 188, "abutting")) == 25  # 4 pixels each
+        PAPER.tiles(100, 188)
+    assert len(PAPER.tiles(100, 188, "abutting")) == 25  # 4 pixels each
     with pytest.raises(InputError, match="side of 0 pixels"):
-        tile_spans(0)
+        PAPER.tiles(0, 572)
     with pytest.raises(InputError, match="508 or 524"):
-        tile_spans(100, 512)
+        PAPER.tiles(100, 512, "abutting")
     with pytest.raises(InputError, match="'exact' or 'abutting'"):
-        tile_spans(100, 572, "seamless")  # type: ignore[arg-type]
+        PAPER.tiles(100, 572, "seamless")  # type: ignore[arg-type]
 
 
 @given(side=st.integers(1, 40), before=st.integers(0, 300), after=st.integers(0, 300))

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from paper_unet.figures.tilings import Difference, busiest_window
-from paper_unet.geometry import HALO, STRIDE, Span, mirror_window, output_size, tile_spans
+from paper_unet.geometry import HALO, PAPER, STRIDE, Tile, mirror_window, output_size
 
 TEXT = 8.0
 INPUT, OUTPUT = "#2f7fd6", "#f2c80f"
@@ -77,21 +77,21 @@ def overlap_tile_figure(section: TiledSection, title: str = "") -> Figure:
 
 
 def _draw_context(axes: Axes, section: TiledSection) -> None:
-    rows, columns = _spans(section)
+    rows, columns = _tiles(section)
     row, column = rows[0], columns[0]
     below, right = (
-        max(side + HALO, span.source[1])
-        for side, span in zip(section.image.shape, (row, column), strict=True)
+        max(side + HALO, tile.high)
+        for side, tile in zip(section.image.shape, (row, column), strict=True)
     )
     wide = mirror_window(section.image, (-HALO, below), (-HALO, right))
     extent = (-HALO - 0.5, right - 0.5, below - 0.5, -HALO - 0.5)
     axes.imshow(wide, cmap="gray", extent=extent)
     _shade_mirrored(axes, extent, section.image.shape)
     _draw_input(axes, row, column)
-    _square(axes, row.start, column.start, output_size(row.input), OUTPUT, alpha=0.3)
+    _square(axes, row.start, column.start, output_size(row.side), OUTPUT, alpha=0.3)
     handles = [
-        Patch(fc=to_rgba(INPUT, 0.18), ec=INPUT, label=f"input {row.input}²"),
-        Patch(fc=to_rgba(OUTPUT, 0.3), ec=OUTPUT, label=f"output {output_size(row.input)}²"),
+        Patch(fc=to_rgba(INPUT, 0.18), ec=INPUT, label=f"input {row.side}²"),
+        Patch(fc=to_rgba(OUTPUT, 0.3), ec=OUTPUT, label=f"output {output_size(row.side)}²"),
         Patch(fc="0.85", ec="0.5", label="mirrored"),
     ]
     look = {"fontsize": TEXT - 1, "handlelength": 1, "columnspacing": 1, "handletextpad": 0.5}
@@ -115,7 +115,7 @@ def _shade_mirrored(
 
 
 def _draw_mosaic(axes: Axes, section: TiledSection) -> None:
-    rows, columns = _spans(section)
+    rows, columns = _tiles(section)
     axes.imshow(section.image, cmap="gray")
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
@@ -178,15 +178,15 @@ def _draw_changes(axes: Axes, section: TiledSection) -> None:
     )
 
 
-def _spans(section: TiledSection) -> tuple[list[Span], list[Span]]:
+def _tiles(section: TiledSection) -> tuple[list[Tile], list[Tile]]:
     height, width = section.image.shape
-    return tile_spans(height, section.tile), tile_spans(width, section.tile)
+    return PAPER.tiles(height, section.tile), PAPER.tiles(width, section.tile)
 
 
-def _draw_input(axes: Axes, row: Span, column: Span) -> None:
-    corner = (column.source[0] - 0.5, row.source[0] - 0.5)
+def _draw_input(axes: Axes, row: Tile, column: Tile) -> None:
+    corner = (column.low - 0.5, row.low - 0.5)
     look: dict[str, Any] = {"fc": to_rgba(INPUT, 0.18), "ec": INPUT, "lw": 1.6}
-    axes.add_patch(Rectangle(corner, column.input, row.input, **look))
+    axes.add_patch(Rectangle(corner, column.side, row.side, **look))
 
 
 def _square(axes: Axes, top: int, left: int, side: int, colour: str, alpha: float) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import STRIDE, Tiling, tile_spans
+from paper_unet.geometry import PAPER, STRIDE, Tiling
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Difference:
 
     def starts(self) -> tuple[list[int], list[int]]:
         """Return the first row and the first column of each tile's output, pixels."""
-        rows, columns = (tile_spans(side, self.tile, self.tiling) for side in self.map.shape)
-        return [span.start for span in rows], [span.start for span in columns]
+        rows, columns = (PAPER.tiles(side, self.tile, self.tiling) for side in self.map.shape)
+        return [tile.start for tile in rows], [tile.start for tile in columns]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers, for JSON; ``phases`` are the starts modulo 16."""

@@ -129,6 +129,8 @@ class Layers:
     upconv : list of UpConvolution
         ``upconv[l]`` leads from level l + 1 to level l.
     config : UNetConfig
+    context : Context
+        Of its tiles.
     sigmoid : bool
         False: the paper's scores are those of a softmax.
     dtype : torch.dtype
@@ -144,7 +146,7 @@ class Layers:
                 f"the network is {model.variant}; rows stream through the paper's network and the "
                 "release's only, since others have no valid convolutions to carry on"
             )
-        self.config, self.sigmoid = model.config, model.sigmoid
+        self.config, self.sigmoid, self.context = model.config, model.sigmoid, model.context
         self.dtype = PRECISIONS[precision]
         self.device = model.head.weight.device
         self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]

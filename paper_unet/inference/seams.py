@@ -88,7 +88,7 @@ def seams(
         rms=_rms(difference),
         largest=float(np.abs(difference).max()),
         at_seams=_rms(difference[near]) if near.any() else 0.0,
-        tile=max(cut.high - cut.low for grid in grids for cut in grid),
+        tile=max(cut.side for grid in grids for cut in grid),
         halo=context.before,
         tiles=len(grids[0]) * len(grids[1]),
     )

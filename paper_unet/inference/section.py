@@ -20,10 +20,10 @@ from paper_unet.geometry import (
     HALO,
     PAPER_TILE,
     STRIDE,
+    Context,
     Tiling,
     input_size,
     mirror_indices,
-    tile_spans,
 )
 from paper_unet.inference.layers import Layers
 from paper_unet.inference.settings import Average, Engine, Procedure, suited
@@ -31,7 +31,7 @@ from paper_unet.inference.streaming import one_pass, stream_rows
 from paper_unet.inference.tiled import ForwardPass, Prepared
 
 __all__ = [
-    "Average", "Engine", "Procedure", "Read", "Section", "Span", "forward_tiled", "image_scores",
+    "Average", "Engine", "Procedure", "Read", "Section", "Span", "image_scores",
     "region_scores", "rotated_mean", "suited", "tiled", "whole",
 ]  # fmt: skip
 
@@ -135,12 +135,11 @@ def image_scores(
 def _plain(
     layers: Prepared, section: Section, rows: Span, columns: Span, procedure: Procedure, band: int
 ) -> Iterator[Tensor]:
-    if isinstance(layers, ForwardPass):
-        return forward_tiled(layers, section, rows, columns, procedure.tile, procedure.halo)
-    if procedure.engine == "stream":
+    if procedure.engine == "stream" and isinstance(layers, Layers):
         return _streamed(layers, section, rows, columns, band)
-    network = partial(one_pass, layers)
-    return tiled(network, section, rows, columns, procedure.tile, procedure.tiling)
+    forward = layers if isinstance(layers, ForwardPass) else partial(one_pass, layers)
+    context = layers.context.with_halo(procedure.halo)
+    return tiled(forward, context, section, rows, columns, procedure.tile, procedure.tiling)
 
 
 def _streamed(
@@ -175,6 +174,7 @@ def _streamed(
 
 def tiled(
     network: Callable[[Tensor], Tensor],
+    context: Context,
     section: Section,
     rows: Span,
     columns: Span,
@@ -183,13 +183,17 @@ def tiled(
 ) -> Iterator[Tensor]:
     """Yield the scores of a region one row of tiles after the other (Fig. 2).
 
+    The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on the
+    region.
+
     Parameters
     ----------
     network : callable
-        Maps (C, H, W) to (K, H - 184, W - 184).
+        Maps (C, H, W) to (K, h, w), as ``context`` says.
+    context : Context
     section : Section
     rows, columns : (int, int)
-        The region; for exact tiles both begin on multiples of 16, for abutting ones at 0.
+        The region.
     tile : int
         Largest input side, pixels.
     tiling : {"exact", "abutting"}
@@ -199,51 +203,8 @@ def tiled(
     Tensor of float32, shape (K, n, columns)
         On the CPU.
     """
-    across = tile_spans(columns[1] - columns[0], tile, tiling)
-    for row in tile_spans(rows[1] - rows[0], tile, tiling):
-        parts = []
-        for column in across:
-            window = section.mirrored(
-                (rows[0] + row.source[0], rows[0] + row.source[1]),
-                (columns[0] + column.source[0], columns[0] + column.source[1]),
-            )
-            scores = network(torch.from_numpy(window))
-            parts.append(scores[:, : row.core, : column.core].float().cpu())
-        yield torch.cat(parts, dim=2)
-
-
-def forward_tiled(
-    network: ForwardPass,
-    section: Section,
-    rows: Span,
-    columns: Span,
-    tile: int = PAPER_TILE,
-    halo: int | None = None,
-) -> Iterator[Tensor]:
-    """Yield the scores of a region, row of tiles by row of tiles, each by a pass of its own.
-
-    The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on the
-    region. See `paper_unet.networks.context` for where a tile ends.
-
-    Parameters
-    ----------
-    network : ForwardPass
-    section : Section
-    rows, columns : (int, int)
-        The region.
-    tile : int
-        Largest input side, pixels.
-    halo : int, optional
-        As in `Procedure`.
-
-    Yields
-    ------
-    Tensor of float32, shape (K, n, columns)
-        On the CPU.
-    """
-    context = network.context.with_halo(halo)
-    across = context.tiles(section.width, tile)
-    for row in context.tiles(section.height, tile):
+    across = context.tiles(section.width, tile, tiling)
+    for row in context.tiles(section.height, tile, tiling):
         top, bottom = max(row.start, rows[0]), min(row.start + row.core, rows[1])
         if top >= bottom:
             continue
@@ -256,7 +217,7 @@ def forward_tiled(
             window = section.mirrored((row.low, row.high), (column.low, column.high))
             scores = network(torch.from_numpy(window))
             y, x = top - row.start + row.skip, left - column.start + column.skip
-            parts.append(scores[:, y : y + bottom - top, x : x + right - left])
+            parts.append(scores[:, y : y + bottom - top, x : x + right - left].float().cpu())
         yield torch.cat(parts, dim=2)
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import PAPER_TILE, Tiling, output_size
+from paper_unet.geometry import PAPER_TILE, Context, Tiling, output_size
 from paper_unet.inference.tiled import ForwardPass, Prepared
-from paper_unet.networks.context import Context
 
 Engine = Literal["stream", "tiles"]
 Average = Literal["none", "flips", "rotations"]

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
+from paper_unet.geometry import Context
 from paper_unet.inference.layers import PRECISIONS, Layers, Precision
 from paper_unet.model import UNet
-from paper_unet.networks.context import Context
-from paper_unet.networks.table import BatchNormUNet, context_of
+from paper_unet.networks.one_choice import BatchNormUNet
 
 
 class ForwardPass:
@@ -43,7 +43,7 @@ class ForwardPass:
     """
 
     def __init__(self, model: UNet, precision: Precision = "float32") -> None:
-        self.context: Context = context_of(model)
+        self.context: Context = model.context
         self.config, self.variant, self.sigmoid = model.config, model.variant, model.sigmoid
         self.device, self.dtype = model.head.weight.device, PRECISIONS[precision]
         self._centre = model.centre

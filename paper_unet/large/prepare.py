@@ -26,7 +26,6 @@ from paper_unet.large.plan import choose_plan
 from paper_unet.large.tiles import fit, forward_peak, forward_plan, forward_work
 from paper_unet.large.worker import Prediction
 from paper_unet.model import UNet, UNetConfig
-from paper_unet.networks.table import context_of
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 
 SHARE = 0.8
@@ -148,7 +147,7 @@ def _procedure(config: PredictConfig, model: UNet) -> Procedure:
     """Return what the network can follow of what is asked for."""
     if streams(model):
         return suited_to_streaming(config.procedure)
-    return suited_to_tiles(config.procedure, model.variant, context_of(model))
+    return suited_to_tiles(config.procedure, model.variant, model.context)
 
 
 def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:

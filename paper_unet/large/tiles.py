@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 from paper_unet.errors import InputError
+from paper_unet.geometry import Tile
 from paper_unet.inference.layers import PRECISIONS, Precision
 from paper_unet.inference.section import Procedure
 from paper_unet.inference.tiled import cost
 from paper_unet.large.memory import ALLOCATOR, STARTED, canvas_side, held_bytes, megabytes
 from paper_unet.large.pieces import Plan, rounded_up
 from paper_unet.model import UNet
-from paper_unet.networks.context import Tile
-from paper_unet.networks.table import context_of
 
 COPY = 3.4
 """Bytes of a loaded network over those of its float32 weights: file, network and copy."""
@@ -20,7 +19,7 @@ COPY = 3.4
 
 def tiles_of(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> list[list[Tile]]:
     """Return the tiles along both axes of a section of ``shape`` (Y, X)."""
-    context = context_of(model).with_halo(procedure.halo)
+    context = model.context.with_halo(procedure.halo)
     return [context.tiles(side, procedure.tile) for side in shape]
 
 
@@ -38,7 +37,7 @@ def forward_plan(
     alignment : (int, int)
         Rows and columns on whose multiples pieces must begin: the chunks of a Zarr.
     """
-    context = context_of(model)
+    context = model.context
     core = max(tile.core for tile in tiles_of(model, procedure, shape)[0])
     step = math.lcm(context.lattice, alignment[0])
     rows = shape[0] if procedure.needs_whole_sections else core
@@ -78,10 +77,10 @@ def forward_peak(
 
 def largest_tile(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> int:
     """Return the longest side of a tile, pixels; a legal one."""
-    sides = [tile.high - tile.low for axis in tiles_of(model, procedure, shape) for tile in axis]
+    sides = [tile.side for axis in tiles_of(model, procedure, shape) for tile in axis]
     if procedure.average == "rotations":
         side = canvas_side(shape)
-        sides += [tile.high - tile.low for tile in tiles_of(model, procedure, (side, side))[0]]
+        sides += [tile.side for tile in tiles_of(model, procedure, (side, side))[0]]
     return max(sides)
 
 
@@ -90,7 +89,7 @@ def forward_work(model: UNet, procedure: Procedure, shape: tuple[int, int]) -> f
     axes = tiles_of(model, procedure, shape)
     side = largest_tile(model, procedure, shape)
     per_input = cost(model, side).multiply_accumulates / side**2
-    rows, columns = (sum(tile.high - tile.low for tile in axis) for axis in axes)
+    rows, columns = (sum(tile.side for tile in axis) for axis in axes)
     return per_input * rows * columns / (shape[0] * shape[1])
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.optim.swa_utils import update_bn
 
-from paper_unet.geometry import DEPTH
+from paper_unet.geometry import DEPTH, Context
 from paper_unet.model import UNet
-from paper_unet.networks.context import Context
 
 
 class SamePaddingUNet(UNet):
@@ -23,7 +22,7 @@ class SamePaddingUNet(UNet):
 
     variant = "same_padding"
     padded = True
-    context: ClassVar[Context] = Context(2**DEPTH, before=112, after=112)
+    context = Context(2**DEPTH, before=112, after=112)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from paper_unet.geometry import Context
 from paper_unet.networks.blocks import block, pad_to, transposed
-from paper_unet.networks.context import Context
 from paper_unet.networks.well_known import KnownUNet
 
 

@@ -8,7 +8,6 @@ from paper_unet.errors import InputError
 from paper_unet.model import UNet
 from paper_unet.networks.annotated import AnnotatedUNet
 from paper_unet.networks.blocks import initialise
-from paper_unet.networks.context import Context, Tile
 from paper_unet.networks.keras import KerasUNet
 from paper_unet.networks.one_choice import BatchNormUNet, SamePaddingUNet
 from paper_unet.networks.popular import BilinearUNet, PopularUNet
@@ -22,15 +21,12 @@ __all__ = [
     "AnnotatedUNet",
     "BatchNormUNet",
     "BilinearUNet",
-    "Context",
     "KerasUNet",
     "KnownUNet",
     "PopularUNet",
     "SamePaddingUNet",
     "ThreeLevelUNet",
-    "Tile",
     "ValidBatchNormUNet",
-    "context_of",
     "initialise",
     "network_class",
     "new_variant",
@@ -95,17 +91,3 @@ def network_class(name: str) -> type[UNet]:
             f"no network is called {name!r}; accepted are release, {', '.join(NETWORKS)}"
         )
     return NETWORKS[name]
-
-
-def context_of(model: UNet) -> Context:
-    """Return what the tiles of a network need that predicts by its own forward pass.
-
-    Raises
-    ------
-    InputError
-        If it is the paper's network, whose tiles are those of `paper_unet.geometry`.
-    """
-    context = getattr(model, "context", None)
-    if not isinstance(context, Context):
-        raise InputError(f"the network {model.variant} streams; its tiles are the paper's")
-    return context

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from paper_unet.geometry import Context
 from paper_unet.networks.blocks import block
-from paper_unet.networks.context import Context
 from paper_unet.networks.well_known import KnownUNet
 
 

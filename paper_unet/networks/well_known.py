@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from paper_unet.errors import InputError
 from paper_unet.model import UNet, UNetConfig
 from paper_unet.networks.blocks import crop_to, initialise
-from paper_unet.networks.context import Context
 
 
 class KnownUNet(UNet):
@@ -38,9 +37,6 @@ class KnownUNet(UNet):
 
     levels: ClassVar[int] = 4
     """Contracting steps."""
-
-    context: ClassVar[Context]
-    """What its tiles need, see `paper_unet.networks.context`."""
 
     outputs: ClassVar[int] = 2
     """Scores, unless told otherwise."""

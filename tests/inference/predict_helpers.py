@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paper_unet import UNet, input_size, output_size
-from paper_unet.geometry import Tiling
+from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import evaluating
 from paper_unet.inference.section import tiled, whole
 from paper_unet.model import UNetConfig
@@ -46,7 +46,7 @@ def one_pass(model: nn.Module, image: Image) -> NDArray[np.floating]:
 def mosaic(model: nn.Module, image: Image, tile: int, tiling: Tiling = "exact") -> Tensor:
     """The scores of a whole image, tile by tile."""
     rows = tiled(
-        lambda window: model(window[None])[0], whole(image),
+        lambda window: model(window[None])[0], PAPER, whole(image),
         (0, image.shape[1]), (0, image.shape[2]), tile, tiling,
     )  # fmt: skip
     return torch.cat(list(rows), dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from paper_unet import predict_image
 from paper_unet.errors import InputError
-from paper_unet.geometry import Tiling, tile_spans
+from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import Layers, evaluating
 from paper_unet.inference.section import tiled, whole
 from paper_unet.inference.streaming import one_pass as one_tile
@@ -86,7 +86,7 @@ def test_the_mosaic_is_one_pass_with_the_default_kernels(
     bottom = (348 - 60) // 16  # pixels per axis that the lowest level takes in, from 64 channels
     assert min(64 * bottom**2, 128 * (bottom - 4) ** 2) > 20_480
     image = noise(seed, 1, rows, columns)
-    assert tile_spans(rows, 348)[0].input == tile_spans(columns, 348)[0].input == 348
+    assert {tile.side for side in (rows, columns) for tile in PAPER.tiles(side, 348)} == {348}
     with evaluating(WIDER):
         found = mosaic(WIDER, image, 348).numpy()
     assert np.array_equal(found, one_pass(WIDER, image))
@@ -105,7 +105,12 @@ def test_prepared_layers_give_the_mosaic_of_the_network(
     with evaluating(NARROW):
         layers = Layers(NARROW)
         prepared = tiled(
-            lambda window: one_tile(layers, window), whole(image), (0, rows), (0, columns), tile
+            lambda window: one_tile(layers, window),
+            PAPER,
+            whole(image),
+            (0, rows),
+            (0, columns),
+            tile,
         )
         found = torch.cat(list(prepared), dim=1).numpy()
     assert np.abs(found - expected).max() <= 2e-6 * SPREAD
@@ -151,7 +156,7 @@ def test_tiling_and_tile_reach_the_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("paper_unet.inference.section.one_pass", spy)
     image = noise(0, 10, 400)
     predict_image(NARROW, image, engine="tiles", tiling="abutting", tile=220)
-    assert seen == [(1, 220, 220)] * len(tile_spans(400, 220, "abutting"))
+    assert seen == [(1, 220, 220)] * len(PAPER.tiles(400, 220, "abutting"))
     seen.clear()
     predict_image(NARROW, image)
     assert seen == []

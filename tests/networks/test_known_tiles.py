@@ -13,7 +13,7 @@ from paper_unet import TrainConfig, predict_image, predict_stack
 from paper_unet.errors import InputError
 from paper_unet.inference.seams import seams
 from paper_unet.model import UNet
-from paper_unet.networks.table import KNOWN, context_of
+from paper_unet.networks.table import KNOWN
 
 ALL_TILED = [*NAMES, "same_padding"]
 
@@ -36,7 +36,7 @@ def test_tiles_are_one_pass_but_for_aligned_corners(name: str, shape: tuple[int,
 def test_the_halo_is_as_far_as_a_pixel_sees(name: str) -> None:
     """Beyond it nothing moves a pixel, in any phase of the lattice; a step nearer something may."""
     model = live(name)
-    halo, reached = context_of(model).before, 0
+    halo, reached = model.context.before, 0
     with torch.no_grad():
         for _ in range(3):  # a ReLU may hide a path from one image
             image = torch.rand(1, 1, 48, 2 * halo + 64)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paper_unet import TrainConfig
 from paper_unet.model import UNet
-from paper_unet.networks.table import KNOWN, context_of, initialise, new_variant
+from paper_unet.networks.table import KNOWN, initialise, new_variant
 from paper_unet.training.data import TrainingSet, training_set
 
 NAMES = list(KNOWN)
@@ -50,7 +50,7 @@ def noise(rows: int, columns: int, channels: int = 0, seed: int = 0) -> NDArray[
 
 def once(model: UNet, image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """One pass by hand: mirrored by numpy where the network has no padding."""
-    context = context_of(model)
+    context = model.context
     rows, columns = image.shape
     before = 0 if context.padded else context.before
     most = [
