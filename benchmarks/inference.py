@@ -34,8 +34,8 @@ from torch import Tensor
 from paper_unet import UNet
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.inference.layers import Layers, evaluating, keep_freed_memory
-from paper_unet.inference.streaming import one_pass
-from paper_unet.large.plan import multiply_accumulates
+from paper_unet.inference.pipeline import one_pass
+from paper_unet.inference.streaming import multiply_accumulates
 from paper_unet.system.environment import environment
 
 

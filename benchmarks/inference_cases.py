@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from paper_unet import UNet
 from paper_unet.geometry import HALO, PAPER, PAPER_TILE, Tiling, input_size, mirror_window
-from paper_unet.inference.layers import Layers, Precision
-from paper_unet.inference.section import BAND, Procedure, image_scores, region_scores, whole
-from paper_unet.large.plan import multiply_accumulates
+from paper_unet.inference.averaging import image_scores
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.settings import BAND, InferenceSettings, Precision
+from paper_unet.inference.streaming import Streaming, multiply_accumulates
+from paper_unet.inference.tiled import Tiled
 
 LARGE = 1212
 ROI = 512
@@ -37,19 +39,20 @@ def at_once(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
 
 
 @functools.cache
-def prepared(model: UNet, precision: Precision) -> Layers:
+def prepared(
+    model: UNet, settings: InferenceSettings, precision: Precision, band: int = BAND
+) -> Streaming | Tiled:
     """Return the packed weights; once for a process, as in a run over many sections."""
-    return Layers(model, precision)
+    return engine_for(model, settings, precision, band)
 
 
 def streamed(precision: Precision, band: int = BAND) -> Case:
     """Row streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
-        layers, section = prepared(model, precision), whole(image)
         side = image.shape[1]
-        parts = region_scores(layers, section, (0, side), (0, side), Procedure(), band)
-        return torch.cat(list(parts), dim=1), multiply_accumulates(model.config, side, side)
+        scores = image_scores(prepared(model, InferenceSettings(), precision, band), image)
+        return scores, multiply_accumulates(model.config, side, side)
 
     return run
 
@@ -58,9 +61,8 @@ def tiles(tile: int, precision: Precision = "float32", tiling: Tiling = "exact")
     """Tiles with the same arithmetic as streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
-        procedure = Procedure("tiles", tile=tile, tiling=tiling)
-        layers = prepared(model, precision)
-        scores = image_scores(layers, image, procedure)
+        settings = InferenceSettings("tiles", tile=tile, tiling=tiling)
+        scores = image_scores(prepared(model, settings, precision), image)
         return scores, float(sum(tile_macs(model, image.shape[1], tile, tiling)))
 
     return run

@@ -17,9 +17,10 @@ import torch
 from paper_unet import load_model
 from paper_unet.datasets import load_isbi2012
 from paper_unet.images import to_unit_range
-from paper_unet.inference.layers import PRECISIONS, Layers, evaluating
-from paper_unet.inference.predict import probability
-from paper_unet.inference.section import Procedure, image_scores
+from paper_unet.inference.averaging import image_scores
+from paper_unet.inference.layers import PRECISIONS, evaluating
+from paper_unet.inference.predict import engine_for, probability
+from paper_unet.inference.settings import InferenceSettings
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.system.environment import environment
 
@@ -45,8 +46,8 @@ def main() -> None:
     exact: list[torch.Tensor] = []
     for name in PRECISIONS:
         with evaluating(model):
-            layers = Layers(model, name)
-            scores = [image_scores(layers, to_unit_range(i)[None], Procedure()) for i in images]
+            engine = engine_for(model, InferenceSettings(), name)
+            scores = [image_scores(engine, to_unit_range(image)[None]) for image in images]
         exact = exact or scores
         print(row(name, scores, exact, labels), flush=True)
 

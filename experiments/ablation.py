@@ -44,9 +44,9 @@ from paper_unet.geometry import HALO, input_size, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import evaluating
 from paper_unet.inference.predict import predict_stack, probability
-from paper_unet.inference.section import Average
+from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
@@ -121,7 +121,7 @@ def run(job: Job) -> list[dict[str, Any]]:
 
 
 def scores(
-    model: UNet, config: TrainConfig, data: common.Sections | cells.Sequences, average: Average
+    model: Network, config: TrainConfig, data: common.Sections | cells.Sequences, average: Average
 ) -> dict[str, Any]:
     """Score what the network has not seen."""
     if isinstance(data, common.Sections):
@@ -135,7 +135,7 @@ def scores(
 
 
 def interior(
-    model: UNet, config: TrainConfig, images: NDArray[Any], average: Average
+    model: Network, config: TrainConfig, images: NDArray[Any], average: Average
 ) -> NDArray[np.float32]:
     """Return the probability of cell of each section, beyond whose border is what training saw."""
     if config.network == "same_padding":  # one pass: a section is smaller than a tile
@@ -147,7 +147,7 @@ def interior(
         return np.stack([probability(_one_pass(model, config, image)) for image in images])
 
 
-def _one_pass(model: UNet, config: TrainConfig, image: NDArray[Any]) -> torch.Tensor:
+def _one_pass(model: Network, config: TrainConfig, image: NDArray[Any]) -> torch.Tensor:
     """Return the scores (K, Y, X) of a section that is surrounded by zeros."""
     device = model.head.weight.device
     grey = torch.from_numpy(to_unit_range(image, config.value_range)).to(device)[None, None]

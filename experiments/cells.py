@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
 from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
-from paper_unet.inference.section import Average
+from paper_unet.inference.settings import Average
 from paper_unet.metrics import seg_measure
 from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet, training_set
@@ -93,7 +93,7 @@ def cell_training_set(
 
 
 def predicted_cells(
-    model: UNet, frames: CellFrames, average: Average = "flips", min_area: int | None = None
+    model: Network, frames: CellFrames, average: Average = "flips", min_area: int | None = None
 ) -> NDArray[np.int32]:
     """Return the cells of each frame as the release's driver finds them, shape (T, Y, X).
 

@@ -18,7 +18,7 @@ from paper_unet.datasets import load_isbi2012
 from paper_unet.images import read_stack
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.inference.scoring import score_sections
-from paper_unet.inference.section import Average
+from paper_unet.inference.settings import Average
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set

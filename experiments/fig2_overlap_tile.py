@@ -24,9 +24,11 @@ from paper_unet.figures.overlap_tile import TiledSection, overlap_tile_figure
 from paper_unet.figures.tilings import difference, log_odds
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import read_stack, to_unit_range
-from paper_unet.inference.layers import Layers, evaluating
-from paper_unet.inference.section import Engine, Procedure, image_scores
-from paper_unet.model import UNet
+from paper_unet.inference.averaging import image_scores
+from paper_unet.inference.layers import exact_arithmetic
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.settings import Engine, InferenceSettings
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 
@@ -44,16 +46,17 @@ def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:
 
 
 def computed(
-    model: UNet, image: NDArray[np.generic], engine: Engine, tile: int, tiling: Tiling
+    model: Network, image: NDArray[np.generic], engine: Engine, tile: int, tiling: Tiling
 ) -> NDArray[np.float32]:
     """Return the log odds of a cell, shape (Y, X)."""
     grey = to_unit_range(image[None], model.grey_ranges.get(image.dtype.name))
-    with evaluating(model):
-        return log_odds(image_scores(Layers(model), grey, Procedure(engine, tile, tiling)))
+    settings = InferenceSettings(engine, tile, tiling)
+    with exact_arithmetic():
+        return log_odds(image_scores(engine_for(model, settings), grey))
 
 
 def compare(
-    model: UNet, image: NDArray[np.generic], tile: int
+    model: Network, image: NDArray[np.generic], tile: int
 ) -> tuple[TiledSection, list[dict[str, Any]]]:
     """Cut the section in every way; return what is to be drawn, and a row for each way."""
     one_pass = computed(model, image, "stream", PAPER_TILE, "exact")

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from skimage.color import label2rgb
 
 from paper_unet.datasets import CellFrames
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.run_folder import WEIGHTS
@@ -46,10 +46,10 @@ TITLE = 80
 
 
 @dataclass(frozen=True)
-class Network:
+class Shown:
     """A network, and what the figure says of it."""
 
-    model: UNet
+    model: Network
     trained_on: str
     steps: int
     recipe: str
@@ -62,7 +62,7 @@ class Result:
     """One frame: grey values, truth and cells found, each (Y, X), and where they are from."""
 
     sequences: cells.Sequences
-    network: Network
+    network: Shown
     sequence: str
     frame: int
     image: NDArray[np.uint8]
@@ -100,7 +100,7 @@ class Result:
         )
 
 
-def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
+def network(options: argparse.Namespace, sequences: cells.Sequences) -> Shown:
     """Load what table 2 left for these data, or train a short one."""
     stages = partial(table2.stages_of, options, sequences, seed=options.seed)
     recipe = recipes.recipe(cells.options_of(options, sequences.name))
@@ -108,17 +108,17 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Network:
         last = stages(train_on=train_on)[-1]
         run = options.weights_from / Path(last.out).name
         if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
-            return Network(found, train_on, steps_of(found, run), recipe, str(run), False)
+            return Shown(found, train_on, steps_of(found, run), recipe, str(run), False)
     train_on = cells.SEQUENCES[0]
     configs = stages(train_on=train_on)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
     data = partial(cells.cell_training_set, sequences.frames[train_on])
     model, _ = recipes.train_stages(configs, data)
-    return Network(model, train_on, steps, recipe, configs[-1].out, True)
+    return Shown(model, train_on, steps, recipe, configs[-1].out, True)
 
 
-def steps_of(model: UNet, run: Path) -> int:
+def steps_of(model: Network, run: Path) -> int:
     """Return the steps of a run's network, with those of the run beside it that it went on from."""
     record: dict[str, Any] = model.record
     start = record["config"].get("start")
@@ -129,7 +129,7 @@ def steps_of(model: UNet, run: Path) -> int:
     return int(record["steps"]) + before
 
 
-def trained(weights: Path, sequences: cells.Sequences, device: str) -> UNet | None:
+def trained(weights: Path, sequences: cells.Sequences, device: str) -> Network | None:
     """Load a finished network of table 2, if it was trained on these data."""
     if sequences.source == "synthetic" or not weights.exists():
         return None
@@ -153,7 +153,7 @@ def best_annotated(frames: CellFrames) -> CellFrames:
     )
 
 
-def predict(sequences: cells.Sequences, network: Network) -> Result:
+def predict(sequences: cells.Sequences, network: Shown) -> Result:
     """Find and score the cells of one frame of the sequence that the network has not seen."""
     (sequence,) = (name for name in cells.SEQUENCES if name != network.trained_on)
     one = best_annotated(sequences.frames[sequence])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import DivergedError
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
@@ -126,12 +126,12 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
 
 def train_stages(
     configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
-) -> tuple[UNet, float]:
+) -> tuple[Network, float]:
     """Train one run after the other, or go on; return the last network and the seconds of all.
 
     A run that has ended stays as it is.
     """
-    models: list[UNet] = []
+    models: list[Network] = []
     seconds = 0.0
     for config in configs:
         models.append(finished(config) or train(config, data(config), resume=True, progress=False))
@@ -141,7 +141,7 @@ def train_stages(
 
 def train_row(
     row: dict[str, Any], configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
-) -> UNet | None:
+) -> Network | None:
     """Train as `train_stages` does; the row gets the seconds, or that the training diverged."""
     try:
         model, row["training_seconds"] = train_stages(configs, data)
@@ -152,7 +152,7 @@ def train_row(
     return model
 
 
-def finished(config: TrainConfig) -> UNet | None:
+def finished(config: TrainConfig) -> Network | None:
     """Return the network of a run that has ended with these very settings and first weights."""
     weights = Path(config.out) / WEIGHTS
     if not weights.exists():

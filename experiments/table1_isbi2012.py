@@ -31,8 +31,8 @@ from matplotlib.figure import Figure
 
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
-from paper_unet.inference.section import Average
-from paper_unet.model import UNet
+from paper_unet.inference.settings import Average
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import BUNDLED, load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
@@ -102,7 +102,7 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return max(rows, key=quality)
 
 
-def submit(model: UNet, test: common.Sections, out: Path, average: Average) -> None:
+def submit(model: Network, test: common.Sections, out: Path, average: Average) -> None:
     """Write the probability of cell of the test volume as the challenge takes it."""
     with create_tiff(out, test.images.shape, np.float32, overwrite=True) as writer:
         predict_stack(model, test.images, writer, average=average)

@@ -34,14 +34,12 @@ from variants_table import OWN, PAPER
 
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.predict import predict_image, probability
+from paper_unet.inference.predict import engine_for, predict_image, probability
 from paper_unet.inference.seams import seams
-from paper_unet.inference.section import Procedure
-from paper_unet.inference.tiled import cost, streams
-from paper_unet.large.plan import multiply_accumulates
-from paper_unet.large.tiles import forward_work
-from paper_unet.model import UNet
-from paper_unet.networks.table import network_class, new_variant
+from paper_unet.inference.settings import BAND, InferenceSettings, Plan
+from paper_unet.inference.tiled import cost
+from paper_unet.networks.base import Network
+from paper_unet.networks.table import make_network, network_class
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.initial_weights import new_network
@@ -107,15 +105,15 @@ def repeated(image: NDArray[np.uint8], least: int = 512) -> NDArray[np.uint8]:
     return np.tile(image, times)[: max(least, image.shape[0]), : max(least, image.shape[1])]
 
 
-def seam_errors(model: UNet, image: NDArray[np.uint8]) -> dict[str, dict[str, float]]:
+def seam_errors(model: Network, image: NDArray[np.uint8]) -> dict[str, dict[str, float]]:
     """Compare tiles with one pass, for each halo; a streaming network has exact tiles alone."""
-    if streams(model):
+    if model.streams:
         whole = predict_image(model, image)
         tiles = predict_image(model, image, engine="tiles", tile=SEAM_TILE)
         difference = tiles.astype(np.float64) - whole
         rms, largest = float(np.sqrt(np.mean(difference**2))), float(np.abs(difference).max())
         return {"own": {"rms": rms, "largest": largest, "at_seams": rms, "halo": 92}}
-    halos = HALOS if model.padded else (None,)
+    halos = HALOS if model.context.padded else (None,)
     found = {}
     for halo in halos:
         seam = asdict(seams(model, image, tile=SEAM_TILE, halo=halo))
@@ -124,7 +122,7 @@ def seam_errors(model: UNet, image: NDArray[np.uint8]) -> dict[str, dict[str, fl
     return found
 
 
-def floored(model: UNet, image: NDArray[np.uint8]) -> dict[str, float]:
+def floored(model: Network, image: NDArray[np.uint8]) -> dict[str, float]:
     """Compare a pass over 512 pixels, whose third pool floors 121 rows, with legal tiles.
 
     Its author takes the 324 pixels that come out for the centre of the 512, 94 from each side.
@@ -147,7 +145,7 @@ def floored(model: UNet, image: NDArray[np.uint8]) -> dict[str, float]:
 def tile_of(name: str, tile: int) -> int:
     """Return the largest side that fits a network and is no larger than the paper's tile."""
     kind = network_class(name)
-    return tile // 16 * 16 if kind.padded else tile
+    return tile // 16 * 16 if kind.context.padded else tile
 
 
 def steps_of(name: str, options: argparse.Namespace) -> int:
@@ -162,10 +160,10 @@ def _step(name: str, options: argparse.Namespace) -> int:
     return work
 
 
-def shadow(name: str, width: int) -> UNet:
+def shadow(name: str, width: int) -> Network:
     """Return a network whose weights take no memory, for its shapes."""
     with torch.device("meta"):
-        return new_variant(name, 1, None, width, 0.5)
+        return make_network(name, 1, None, width, 0.5)
 
 
 def facts(name: str, options: argparse.Namespace, side: int) -> dict[str, Any]:
@@ -173,11 +171,9 @@ def facts(name: str, options: argparse.Namespace, side: int) -> dict[str, Any]:
     found: dict[str, Any] = {"steps": steps_of(name, options), "step": _step(name, options)}
     for width in dict.fromkeys((options.width, 64)):
         model = shadow(name, width)
-        if streams(model):
-            work = multiply_accumulates(model.config, side, side) / side**2
-        else:
-            work = forward_work(model, Procedure(), (side, side))
-        parameters = cost(model, 560 if model.padded else 572).parameters
+        whole = Plan(BAND, side, side)
+        work = engine_for(model, InferenceSettings()).work(whole, (side, side)) / side**2
+        parameters = cost(model, 560 if model.context.padded else 572).parameters
         found[f"width {width}"] = {"parameters": parameters, "per_pixel": work}
     return found
 

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from paper_unet.errors import InputError
-from paper_unet.geometry import PAPER, Context, output_size
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """What defines a network; stored with its weights.
-
-    The defaults are the paper's network.
-    """
-
-    in_channels: int = 1  # Fig. 1
-    out_channels: int = 2  # Fig. 1
-    width: int = 64  # Fig. 1: channels of the first level, doubled at every contracting step
-    dropout: float = 0.5  # not in the paper: the rate; sec. 3.1 only says that there is drop-out
-    up_relu: bool = False  # not in the paper: the release has a ReLU after each up-convolution
-    last_up_width: int | None = None  # the release widens the last up-convolution to 2 * width
-
-    def __post_init__(self) -> None:
-        for name in ("in_channels", "out_channels", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.last_up_width is not None and self.last_up_width < 1:
-            raise InputError(f"last_up_width is {self.last_up_width}; it must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be in [0, 1)")
+from paper_unet.geometry import PAPER, output_size
+from paper_unet.networks.base import Network, NetworkConfig
 
 
 def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -60,7 +35,7 @@ def copy_and_crop(skip: Tensor, up: Tensor) -> Tensor:
     return torch.cat([up, cropped], dim=1)
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """The U-Net of Ronneberger, Fischer and Brox (2015): 23 convolutional layers, all valid.
 
     Parameters
@@ -79,18 +54,6 @@ class UNet(nn.Module):
     last_up_width : int, optional
         Channels of the last up-convolution; ``width`` in the paper.
 
-    Attributes
-    ----------
-    config : UNetConfig
-        The arguments above.
-    grey_ranges : dict of str to (float, float)
-        For a dtype name, the grey values that mean 0 and 1 to the network, as in training.
-    centre : float
-        What training subtracted from the input and prediction has to subtract too; 0 where it
-        could be moved into the first biases.
-    record : dict
-        What is known about the weights: data, recipe, scores. Empty for a new network.
-
     Notes
     -----
     Weights start as Gaussians of standard deviation sqrt(2 / N), N the incoming nodes of a neuron
@@ -99,16 +62,9 @@ class UNet(nn.Module):
     """
 
     variant: ClassVar[str] = "paper"
-    """Which class of `paper_unet.networks.table` a file of weights is to be read by."""
-
-    context: ClassVar[Context] = PAPER
-    """What a tile needs around the pixels that are kept, see `paper_unet.geometry`."""
-
-    padded: ClassVar[bool] = False
-    """Whether convolutions pad by zeros, so that no constant can be moved into the biases."""
-
-    initial: ClassVar[Literal["gaussian", "pytorch", "glorot"]] = "gaussian"
-    """The rule of its initial weights, see `paper_unet.networks.blocks`."""
+    context = PAPER
+    streams: ClassVar[bool] = True
+    least_outputs = 2  # a softmax (sec. 3) over one class would say nothing
 
     def __init__(
         self,
@@ -120,9 +76,8 @@ class UNet(nn.Module):
         up_relu: bool = False,
         last_up_width: int | None = None,
     ) -> None:
-        super().__init__()
-        self._describe(
-            UNetConfig(in_channels, out_channels, width, dropout, up_relu, last_up_width)
+        super().__init__(
+            NetworkConfig(in_channels, out_channels, width, dropout, up_relu, last_up_width)
         )
         w, last = width, width if last_up_width is None else last_up_width
         # contracting path
@@ -144,13 +99,6 @@ class UNet(nn.Module):
         self.up0 = double_conv(last + w, w)
         self.head = nn.Conv2d(w, out_channels, kernel_size=1)
         self.reset_parameters()
-
-    def _describe(self, config: UNetConfig) -> None:
-        """Set what is stored beside the weights."""
-        self.config = config
-        self.grey_ranges: dict[str, tuple[float, float]] = {"uint8": (0.0, 255.0)}
-        self.centre = 0.0
-        self.record: dict[str, object] = {}
 
     @classmethod
     def release(
@@ -175,28 +123,14 @@ class UNet(nn.Module):
         )
 
     @classmethod
-    def from_config(cls, config: UNetConfig) -> Self:
-        """Return an untrained network of this configuration."""
-        return cls(**asdict(config))
-
-    @staticmethod
-    def output_side(side: int) -> int:
+    def output_side(cls, side: int) -> int:
         """Return the side of the scores of a square image of ``side`` pixels."""
         return output_size(side)
 
     @property
     def sigmoid(self) -> bool:
-        """Whether the scores are one logit; the paper's are of two classes or more (sec. 3)."""
+        """False: the paper's scores are those of a softmax (sec. 3)."""
         return False
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw the weights from N(0, 2 / N) and set the biases to zero (sec. 3)."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the raw scores a_k(x) of the pixels whose context lies inside the image.
@@ -228,12 +162,3 @@ class UNet(nn.Module):
         u1 = self.up1(copy_and_crop(d1, self.upconv1(u2)))  # N 256 200 200 -> N 128 196 196
         u0 = self.up0(copy_and_crop(d0, self.upconv0(u1)))  # N 128 392 392 -> N 64 388 388
         return self.head(u0)  # type: ignore[no-any-return]  # N K 388 388
-
-    def _check(self, image: Tensor) -> None:
-        if image.ndim != 4 or image.shape[1] != self.config.in_channels:
-            raise InputError(
-                f"the network was given shape {tuple(image.shape)}; it takes (N, "
-                f"{self.config.in_channels}, H, W)"
-            )
-        for side in image.shape[2:]:
-            self.output_side(int(side))

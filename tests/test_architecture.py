@@ -33,7 +33,9 @@ PURE = [
 ]  # fmt: skip
 PURE_MODULES = [
     "training.config", "training.data", "training.tiles", "training.held_out",
-    *(f"inference.{name}" for name in ("layers", "settings", "streaming", "section", "tiled")),
+    *(f"inference.{name}" for name in (
+        "averaging", "layers", "memory", "pipeline", "section", "settings", "streaming", "tiled",
+    )),
 ]  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -86,7 +88,7 @@ def calls(path: Path) -> Iterator[str]:
 def test_the_reader_of_imports_sees_them() -> None:
     """So that the tests below cannot pass by seeing nothing."""
     loop = set(imported(MODULES["paper_unet.training.loop"]))
-    assert {"torch", "paper_unet.model", "paper_unet.training.tiles"} <= loop
+    assert {"torch", "paper_unet.networks.base", "paper_unet.training.tiles"} <= loop
     everything = {name for path in SOURCES for name in imported(path)}
     assert {"tifffile", "safetensors", "paper_unet.system.files"} <= everything
     assert len(MODULES) > 20

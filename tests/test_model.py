@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from paper_unet import UNet
 from paper_unet.errors import InputError
-from paper_unet.model import UNetConfig, copy_and_crop
+from paper_unet.model import copy_and_crop
+from paper_unet.networks.base import NetworkConfig
 
 
 @pytest.fixture(autouse=True)
@@ -379,10 +380,10 @@ def test_settings_that_make_no_network_are_refused(wrong: dict[str, float]) -> N
 
 def test_a_configuration_makes_its_network_again() -> None:
     model = UNet(3, 5, 4, dropout=0.25, up_relu=True, last_up_width=7)
-    assert model.config == UNetConfig(3, 5, 4, 0.25, True, 7)
+    assert model.config == NetworkConfig(3, 5, 4, 0.25, True, 7)
     again = UNet.from_config(model.config)
     assert again.config == model.config
     shapes = [(name, value.shape) for name, value in model.state_dict().items()]
     assert [(name, value.shape) for name, value in again.state_dict().items()] == shapes
-    assert UNet().config == UNetConfig(1, 2, 64, 0.5, False, None)
-    assert UNet.release().config == UNetConfig(1, 2, 64, 0.5, True, 128)
+    assert UNet().config == NetworkConfig(1, 2, 64, 0.5, False, None)
+    assert UNet.release().config == NetworkConfig(1, 2, 64, 0.5, True, 128)

@@ -11,7 +11,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,8 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import DEPTH
-from paper_unet.model import UNet
-
-Precision = Literal["float32", "bfloat16", "float16"]
+from paper_unet.inference.settings import Precision
+from paper_unet.networks.base import Network
 
 PRECISIONS: Final[dict[Precision, torch.dtype]] = {
     "float32": torch.float32,
@@ -117,8 +116,8 @@ class Layers:
 
     Parameters
     ----------
-    model : UNet
-        Its weights are copied in the precision asked for, on its device.
+    model : Network
+        One whose rows can stream. Its weights are copied in the precision asked for, on its device.
     precision : {"float32", "bfloat16", "float16"}
         Of weights and maps. The scores always leave as float32.
 
@@ -128,7 +127,7 @@ class Layers:
         ``down[l]`` and ``up[l]`` are the double convolutions of level l, 0 at full resolution.
     upconv : list of UpConvolution
         ``upconv[l]`` leads from level l + 1 to level l.
-    config : UNetConfig
+    config : NetworkConfig
     context : Context
         Of its tiles.
     sigmoid : bool
@@ -137,11 +136,9 @@ class Layers:
     device : torch.device
     """
 
-    def __init__(self, model: UNet, precision: Precision = "float32") -> None:
-        if precision not in PRECISIONS:
-            accepted = ", ".join(PRECISIONS)
-            raise InputError(f"precision is {precision!r}; accepted are {accepted}")
-        if model.variant != UNet.variant:
+    def __init__(self, model: Network, precision: Precision = "float32") -> None:
+        check_precision(precision)
+        if not model.streams:
             raise InputError(
                 f"the network is {model.variant}; rows stream through the paper's network and the "
                 "release's only, since others have no valid convolutions to carry on"
@@ -168,6 +165,13 @@ class Layers:
         if self._head_bias is not None:
             scores += self._head_bias
         return scores.permute(2, 0, 1)
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError if the precision is none of the three."""
+    if precision not in PRECISIONS:
+        accepted = ", ".join(PRECISIONS)
+        raise InputError(f"precision is {precision!r}; accepted are {accepted}")
 
 
 def can_fuse(dtype: torch.dtype) -> bool:

@@ -13,10 +13,42 @@ from tqdm import tqdm
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import Stack, to_unit_range
-from paper_unet.inference.layers import Precision, evaluating
-from paper_unet.inference.section import Average, Engine, Procedure, region_scores, suited, whole
-from paper_unet.inference.tiled import Prepared, prepared
-from paper_unet.model import UNet
+from paper_unet.inference.averaging import region_scores
+from paper_unet.inference.layers import exact_arithmetic
+from paper_unet.inference.section import whole
+from paper_unet.inference.settings import BAND, Average, Engine, InferenceSettings, Precision
+from paper_unet.inference.streaming import Streaming
+from paper_unet.inference.tiled import Tiled
+from paper_unet.networks.base import Network
+
+
+def engine_for(
+    model: Network,
+    settings: InferenceSettings,
+    precision: Precision = "float32",
+    band: int = BAND,
+) -> Streaming | Tiled:
+    """Return what computes a network's scores; here alone is asked whether to stream or to tile.
+
+    Parameters
+    ----------
+    model : Network
+        Stays as it is, in whatever mode it is in.
+    settings : InferenceSettings
+    precision : {"float32", "bfloat16", "float16"}
+        Of weights and maps.
+    band : int
+        Rows that enter the network at a time when streaming, pixels, a multiple of 16.
+
+    Raises
+    ------
+    InputError
+        If the settings or the precision are none that the network has.
+    """
+    network = model.for_prediction()
+    if network.streams and settings.engine == "stream":
+        return Streaming(network, settings, precision, band)
+    return Tiled(network, settings, precision)
 
 
 class Slices(Protocol):
@@ -38,7 +70,7 @@ class Sink(Protocol):
 
 
 def predict_image(
-    model: UNet,
+    model: Network,
     image: NDArray[np.generic],
     *,
     engine: Engine = "stream",
@@ -54,7 +86,7 @@ def predict_image(
 
     Parameters
     ----------
-    model : UNet
+    model : Network
         Used in evaluation mode, on the device where it is.
     image : ndarray, shape (Y, X), or (C, Y, X) for a network of C > 1 channels
         Any size from 1 x 1. uint8 is divided by 255; uint16 needs a range; floats must be in
@@ -93,14 +125,14 @@ def predict_image(
     InputError
         If the image is empty, of the wrong shape or dtype, or holds values that are not finite.
     """
-    network = prepared(model, precision)
-    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
+    settings = InferenceSettings(engine, tile, tiling, average, halo)
     check_class(model, of_class)
-    return _predict(model, network, image, procedure, value_range, of_class)
+    scorer = engine_for(model, settings, precision)
+    return _predict(model, scorer, image, value_range, of_class)
 
 
 def predict_stack(
-    model: UNet,
+    model: Network,
     stack: Slices,
     out: Sink | None = None,
     *,
@@ -121,7 +153,7 @@ def predict_stack(
 
     Parameters
     ----------
-    model : UNet
+    model : Network
     stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
     out : array-like, shape (Z, Y, X), optional
@@ -147,24 +179,23 @@ def predict_stack(
         wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
         raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
     check_class(model, of_class)
-    network = prepared(model, precision)
-    procedure = suited(Procedure(engine, tile, tiling, average, halo), network)
+    settings = InferenceSettings(engine, tile, tiling, average, halo)
+    scorer = engine_for(model, settings, precision)
     target: Sink | NDArray[np.float32]
     size = (stack.shape[0], *stack.shape[-2:])
     target = np.empty(size, np.float32) if out is None else out
     for z in tqdm(range(len(stack)), unit="section", disable=not progress):
         with naming(f"section {z}"):
             image = np.asarray(stack[z])
-            section = _predict(model, network, image, procedure, value_range, of_class)
+            section = _predict(model, scorer, image, value_range, of_class)
         target[z] = section
     return target
 
 
 def _predict(
-    model: UNet,
-    network: Prepared,
+    model: Network,
+    scorer: Streaming | Tiled,
     image: NDArray[np.generic],
-    procedure: Procedure,
     value_range: tuple[float, float] | None,
     of_class: int | None,
 ) -> NDArray[np.float32]:
@@ -178,14 +209,13 @@ def _predict(
         )
     if value_range is None:
         value_range = model.grey_ranges.get(image.dtype.name)
-    section = whole(to_unit_range(stacked, value_range))
-    everything = (0, section.height), (0, section.width)
-    with evaluating(model):
-        parts = region_scores(network, section, *everything, procedure)
-        return np.concatenate([probability(part, network.sigmoid, of_class) for part in parts])
+    with exact_arithmetic():
+        section = whole(to_unit_range(stacked, value_range))
+        parts = region_scores(scorer, section, *section.everything)
+        return np.concatenate([probability(part, model.sigmoid, of_class) for part in parts])
 
 
-def check_class(model: UNet, of_class: int | None) -> None:
+def check_class(model: Network, of_class: int | None) -> None:
     """Raise InputError unless the network has a class of this number; None is the last one."""
     count = max(model.config.out_channels, 2)
     if of_class is not None and not 0 <= of_class < count:

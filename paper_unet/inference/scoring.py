@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.inference.predict import predict_stack
-from paper_unet.inference.section import Average
+from paper_unet.inference.settings import Average
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 
 
 def score_sections(
-    model: UNet,
+    model: Network,
     images: NDArray[Any],
     labels: NDArray[Any],
     average: Average = "none",
@@ -25,7 +25,7 @@ def score_sections(
 
     Parameters
     ----------
-    model : UNet
+    model : Network
     images : ndarray, shape (Z, Y, X)
         Grey sections, as `predict_stack` takes them.
     labels : ndarray of int, shape (Z, Y, X)

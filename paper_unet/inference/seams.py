@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
-from paper_unet.inference.predict import predict_image
-from paper_unet.inference.tiled import ForwardPass, prepared
-from paper_unet.model import UNet
+from paper_unet.inference.predict import engine_for, predict_image
+from paper_unet.inference.settings import InferenceSettings
+from paper_unet.inference.tiled import Tiled
+from paper_unet.networks.base import Network
 
 NEAR = 8
 """Pixels to either side of a border between tiles."""
@@ -42,7 +43,7 @@ class Seams:
 
 
 def seams(
-    model: UNet,
+    model: Network,
     image: NDArray[np.generic],
     *,
     tile: int = PAPER_TILE,
@@ -53,7 +54,7 @@ def seams(
 
     Parameters
     ----------
-    model : UNet
+    model : Network
         One with zero padding or of other layers than the paper's; used in evaluation mode.
     image : ndarray, shape (Y, X) or (C, Y, X)
         Small enough for one pass.
@@ -69,16 +70,16 @@ def seams(
     InputError
         As `predict_image`, and if the network is one that streams, which leaves no seams.
     """
-    network = prepared(model)
-    if not isinstance(network, ForwardPass):
+    engine = engine_for(model, InferenceSettings(tile=tile, halo=halo))
+    if not isinstance(engine, Tiled):
         raise InputError(f"the network {model.variant} streams; there are no tiles to compare")
-    context = network.context.with_halo(halo)
+    context = engine.context
     found = predict_image(model, image, tile=tile, halo=halo, value_range=value_range)
     around = max(image.shape[-2:]) + context.before + context.after + 4 * context.lattice
     most = around - (around - 60) % 16 + 16
     once = predict_image(model, image, tile=most, value_range=value_range)
     difference = found.astype(np.float64) - once
-    grids = [context.tiles(side, tile) for side in image.shape[-2:]]
+    grids = [engine.tiles(side) for side in image.shape[-2:]]
     near = np.zeros(image.shape[-2:], bool)
     for cut in grids[0][1:]:
         near[max(cut.start - NEAR, 0) : cut.start + NEAR] = True

@@ -1,26 +1,30 @@
-"""How scores are to be computed: streamed or tiled, averaged or not; and what suits a network."""
+"""How scores are to be computed: streamed or tiled, averaged or not, and how a section is cut."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import PAPER_TILE, Context, Tiling, output_size
-from paper_unet.inference.tiled import ForwardPass, Prepared
+from paper_unet.geometry import PAPER_TILE, Tiling, output_size
 
 Engine = Literal["stream", "tiles"]
 Average = Literal["none", "flips", "rotations"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+BAND = 64
+"""Rows that enter the network at a time where memory is no concern; measured."""
 
 
 @dataclass(frozen=True)
-class Procedure:
+class InferenceSettings:
     """How scores are computed.
 
     Attributes
     ----------
     engine : {"stream", "tiles"}
         Row streaming, or the overlap-tile strategy of Fig. 2. The same result up to rounding.
+        Networks other than the paper's and the release do not stream and are always tiled.
     tile : int
         Largest input side of a tile, pixels, 16k + 60; of the engine ``tiles`` alone.
     tiling : {"exact", "abutting"}
@@ -61,35 +65,31 @@ class Procedure:
         return self.average == "rotations" or self.tiling == "abutting"
 
 
-def suited(procedure: Procedure, network: Prepared) -> Procedure:
-    """Return the procedure that a network can follow: without streaming it is the engine ``tiles``.
+@dataclass(frozen=True)
+class Plan:
+    """The sizes that a prediction works with; part of what makes two runs the same.
 
-    Raises
-    ------
-    InputError
-        If the procedure asks for what the network has not.
+    Attributes
+    ----------
+    band : int
+        Rows that enter the network at a time, pixels.
+    strip : int
+        Columns of a strip, pixels; the last one may be narrower.
+    rows : int
+        Rows of a piece, pixels; the last one may be lower.
     """
-    if isinstance(network, ForwardPass):
-        return suited_to_tiles(procedure, network.variant, network.context)
-    return suited_to_streaming(procedure)
+
+    band: int
+    strip: int
+    rows: int
 
 
-def suited_to_streaming(procedure: Procedure) -> Procedure:
-    """Return the procedure, which must not ask for a halo."""
-    if procedure.halo is not None:
-        raise InputError(
-            f"halo is {procedure.halo}; the paper's network has no padding, its context is fixed: "
-            "leave it out"
-        )
-    return procedure
+def rounded_up(value: int, step: int) -> int:
+    """Return the least multiple of ``step`` that is no less than ``value``."""
+    return -(-value // step) * step
 
 
-def suited_to_tiles(procedure: Procedure, variant: str, context: Context) -> Procedure:
-    """Return the procedure with the engine ``tiles``."""
-    if procedure.tiling == "abutting":
-        raise InputError(
-            f"abutting tiles are of the paper's network, not of {variant}; leave the tiling out"
-            + (", and give a halo of 0" if context.padded else "")
-        )
-    context.with_halo(procedure.halo)
-    return replace(procedure, engine="tiles")
+def strip_widths(width: int, step: int) -> list[int]:
+    """Return the widths of strips, multiples of the step, that cut a section into 1, 2, 3, ..."""
+    counts = range(1, -(-width // step) + 1)
+    return sorted({rounded_up(-(-width // count), step) for count in counts}, reverse=True)

@@ -1,244 +1,198 @@
-"""Row streaming: a section flows through the network in bands of rows, and nothing is recomputed.
-
-The network is a chain of local operations, so none of them needs the whole section. Each 3x3
-convolution keeps the last two rows of its input, each pool an odd row, each skip connection the
-rows that its up-sampled partner has not reached yet::
-
-    input rows   ...===========|  band  |
-    level 0       conv conv ---+--> rows that wait for the decoder (92 deep) ---> up conv conv -->
-                       pool    |                                                   ^
-    level 1            conv conv --> rows that wait (42 deep) ---------> up conv conv
-                            ...                                           ...
-
-The rows that come out are those of one pass over the whole section (sec. 2); the memory grows with
-its width alone. The overlap-tile strategy (Fig. 2) computes every halo again for each tile.
-"""
+"""Scores by streaming: a strip of a section flows through the network, nothing computed twice."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  (its usual name)
 
-from paper_unet.geometry import DEPTH, input_size, output_size, skip_crop
-from paper_unet.inference.layers import Convolution, Layers, UpConvolution
+from paper_unet.errors import InputError
+from paper_unet.geometry import DEPTH, HALO, STRIDE, input_size
+from paper_unet.inference.averaging import canvas_side
+from paper_unet.inference.layers import Layers, check_precision
+from paper_unet.inference.memory import (
+    ALLOCATOR,
+    NETWORK,
+    STARTED,
+    held_bytes,
+    maps_bytes,
+    weights_bytes,
+)
+from paper_unet.inference.pipeline import stream_rows
+from paper_unet.inference.section import Section, Span
+from paper_unet.inference.settings import (
+    BAND,
+    InferenceSettings,
+    Plan,
+    Precision,
+    rounded_up,
+    strip_widths,
+)
+from paper_unet.networks.base import Network, NetworkConfig
 
-Rows = Callable[[int, int], Tensor]
-"""Gives the input rows [start, stop) of a strip as (C, stop - start, columns), float32."""
+BANDS = (BAND, 32, 16)
+PIECE_ROWS, PIECE_ROWS_OF_FLIPS = 128, 1024
+"""Rows of a piece where the output asks for no other number: few where rows stream out, more where
+each piece has a halo of its own."""
 
 
-def stream_rows(
-    layers: Layers, rows: Rows, height: int, columns: int, band: int
-) -> Iterator[Tensor]:
-    """Yield the scores of a strip from top to bottom.
+class Streaming:
+    """The engine ``stream``: bands of rows through the paper's network.
 
     Parameters
     ----------
-    layers : Layers
-        The network.
-    rows : callable
-        ``rows(start, stop)`` gives input rows, row 0 being 92 above the first output row.
-    height : int
-        Output rows wanted, pixels, at least 1.
-    columns : int
-        Output columns wanted, pixels, at least 1.
+    network : Network
+        One that streams; its weights are copied when the first scores are asked for.
+    settings : InferenceSettings
+    precision : {"float32", "bfloat16", "float16"}
+        Of weights and maps. The scores are float32.
     band : int
-        Input rows that enter at a time, pixels; a multiple of 16. The result does not depend on
-        it, but for rounding; the memory and the speed do.
+        Rows that enter the network at a time, pixels, a multiple of 16.
 
-    Yields
+    Raises
     ------
-    Tensor of float32, shape (K, n, columns)
-        The next n rows, on the device of the network.
+    InputError
+        If the settings or the precision are none that it has.
     """
-    pipeline = Pipeline(layers, input_size(columns))
-    missing, end = height, input_size(height)
-    for start in range(0, end, band):
-        scores = pipeline.push(rows(start, min(start + band, end)))
-        if scores is not None:
-            yield scores[:, :missing, :columns]
-            missing -= min(missing, scores.shape[1])
-        if not missing:
-            return
-
-
-class Pipeline:
-    """The network of Fig. 1 with the rows that are on their way through it.
-
-    Parameters
-    ----------
-    layers : Layers
-    width : int
-        Input columns, pixels, 16k + 60.
-    """
-
-    def __init__(self, layers: Layers, width: int) -> None:
-        output_size(width)
-        self.layers = layers
-        self.down = [Contracting(*pair) for pair in layers.down]
-        self.pool = [Pool() for _ in range(DEPTH)]
-        self.up = [
-            Expanding(layers.upconv[level], *layers.up[level], skip_crop(level))
-            for level in range(DEPTH)
-        ]
-
-    def push(self, image: Tensor) -> Tensor | None:
-        """Let the next input rows in, (C, n, width); return the scores that this completes."""
-        maps: Tensor | None = image[None].to(
-            self.layers.device, self.layers.dtype, memory_format=torch.channels_last
-        )
-        for level in range(DEPTH):
-            maps = self.down[level](maps)
-            self.up[level].wait(maps)
-            maps = self.pool[level](maps)
-        maps = self.down[DEPTH](maps)
-        for level in reversed(range(DEPTH)):
-            maps = self.up[level](maps)
-        return None if maps is None else self.layers.head(maps)
-
-
-class Valid:
-    """One 3x3 convolution with ReLU over a growing map: n new rows in, n new rows out."""
-
-    def __init__(self, convolution: Convolution) -> None:
-        self.convolution = convolution
-        self.kept: list[Tensor] = []  # the last two rows of the input, by groups of channels
-
-    def __call__(self, maps: Tensor) -> Tensor | None:
-        """Take new rows; return those that they complete."""
-        parts = [maps[:, group] for group in self.convolution.groups]
-        if self.kept:
-            pairs = zip(self.kept, parts, strict=True)
-            return self.over([torch.cat(pair, dim=2) for pair in pairs])
-        return self.over([part.contiguous(memory_format=torch.channels_last) for part in parts])
-
-    def over(self, joined: list[Tensor]) -> Tensor | None:
-        """Convolve rows that begin with the kept ones."""
-        self.kept = [_last_rows(part, 2) for part in joined]
-        return self.convolution(joined) if joined[0].shape[2] > 2 else None
-
-
-def _last_rows(maps: Tensor, count: int) -> Tensor:
-    """Copy the last rows, so that they do not hold the whole band in memory."""
-    rows = maps[:, :, max(maps.shape[2] - count, 0) :]
-    return rows.clone(memory_format=torch.channels_last)
-
-
-class Contracting:
-    """The two convolutions of a level of the contracting path."""
-
-    def __init__(self, first: Convolution, second: Convolution) -> None:
-        self.first, self.second = Valid(first), Valid(second)
-
-    def __call__(self, maps: Tensor | None) -> Tensor | None:
-        """Take new rows, if there are any; return those that they complete."""
-        maps = None if maps is None else self.first(maps)
-        return None if maps is None else self.second(maps)
-
-
-class Pool:
-    """The 2x2 max-pool; a row whose partner is not there yet waits."""
-
-    def __init__(self) -> None:
-        self.odd: Tensor | None = None
-
-    def __call__(self, maps: Tensor | None) -> Tensor | None:
-        """Take new rows, if there are any; return those that they complete."""
-        if maps is None:
-            return None
-        joined = maps if self.odd is None else torch.cat([self.odd, maps], dim=2)
-        even = joined.shape[2] - joined.shape[2] % 2
-        self.odd = _last_rows(joined, 1) if joined.shape[2] > even else None
-        return F.max_pool2d(joined[:, :, :even], 2) if even else None
-
-
-class Expanding:
-    """Up-convolution, copy and crop, and the two convolutions of a level of the expanding path."""
 
     def __init__(
-        self, upconv: UpConvolution, first: Convolution, second: Convolution, crop: int
+        self,
+        network: Network,
+        settings: InferenceSettings,
+        precision: Precision = "float32",
+        band: int = BAND,
     ) -> None:
-        self.upconv, self.crop = upconv, crop
-        self.first, self.second = Valid(first), Valid(second)
-        self.waiting: deque[Tensor] = deque()
-        self.drop = crop  # rows of the skip connection that the centre crop takes off the top
+        self.network, self.settings, self.precision, self.band = network, settings, precision, band
+        check_precision(precision)
+        self.accepts(settings)
 
-    def wait(self, maps: Tensor | None) -> None:
-        """Take rows of the contracting path; they wait for their up-sampled partners."""
-        if maps is None:
-            return
-        cropped = maps[:, :, min(self.drop, maps.shape[2]) :]
-        self.drop -= maps.shape[2] - cropped.shape[2]
-        if cropped.shape[2]:
-            self.waiting.append(cropped)
-
-    def __call__(self, below: Tensor | None) -> Tensor | None:
-        """Take new rows, if there are any; return those that they complete."""
-        if below is None:
-            return None
-        maps = self.first.over(self._merge(below))
-        return None if maps is None else self.second(maps)
-
-    def _merge(self, below: Tensor) -> list[Tensor]:
-        """Put the up-sampled rows and those that waited for them behind the kept ones."""
-        valid, blocks = self.first, self.upconv(below)
-        kept = valid.kept[0].shape[2] if valid.kept else 0
-        height, width = 2 * below.shape[2], 2 * below.shape[3]
-        merged = [
-            torch.empty(
-                (1, group.stop - group.start, kept + height, width),
-                dtype=below.dtype, device=below.device, memory_format=torch.channels_last,
+    @staticmethod
+    def accepts(settings: InferenceSettings) -> None:
+        """Raise InputError if the settings ask for what streaming has not."""
+        if settings.halo is not None:
+            raise InputError(
+                f"halo is {settings.halo}; the paper's network has no padding, its context is "
+                "fixed: leave it out"
             )
-            for group in valid.convolution.groups
-        ]  # fmt: skip
-        for part, rows in zip(merged, valid.kept, strict=False):
-            part[:, :, :kept] = rows
-        new, channels = [part[:, :, kept:] for part in merged], self.upconv.channels
-        for target, these in self._shares(new, 0, channels):
-            rows = target[0].permute(1, 2, 0).view(height // 2, 2, width // 2, 2, -1)
-            rows.copy_(blocks[..., these].permute(0, 2, 1, 3, 4))
-        self._take(list(self._shares(new, channels, valid.convolution.groups[-1].stop)), height)
-        return merged
 
-    def _shares(self, parts: list[Tensor], first: int, end: int) -> Iterator[tuple[Tensor, slice]]:
-        """Yield where channels [first, end) lie in the groups, and which of them lie there."""
-        for part, group in zip(parts, self.first.convolution.groups, strict=True):
-            start, stop = max(first, group.start), min(end, group.stop)
-            if start < stop:
-                place = slice(start - group.start, stop - group.start)
-                yield part[:, place], slice(start - first, stop - first)
+    @cached_property
+    def layers(self) -> Layers:
+        """The network's layers, ready to compute."""
+        return Layers(self.network, self.precision)
 
-    def _take(self, shares: list[tuple[Tensor, slice]], height: int) -> None:
-        """Move waiting rows, cropped to the centre, into the shares until they are full."""
-        filled, columns = 0, slice(self.crop, self.crop + shares[0][0].shape[3])
-        while filled < height:
-            first = self.waiting.popleft()
-            count = min(first.shape[2], height - filled)
-            for target, these in shares:
-                target[:, :, filled : filled + count] = first[:, these, :count, columns]
-            if count < first.shape[2]:
-                self.waiting.appendleft(first[:, :, count:])
-            filled += count
+    def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
+        """Yield the scores of a region, by streaming from a little above it to its end.
+
+        The bands lie where they lie when the strip is streamed from row 0, and the first one, which
+        is shorter on its way through the network than those in the middle, gives only rows above
+        the region. So each kept row comes from the same calls on maps of the same shapes, and its
+        bytes do not depend on where the streaming began.
+
+        Parameters
+        ----------
+        section : Section
+        rows, columns : (int, int)
+            Both begin on multiples of 16.
+
+        Yields
+        ------
+        Tensor of float32, shape (K, n, columns)
+            On the CPU.
+        """
+        start = max(0, (rows[0] - self.band) // self.band * self.band)
+        left, width = columns[0] - HALO, columns[1] - columns[0]
+        across = (left, left + input_size(width))
+
+        def read(first: int, end: int) -> Tensor:
+            window = section.mirrored((start - HALO + first, start - HALO + end), across)
+            return torch.from_numpy(window)
+
+        above, missing = rows[0] - start, rows[1] - rows[0]
+        for scores in stream_rows(self.layers, read, section.height - start, width, self.band):
+            wanted = scores[:, min(above, scores.shape[1]) :][:, :missing]
+            above -= min(above, scores.shape[1])
+            missing -= wanted.shape[1]
+            if wanted.shape[1]:
+                yield wanted.cpu()
+            if not missing:
+                return
+
+    def plans(self, shape: tuple[int, int], alignment: tuple[int, int]) -> list[Plan]:
+        """Return the ways to cut a section (Y, X) into strips and pieces.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Height and width of a section, pixels.
+        alignment : (int, int)
+            Rows and columns on whose multiples pieces must begin: the chunks of a Zarr.
+        """
+        step = math.lcm(STRIDE, alignment[1])
+        if self.settings.needs_whole_sections:
+            size = rounded_up(shape[1], step), rounded_up(shape[0], alignment[0])
+            return [Plan(band, *size) for band in BANDS]
+        flips = self.settings.average == "flips"
+        most = min(PIECE_ROWS_OF_FLIPS if flips else PIECE_ROWS, shape[0])
+        rows = rounded_up(most, math.lcm(STRIDE, alignment[0]))
+        return [Plan(band, strip, rows) for band in BANDS for strip in strip_widths(shape[1], step)]
+
+    def peak_bytes(self, plan: Plan, shape: tuple[int, int]) -> int:
+        """Return the estimated peak memory of a prediction, besides what the process has already.
+
+        Parameters
+        ----------
+        plan : Plan
+        shape : (int, int)
+            Height and width of a section, pixels.
+        """
+        config = self.network.config
+        side = canvas_side(shape) if self.settings.average == "rotations" else 0
+        columns = max(min(plan.strip, shape[1]), side)
+        band = min(plan.band, input_size(max(shape[0], side)))
+        maps = maps_bytes(config, self.precision, columns, band)
+        held = held_bytes(config.out_channels, self.settings, plan, shape, row=0)
+        return round(NETWORK * weights_bytes(config) + STARTED + ALLOCATOR * maps + held)
+
+    def work(self, plan: Plan, shape: tuple[int, int]) -> float:
+        """Return the multiply-accumulates of a section (Y, X), once, its strips' halos included."""
+        full, rest = divmod(shape[1], plan.strip)
+        config = self.network.config
+        work = full * multiply_accumulates(config, shape[0], plan.strip)
+        return work + (multiply_accumulates(config, shape[0], rest) if rest else 0)
+
+    def describe(self, grid_strips: int, plan: Plan) -> str:
+        """Return how a section is computed, in words."""
+        return f"bands of {plan.band} rows, {grid_strips} strip(s) of up to {plan.strip} columns"
 
 
-def one_pass(layers: Layers, image: Tensor) -> Tensor:
-    """Return the scores of one tile, computed at once.
+def multiply_accumulates(config: NetworkConfig, height: int, width: int) -> int:
+    """Return the multiply-accumulates of one pass of the paper's network over a region.
 
     Parameters
     ----------
-    layers : Layers
-    image : Tensor of float32, shape (C, H, W)
-        H and W are of the form 16k + 60.
-
-    Returns
-    -------
-    Tensor of float32, shape (K, H - 184, W - 184)
+    config : NetworkConfig
+    height, width : int
+        Of what is wanted of the scores, pixels.
     """
-    output_size(image.shape[1])
-    scores = Pipeline(layers, image.shape[2]).push(image)
-    if scores is None:
-        raise RuntimeError("a tile of legal size gave no scores")
-    return scores
+    rows, columns = input_size(height), input_size(width)
+    total, channels = 0, config.in_channels
+    for level in range(DEPTH + 1):
+        wide = config.width << level
+        total += 9 * (rows - 2) * (columns - 2) * channels * wide
+        total += 9 * (rows - 4) * (columns - 4) * wide * wide
+        rows, columns, channels = rows - 4, columns - 4, wide
+        if level < DEPTH:
+            rows, columns = rows // 2, columns // 2
+    for level in reversed(range(DEPTH)):
+        wide = config.width << level
+        last = config.last_up_width
+        up = last if level == 0 and last is not None else wide
+        total += 4 * rows * columns * 2 * wide * up
+        rows, columns = 2 * rows, 2 * columns
+        total += 9 * (rows - 2) * (columns - 2) * (up + wide) * wide
+        total += 9 * (rows - 4) * (columns - 4) * wide * wide
+        rows, columns = rows - 4, columns - 4
+    return int(total + rows * columns * config.width * config.out_channels)

@@ -1,86 +1,252 @@
-"""Networks that do not stream: tile after tile through their own forward pass.
+"""Scores by the overlap-tile strategy (Fig. 2): tile after tile through the network.
 
-What they cost is measured from the shapes of their layers, on tensors without memory.
+What a network without the paper's layers costs is measured from the shapes of its layers, on
+tensors without memory.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import Context
-from paper_unet.inference.layers import PRECISIONS, Layers, Precision
-from paper_unet.model import UNet
-from paper_unet.networks.one_choice import BatchNormUNet
+from paper_unet.geometry import HALO, PAPER_TILE, STRIDE, Context, Tile, Tiling
+from paper_unet.inference.averaging import canvas_side
+from paper_unet.inference.layers import PRECISIONS, Layers, check_precision
+from paper_unet.inference.memory import (
+    ALLOCATOR,
+    COPY,
+    NETWORK,
+    STARTED,
+    held_bytes,
+    maps_bytes,
+    weights_bytes,
+)
+from paper_unet.inference.pipeline import one_pass
+from paper_unet.inference.section import Section, Span
+from paper_unet.inference.settings import (
+    BAND,
+    InferenceSettings,
+    Plan,
+    Precision,
+    rounded_up,
+    strip_widths,
+)
+from paper_unet.inference.streaming import PIECE_ROWS_OF_FLIPS, multiply_accumulates
+from paper_unet.networks.base import Network
 
 
-class ForwardPass:
-    """A network that predicts by its own forward pass.
+class Tiled:
+    """The engine ``tiles``: each tile by a pass of its own.
+
+    The paper's tiles are computed by the layers that stream; other networks by their own forward
+    pass.
 
     Parameters
     ----------
-    model : UNet
-        Copied, in evaluation mode, in the precision asked for, on its device.
+    network : Network
+        Its weights are copied when the first scores are asked for.
+    settings : InferenceSettings
     precision : {"float32", "bfloat16", "float16"}
-        Of weights and maps. The scores always leave as float32.
+        Of weights and maps. The scores are float32.
 
     Attributes
     ----------
-    config : UNetConfig
-    variant : str
     context : Context
         What a tile needs around the pixels that are kept.
-    sigmoid : bool
-        Whether the one score is a logit.
-    device : torch.device
-    """
-
-    def __init__(self, model: UNet, precision: Precision = "float32") -> None:
-        self.context: Context = model.context
-        self.config, self.variant, self.sigmoid = model.config, model.variant, model.sigmoid
-        self.device, self.dtype = model.head.weight.device, PRECISIONS[precision]
-        self._centre = model.centre
-        network = copy.deepcopy(model).eval().to(self.dtype)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def __call__(self, window: Tensor) -> Tensor:
-        """Return the scores (K, h, w), float32, on the CPU, of a window (C, H, W) in [0, 1]."""
-        image = window[None].to(self.device) - self._centre
-        image = image.to(self.dtype, memory_format=torch.channels_last)
-        scores: Tensor = self._network(image)[0]
-        return scores.float().cpu()
-
-
-Prepared = Layers | ForwardPass
-"""A network that is ready to predict."""
-
-
-def streams(model: UNet) -> bool:
-    """Whether rows can flow through it: the paper's network, the release, a folded batch norm."""
-    return model.variant in (UNet.variant, BatchNormUNet.variant)
-
-
-def prepared(model: UNet, precision: Precision = "float32") -> Prepared:
-    """Return a network ready to predict: streaming if it can, else by its own forward pass.
 
     Raises
     ------
     InputError
-        If the precision is none of the three.
+        If the settings or the precision are none that the network has.
     """
-    if precision not in PRECISIONS:
-        accepted = ", ".join(PRECISIONS)
-        raise InputError(f"precision is {precision!r}; accepted are {accepted}")
-    if isinstance(model, BatchNormUNet):
-        model = model.folded()
-    return Layers(model, precision) if streams(model) else ForwardPass(model, precision)
+
+    def __init__(
+        self, network: Network, settings: InferenceSettings, precision: Precision = "float32"
+    ) -> None:
+        self.network, self.settings, self.precision = network, settings, precision
+        check_precision(precision)
+        self.accepts(settings)
+        self.context = network.context.with_halo(settings.halo)
+
+    def accepts(self, settings: InferenceSettings) -> None:
+        """Raise InputError if the settings ask for what the network has not."""
+        if settings.tiling == "abutting" and not self.network.streams:
+            raise InputError(
+                f"abutting tiles are of the paper's network, not of {self.network.variant}; leave "
+                "the tiling out" + (", and give a halo of 0" if self.network.context.padded else "")
+            )
+
+    @cached_property
+    def forward(self) -> FusedPass | ForwardPass:
+        """The network, ready to compute tiles."""
+        return (FusedPass if self.network.streams else ForwardPass)(self.network, self.precision)
+
+    def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
+        """Yield the scores (K, n, columns) of a region, one row of tiles after the other."""
+        settings = self.settings
+        return tiled(
+            self.forward, self.context, section, rows, columns, settings.tile, settings.tiling
+        )
+
+    def tiles(self, side: int) -> list[Tile]:
+        """Return the tiles along one axis of a section, ``side`` pixels long."""
+        return self.context.tiles(side, self.settings.tile, self.settings.tiling)
+
+    def plans(self, shape: tuple[int, int], alignment: tuple[int, int]) -> list[Plan]:
+        """Return the ways to cut a section (Y, X) into strips and pieces: on borders of tiles."""
+        steps = [math.lcm(STRIDE, chunk) for chunk in alignment]
+        if self.settings.needs_whole_sections:
+            return [Plan(BAND, rounded_up(shape[1], steps[1]), rounded_up(shape[0], alignment[0]))]
+        rows = self.tiles(shape[0])[0].core
+        if self.settings.average == "flips":
+            rows = max(rows, min(PIECE_ROWS_OF_FLIPS, shape[0]))
+        rows = rounded_up(rows, steps[0])
+        core = self.tiles(shape[1])[0].core
+        widths = {rounded_up(width, steps[1]) for width in strip_widths(shape[1], core)}
+        return [Plan(BAND, width, rows) for width in sorted(widths, reverse=True)]
+
+    def peak_bytes(self, plan: Plan, shape: tuple[int, int]) -> int:
+        """Return the estimated peak memory of a prediction, besides what the process has already.
+
+        Parameters
+        ----------
+        plan : Plan
+        shape : (int, int)
+            Height and width of a section, pixels.
+        """
+        turned = self.settings.average == "rotations"
+        whole = (canvas_side(shape),) * 2 if turned else shape
+        side = self._largest(whole)
+        output = self.network.output_side(side)
+        width = whole[1] if turned else min(plan.strip, shape[1])
+        row = output * (width + output)
+        held = held_bytes(self.network.config.out_channels, self.settings, plan, shape, row)
+        network, maps = self._tile_bytes(side)
+        return round(network + ALLOCATOR * maps + held)
+
+    def work(self, plan: Plan, shape: tuple[int, int]) -> float:
+        """Return the multiply-accumulates of a section (Y, X), once, the tiles' halos included."""
+        rows, across = self.tiles(shape[0]), self.tiles(shape[1])
+        cut = sum(  # a tile that a strip ends in is computed for the next one, too
+            tile.start < left < tile.start + tile.core
+            for left in range(plan.strip, shape[1], plan.strip)
+            for tile in across
+        )
+        height, width = (sum(tile.side for tile in axis) for axis in (rows, across))
+        per_input = self._macs(side := self._largest(shape)) / side**2
+        return per_input * height * width * (1 + cut / len(across))
+
+    def describe(self, grid_strips: int, plan: Plan) -> str:
+        """Return how a section is computed, in words."""
+        tiles = f"tiles of up to {self.settings.tile} pixels"
+        if self.network.streams:
+            return f"{self.settings.tiling} {tiles}"
+        return f"this network does not stream: {tiles} through its own forward pass"
+
+    def _largest(self, shape: tuple[int, int]) -> int:
+        """Return the longest side of a tile, pixels; a legal one."""
+        return max(tile.side for side in shape for tile in self.tiles(side))
+
+    def _macs(self, side: int) -> int:
+        if self.network.streams:
+            return multiply_accumulates(self.network.config, side - 2 * HALO, side - 2 * HALO)
+        return cost(self.network, side).multiply_accumulates
+
+    def _tile_bytes(self, side: int) -> tuple[float, int]:
+        """Return the bytes of the loaded network, and of the maps of a tile."""
+        config = self.network.config
+        if self.network.streams:
+            maps = maps_bytes(config, self.precision, side - 2 * HALO, side)
+            return NETWORK * weights_bytes(config) + STARTED, maps
+        each = cost(self.network, side)
+        more = 2 * STARTED  # more kinds of layers
+        return COPY * 4 * each.parameters + more, each.maps * PRECISIONS[self.precision].itemsize
+
+
+class FusedPass:
+    """The paper's network over one tile, by the layers that stream."""
+
+    def __init__(self, network: Network, precision: Precision) -> None:
+        self._layers = Layers(network, precision)
+
+    def __call__(self, window: Tensor) -> Tensor:
+        """Return the scores (K, h, w), float32, of a window (C, H, W) in [0, 1]."""
+        return one_pass(self._layers, window)
+
+
+class ForwardPass:
+    """A network over one tile, by its own forward pass: a copy in evaluation mode."""
+
+    def __init__(self, network: Network, precision: Precision) -> None:
+        self._device, self._dtype = network.head.weight.device, PRECISIONS[precision]
+        self._centre = network.centre
+        copied = copy.deepcopy(network).eval().to(self._dtype)
+        self._network = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, window: Tensor) -> Tensor:
+        """Return the scores (K, h, w), float32, of a window (C, H, W) in [0, 1]."""
+        image = window[None].to(self._device) - self._centre
+        image = image.to(self._dtype, memory_format=torch.channels_last)
+        scores: Tensor = self._network(image)[0]
+        return scores.float()
+
+
+def tiled(
+    network: Callable[[Tensor], Tensor],
+    context: Context,
+    section: Section,
+    rows: Span,
+    columns: Span,
+    tile: int = PAPER_TILE,
+    tiling: Tiling = "exact",
+) -> Iterator[Tensor]:
+    """Yield the scores of a region one row of tiles after the other (Fig. 2).
+
+    The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on the
+    region.
+
+    Parameters
+    ----------
+    network : callable
+        Maps (C, H, W) to (K, h, w), as ``context`` says.
+    context : Context
+    section : Section
+    rows, columns : (int, int)
+        The region.
+    tile : int
+        Largest input side, pixels.
+    tiling : {"exact", "abutting"}
+
+    Yields
+    ------
+    Tensor of float32, shape (K, n, columns)
+        On the CPU.
+    """
+    across = context.tiles(section.width, tile, tiling)
+    for row in context.tiles(section.height, tile, tiling):
+        top, bottom = max(row.start, rows[0]), min(row.start + row.core, rows[1])
+        if top >= bottom:
+            continue
+        parts = []
+        for column in across:
+            left = max(column.start, columns[0])
+            right = min(column.start + column.core, columns[1])
+            if left >= right:
+                continue
+            window = section.mirrored((row.low, row.high), (column.low, column.high))
+            scores = network(torch.from_numpy(window))
+            y, x = top - row.start + row.skip, left - column.start + column.skip
+            parts.append(scores[:, y : y + bottom - top, x : x + right - left].float().cpu())
+        yield torch.cat(parts, dim=2)
 
 
 @dataclass(frozen=True)
@@ -105,31 +271,31 @@ class Cost:
     parameters: int
 
 
-def cost(model: UNet, side: int) -> Cost:
+def cost(network: Network, side: int) -> Cost:
     """Measure a pass over a square tile of ``side`` pixels from the shapes of the layers.
 
     Nothing is computed: the network is built anew on PyTorch's ``meta`` device.
     """
     with torch.device("meta"):
-        shadow = type(model).from_config(model.config).eval()
-        image = torch.empty(1, model.config.in_channels, side, side)
+        shadow = type(network).from_config(network.config).eval()
+        image = torch.empty(1, network.config.in_channels, side, side)
     work: list[int] = []
     sizes: list[int] = []
     with _watched(shadow, work, sizes), torch.no_grad():
         scores = shadow(image)
     skips = [f"down{level}" for level in range(16) if hasattr(shadow, f"down{level + 1}")]
     kept = sum(_kept(shadow, skips, image))
-    parameters = sum(value.numel() for value in model.parameters())
+    parameters = sum(value.numel() for value in network.parameters())
     return Cost(sum(work), int(scores.shape[-1]), kept + 3 * max(sizes), parameters)
 
 
-def _kept(shadow: UNet, skips: list[str], image: Tensor) -> Iterator[int]:
+def _kept(shadow: Network, skips: list[str], image: Tensor) -> Iterator[int]:
     """Values of each map that waits for the expanding path."""
     maps = image
     for name in skips:
         maps = shadow.get_submodule(name)(maps)
         yield maps.numel()
-        maps = shadow.pool(maps)
+        maps = shadow.get_submodule("pool")(maps)
 
 
 @contextmanager

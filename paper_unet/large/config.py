@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from paper_unet.errors import InputError
-from paper_unet.inference.section import Procedure
+from paper_unet.inference.settings import InferenceSettings
+from paper_unet.large.memory import bytes_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PredictConfig:
             object.__setattr__(self, name, os.fspath(getattr(self, name)))
         if self.value_range is not None:
             object.__setattr__(self, "value_range", tuple(self.value_range))
-        _ = self.procedure  # has checks of its own
+        _ = self.settings  # has checks of its own
         for name, accepted in _CHOICES.items():
             if getattr(self, name) not in accepted:
                 raise InputError(
@@ -93,10 +93,10 @@ class PredictConfig:
             bytes_of(self.memory)
 
     @property
-    def procedure(self) -> Procedure:
+    def settings(self) -> InferenceSettings:
         """How the scores are computed."""
-        names = [field.name for field in fields(Procedure)]
-        return Procedure(**{name: getattr(self, name) for name in names})
+        names = [field.name for field in fields(InferenceSettings)]
+        return InferenceSettings(**{name: getattr(self, name) for name in names})
 
 
 _CHOICES = {
@@ -104,14 +104,3 @@ _CHOICES = {
     "dtype": ("float32", "uint8", "uint16"),
     "ome_zarr": ("0.5", "0.4"),
 }
-
-
-def bytes_of(text: str) -> int:
-    """Read an amount of memory: ``2GB``, ``800 MB``, ``1.5GiB`` or a number of bytes."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)(i?)B?)\s*", text, re.IGNORECASE)
-    if match is None:
-        raise InputError(f"memory is {text!r}; give an amount such as 2GB or 800MB")
-    number, prefix, binary = match.groups()
-    base = 1024 if binary else 1000
-    power = " KMGT".index(prefix.upper() or " ")
-    return int(float(number) * float(base**power))

@@ -10,10 +10,8 @@ import torch
 from paper_unet.inference.layers import PRECISIONS
 from paper_unet.large.journal import Journal
 from paper_unet.large.memory import megabytes
-from paper_unet.large.plan import multiply_accumulates
 from paper_unet.large.prepare import Job
 from paper_unet.large.worker import Prediction
-from paper_unet.model import UNetConfig
 
 OVERHEAD = 14
 """Channels of the first level at which half of the time goes into moving data: the network reaches
@@ -25,41 +23,26 @@ def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
     prediction = job.prediction
     grid, plan = prediction.grid, prediction.grid.plan
     size = f"{grid.sections} x {grid.height} x {grid.width} pixels"
-    if prediction.procedure.engine == "stream":
-        how = f"bands of {plan.band} rows, {grid.strips} strip(s) of up to {plan.strip} columns"
-    elif job.work is not None:
-        tiles = f"tiles of up to {prediction.procedure.tile} pixels through its own forward pass"
-        how = f"this network does not stream: {tiles}"
-    else:
-        how = f"{prediction.procedure.tiling} tiles of up to {prediction.procedure.tile} pixels"
+    how = job.engine.describe(grid.strips, plan)
     say(f"{size}; {how}; {prediction.device}, {prediction.threads} thread(s)")
     say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
     share = 1 - len(journal.done) / len(grid)
     if prediction.device == "cpu" or torch.cuda.is_available():
-        seconds = share * expected_seconds(job.network, prediction, job.work) / job.workers
+        seconds = share * expected_seconds(job) / job.workers
         say(f"time: about {_duration(seconds)}, if the machine is ours alone")
     if journal.done:
         say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
 
 
-def expected_seconds(
-    network: UNetConfig, prediction: Prediction, work: float | None = None
-) -> float:
-    """Return the arithmetic of a prediction over the rate of a matrix product on this machine.
-
-    ``work`` is what a pixel takes where the network does not stream.
-    """
-    grid, procedure = prediction.grid, prediction.procedure
-    height, width = grid.height, min(grid.plan.strip, grid.width)
-    if procedure.engine == "tiles":
-        height, width = (min(side, procedure.tile - 184) for side in (height, width))
-    per_pixel = work or multiply_accumulates(network, height, width) / (height * width)
-    versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[procedure.average]
-    if procedure.average == "rotations":
+def expected_seconds(job: Job) -> float:
+    """Return the arithmetic of a prediction over the rate of a matrix product on this machine."""
+    grid, average = job.prediction.grid, job.prediction.settings.average
+    versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[average]
+    if average == "rotations":  # on a square canvas that holds the section turned by any angle
         versions *= (grid.height**2 + grid.width**2) / (grid.height * grid.width)
-    pixels = grid.sections * grid.height * grid.width * versions
-    efficiency = network.width / (network.width + OVERHEAD)
-    return 2 * per_pixel * pixels / (efficiency * matrix_rate(prediction))
+    work = grid.sections * versions * job.engine.work(grid.plan, (grid.height, grid.width))
+    width = job.engine.network.config.width
+    return 2 * work / (width / (width + OVERHEAD) * matrix_rate(job.prediction))
 
 
 def matrix_rate(prediction: Prediction) -> float:

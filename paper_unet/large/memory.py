@@ -1,161 +1,21 @@
-"""The memory model: what a prediction takes at its peak, before it begins."""
+"""Amounts of memory, as people write them."""
 
 from __future__ import annotations
 
-import math
+import re
 
-from paper_unet.geometry import STRIDE, input_size
-from paper_unet.inference.layers import PRECISIONS, Precision
-from paper_unet.inference.section import Procedure
-from paper_unet.large.pieces import Plan, rounded_up
-from paper_unet.model import UNetConfig
-
-ALLOCATOR = 1.9
-"""Peak of the process over the live maps: what the allocator keeps and oneDNN's own buffers take.
-Measured between 1.4 and 1.9 on Linux; tests/large/test_plan.py holds it against peaks."""
-
-NETWORK = 2.4
-"""Bytes of a loaded network over those of its float32 weights: the network and its packed copy."""
-
-STARTED = 32 * 2**20
-"""Bytes that the first convolutions take besides: compiled kernels."""
-
-WRITTEN = 20
-"""Bytes for each pixel of a piece while it is written: the joined rows, those that were joined
-before, the rows that came since, and a Zarr's chunks, each plain and compressed."""
-
-TESTED = 15
-"""Bytes for each score of a row of tiles while it is tested to be finite: the tiles, the row of
-them, its absolute values and three masks."""
-
-FRAGMENTS = 1.15
-"""Peak over the rows of tiles and pieces: gaps between blocks of unlike sizes. Measured."""
-
-AVERAGED = 30
-"""Bytes for each score of the mean over flips: the sum, the parts of a version, these joined and
-flipped, the scores before, and gaps between these. Measured: 27 with two classes."""
-
-PROBABILITY = 12
-"""Bytes for each pixel while the mean over flips becomes a probability."""
-
-TURNED, TURNED_SCORES = 76, 12
-"""Bytes for each pixel of the canvas of a rotation, and for each of its scores: a grid in float64
-takes 48, and what else is there lies between its blocks. Measured: 81 to 94 with two classes."""
-
-WAITING = (92, 42, 17, 4)
-"""Rows by which each level of the contracting path is ahead of its up-sampled partner."""
+from paper_unet.errors import InputError
 
 
-def maps_bytes(config: UNetConfig, precision: Precision, columns: int, band: int) -> int:
-    """Return the bytes of the feature maps that are alive at once, at most.
-
-    Parameters
-    ----------
-    config : UNetConfig
-    precision : {"float32", "bfloat16", "float16"}
-    columns : int
-        Output columns of a strip, pixels.
-    band : int
-        Rows that enter at a time, pixels.
-
-    Returns
-    -------
-    int
-        The rows that wait for the decoder, level by level, and the three widest maps of the
-        highest level while it is computed.
-    """
-    row = config.width * input_size(columns) * PRECISIONS[precision].itemsize
-    waiting = sum(rows + band / 2**level for level, rows in enumerate(WAITING))
-    return int(row * (waiting + band + 3.5 * (band + 2)))
-
-
-def weights_bytes(config: UNetConfig) -> int:
-    """Return the bytes of the weights in float32, biases left out."""
-    w = config.width
-    convolutions = 9 * (config.in_channels * w + w * w + sum(6 * (w << k) ** 2 for k in range(4)))
-    expanding = sum(27 * (w << k) ** 2 + 8 * (w << k) ** 2 for k in range(4))
-    return 4 * (convolutions + expanding)
-
-
-def peak_bytes(
-    config: UNetConfig,
-    precision: Precision,
-    procedure: Procedure,
-    plan: Plan,
-    shape: tuple[int, int],
-    base: int = 0,
-) -> int:
-    """Return the estimated peak memory of a prediction, in bytes.
-
-    Parameters
-    ----------
-    config : UNetConfig
-    precision : {"float32", "bfloat16", "float16"}
-    procedure : Procedure
-    plan : Plan
-    shape : (int, int)
-        Height and width of a section, pixels.
-    base : int
-        What the process takes before the network is loaded, and what the files keep decoded.
-    """
-    columns, band = min(plan.strip, shape[1]), plan.band
-    side = canvas_side(shape) if procedure.average == "rotations" else 0
-    across = max(columns, side)
-    if procedure.engine == "tiles":
-        across = min(across, procedure.tile - 184)
-        band = procedure.tile
-    maps = maps_bytes(config, precision, across, min(band, input_size(max(shape[0], side))))
-    network = NETWORK * weights_bytes(config) + STARTED
-    if procedure.average == "rotations":
-        row = _tile_row(procedure, side, side)
-    else:
-        row = _tile_row(procedure, shape[0], columns)
-    held = held_bytes(config.out_channels, procedure, plan, shape, row)
-    return round(base + network + ALLOCATOR * maps + held)
-
-
-def held_bytes(
-    classes: int, procedure: Procedure, plan: Plan, shape: tuple[int, int], row: int
-) -> float:
-    """Return the bytes of the scores, what is computed from them, and the rows not yet written.
-
-    Parameters
-    ----------
-    classes : int
-    procedure : Procedure
-    plan : Plan
-    shape : (int, int)
-        Height and width of a section, pixels.
-    row : int
-        Pixels of a row of tiles at most; 0 when rows stream.
-    """
-    height, columns = shape[0], min(plan.strip, shape[1])
-    piece = min(plan.rows, height) * columns
-    if procedure.average == "rotations":
-        turned = (TURNED + TURNED_SCORES * classes) * canvas_side(shape) ** 2
-        return turned + WRITTEN * piece + 8 * classes * row
-    if procedure.average == "flips":  # of all rows of a strip at once
-        scores = (AVERAGED * classes + PROBABILITY) * height * columns
-        return scores + WRITTEN * piece + 8 * classes * row
-    if procedure.engine == "stream":
-        return 16 * classes * plan.band * columns + WRITTEN * piece
-    computing = TESTED * classes * row + 8 * piece
-    writing = 8 * classes * row + WRITTEN * piece
-    return FRAGMENTS * max(computing, writing)
-
-
-def _tile_row(procedure: Procedure, height: int, columns: int) -> int:
-    """Return the pixels of a row of tiles at most; none when rows stream."""
-    if procedure.engine == "stream":
-        return 0
-    output = procedure.tile - 184
-    rows = output if procedure.tiling == "abutting" else min(output, rounded_up(height, STRIDE))
-    return rows * (columns + output)
-
-
-def canvas_side(shape: tuple[int, int]) -> int:
-    """Return the side of the square that holds a section turned by any angle, pixels."""
-    return math.ceil(math.hypot(*shape)) + 2
+def bytes_of(text: str) -> int:
+    """Read an amount of memory: ``2GB``, ``800 MB``, ``1.5GiB`` or a number of bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]?)(i?)B?)\s*", text, re.IGNORECASE)
+    if match is None:
+        raise InputError(f"memory is {text!r}; give an amount such as 2GB or 800MB")
+    number, prefix, binary = match.groups()
+    base = 1024 if binary else 1000
+    power = " KMGT".index(prefix.upper() or " ")
+    return int(float(number) * float(base**power))
 
 
 def megabytes(count: float) -> str:

@@ -18,25 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from paper_unet.inference.section import Span
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The sizes that a prediction works with; part of what makes two runs the same.
-
-    Attributes
-    ----------
-    band : int
-        Rows that enter the network at a time, pixels.
-    strip : int
-        Columns of a strip, pixels; the last one may be narrower.
-    rows : int
-        Rows of a piece, pixels; the last one may be lower.
-    """
-
-    band: int
-    strip: int
-    rows: int
+from paper_unet.inference.settings import Plan
 
 
 @dataclass(frozen=True)
@@ -103,8 +85,3 @@ class Grid:
             end = index + 1
         if start is not None:
             yield range(start, end)
-
-
-def rounded_up(value: int, step: int) -> int:
-    """Return the least multiple of ``step`` that is no less than ``value``."""
-    return -(-value // step) * step

@@ -13,19 +13,18 @@ import torch
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
-from paper_unet.inference.layers import Precision
-from paper_unet.inference.predict import check_class
-from paper_unet.inference.settings import Procedure, suited_to_streaming, suited_to_tiles
-from paper_unet.inference.tiled import streams
-from paper_unet.large.config import PredictConfig, bytes_of
+from paper_unet.inference.predict import check_class, engine_for
+from paper_unet.inference.settings import Plan
+from paper_unet.inference.streaming import Streaming
+from paper_unet.inference.tiled import Tiled
+from paper_unet.large.config import PredictConfig
 from paper_unet.large.executor import Executor
 from paper_unet.large.journal import Journal
-from paper_unet.large.memory import megabytes, peak_bytes
-from paper_unet.large.pieces import Grid, Plan
+from paper_unet.large.memory import bytes_of, megabytes
+from paper_unet.large.pieces import Grid
 from paper_unet.large.plan import choose_plan
-from paper_unet.large.tiles import fit, forward_peak, forward_plan, forward_work
 from paper_unet.large.worker import Prediction
-from paper_unet.model import UNet, UNetConfig
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 
 SHARE = 0.8
@@ -39,9 +38,8 @@ class Job:
     Attributes
     ----------
     prediction : Prediction
-    network : UNetConfig
-    work : float or None
-        Multiply-accumulates for each pixel where the network does not stream.
+    engine : Streaming or Tiled
+        Computes the scores; here it says what that takes.
     needed, allowed : int
         Estimated peak of the memory of a process, and what it may take, bytes.
     workers : int
@@ -49,8 +47,7 @@ class Job:
     """
 
     prediction: Prediction
-    network: UNetConfig
-    work: float | None
+    engine: Streaming | Tiled
     needed: int
     allowed: int
     workers: int
@@ -90,67 +87,33 @@ def prepare(
     _drop_what_is_over(config, facts, output, journal, overwrite)
     left = journal.header or {}
     facts["threads"] = config.threads or left.get("threads") or executor.threads()
-    shape = stack.shape[1:]
-    procedure = _procedure(config, model)
-    cut = Cutting(model, config.precision, procedure, shape, output.alignment, base)
-    if left and overwrite and cut.needed(Plan(**left["plan"])) > allowed:
+    shape = stack.shape[1], stack.shape[2]
+    engine = engine_for(model, config.settings, config.precision)
+
+    def needed(plan: Plan) -> int:
+        return base + engine.peak_bytes(plan, shape)
+
+    if left and overwrite and needed(Plan(**left["plan"])) > allowed:
         journal.restart()
         left = {}
-    plan = Plan(**left["plan"]) if left else cut.plan(allowed)
+    if left:
+        plan = Plan(**left["plan"])
+    else:
+        plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
     facts["run"] = left.get("run") or uuid.uuid4().hex
     journal.begin({**facts, "plan": left.get("plan") if left else asdict(plan)})
-    needed = cut.needed(plan)
-    if needed > allowed:
+    if (most := needed(plan)) > allowed:
         raise InputError(
-            f"{config.out}: the interrupted run was planned for {megabytes(needed)} of memory, "
+            f"{config.out}: the interrupted run was planned for {megabytes(most)} of memory, "
             f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
             "--overwrite"
         )
-    work = None if streams(model) else forward_work(model, procedure, shape)
     grid = Grid(output.shape[0], *shape, plan)
-    prediction = _prediction(config, procedure, output, grid, device, facts)
-    return Job(prediction, model.config, work, needed, allowed, executor.workers())
+    prediction = _prediction(config, output, grid, device, facts)
+    return Job(prediction, engine, most, allowed, executor.workers())
 
 
-@dataclass(frozen=True)
-class Cutting:
-    """How a network's sections can be cut, and what that takes."""
-
-    model: UNet
-    precision: Precision
-    procedure: Procedure
-    shape: tuple[int, ...]
-    alignment: tuple[int, int]
-    base: int
-
-    def plan(self, allowed: int) -> Plan:
-        """Choose the cut that fits; `InputError` if none does."""
-        model, shape = self.model, (self.shape[0], self.shape[1])
-        if streams(model):
-            return choose_plan(
-                model.config, self.precision, self.procedure, shape, allowed,
-                alignment=self.alignment, base=self.base,
-            )  # fmt: skip
-        plan = forward_plan(model, self.procedure, shape, self.alignment)
-        fit(self.needed(plan), allowed, shape)
-        return plan
-
-    def needed(self, plan: Plan) -> int:
-        """Return the peak of the memory of a process, bytes."""
-        model, shape = self.model, (self.shape[0], self.shape[1])
-        if streams(model):
-            return peak_bytes(model.config, self.precision, self.procedure, plan, shape, self.base)
-        return forward_peak(model, self.precision, self.procedure, plan, shape, self.base)
-
-
-def _procedure(config: PredictConfig, model: UNet) -> Procedure:
-    """Return what the network can follow of what is asked for."""
-    if streams(model):
-        return suited_to_streaming(config.procedure)
-    return suited_to_tiles(config.procedure, model.variant, model.context)
-
-
-def _check_values(config: PredictConfig, stack: Stack, model: UNet) -> None:
+def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
     """Refuse before hours of work what every section would be refused for."""
     check_class(model, config.of_class)
     value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
@@ -172,7 +135,6 @@ def _drop_what_is_over(
 
 def _prediction(
     config: PredictConfig,
-    procedure: Procedure,
     output: Output,
     grid: Grid,
     device: str,
@@ -187,7 +149,7 @@ def _prediction(
         digest=facts["weights"],
         output=output,
         grid=grid,
-        procedure=procedure,
+        settings=config.settings,
         precision=config.precision,
         of_class=config.of_class,
         value_range=config.value_range,
@@ -208,7 +170,7 @@ def _facts(
         "input": stack.identity(),
         "slices": [chosen.start, chosen.stop],
         "weights": digest,
-        "procedure": asdict(config.procedure),
+        "procedure": asdict(config.settings),
         "precision": config.precision,
         "class": config.of_class,
         "range": config.value_range,

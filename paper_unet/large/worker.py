@@ -14,10 +14,11 @@ from torch import Tensor
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, to_unit_range
-from paper_unet.inference.layers import Precision, exact_arithmetic
-from paper_unet.inference.predict import probability
-from paper_unet.inference.section import Procedure, Section, Span, region_scores
-from paper_unet.inference.tiled import prepared
+from paper_unet.inference.averaging import region_scores
+from paper_unet.inference.layers import exact_arithmetic
+from paper_unet.inference.predict import engine_for, probability
+from paper_unet.inference.section import Section, Span
+from paper_unet.inference.settings import InferenceSettings, Precision
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
@@ -35,7 +36,7 @@ class Prediction:
     digest: str  # SHA-256 of the weights
     output: Output
     grid: Grid
-    procedure: Procedure
+    settings: InferenceSettings
     precision: Precision
     of_class: int | None
     value_range: tuple[float, float] | None
@@ -62,8 +63,8 @@ class Worker:
             channels=model.config.in_channels,
         )  # fmt: skip
         self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
-        with exact_arithmetic():
-            self.network = prepared(model, prediction.precision)
+        band = prediction.grid.plan.band
+        self.engine = engine_for(model, prediction.settings, prediction.precision, band)
 
     def close(self) -> None:
         """Close the files."""
@@ -115,25 +116,20 @@ class Worker:
     def _rows(self, pieces: list[Piece]) -> Iterator[NDArray[np.generic]]:
         """Yield the output of a strip, from the first piece's top to the last one's bottom."""
         prediction = self.prediction
-        scores = region_scores(
-            self.network,
-            self._section(pieces[0].z + prediction.first),
-            (pieces[0].rows[0], pieces[-1].rows[1]),
-            pieces[0].columns,
-            prediction.procedure,
-            prediction.grid.plan.band,
-        )
+        section = self._section(pieces[0].z + prediction.first)
+        rows = pieces[0].rows[0], pieces[-1].rows[1]
+        scores = region_scores(self.engine, section, rows, pieces[0].columns)
         while True:
             with exact_arithmetic():
                 part = next(scores, None)
                 if part is None:
                     return
-                rows = self._grey(part)
-            yield rows
+                grey = self._grey(part)
+            yield grey
 
     def _grey(self, scores: Tensor) -> NDArray[np.generic]:
         try:
-            found = probability(scores, self.network.sigmoid, self.prediction.of_class)
+            found = probability(scores, self.engine.network.sigmoid, self.prediction.of_class)
             return quantised(found, self.prediction.output.dtype)
         except InputError as error:
             raise InputError(f"{self.prediction.weights or 'bundled weights'}: {error}") from error

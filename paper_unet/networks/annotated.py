@@ -27,7 +27,6 @@ class AnnotatedUNet(KnownUNet):
 
     variant = "annotated"
     context = Context(16, before=112, after=112)
-    padded = True
     initial = "pytorch"
     outputs = 1
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (its usual name)
-
-Initial = Literal["gaussian", "pytorch", "glorot"]
-"""Standard deviation sqrt(2 / N) (sec. 3); PyTorch's own rule; Keras' rule, uniform by Glorot."""
 
 KERAS_NORM: Final = {"eps": 1e-3, "momentum": 0.01}
 """Keras' defaults; its momentum of 0.99 is PyTorch's 0.01."""
@@ -93,20 +89,3 @@ def pad_to(up: Tensor, skip: Tensor) -> Tensor:
     """Put zeros around the up-sampled map until it has the size of the contracting one."""
     rows, columns = (skip.shape[axis] - up.shape[axis] for axis in (2, 3))
     return F.pad(up, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-
-
-@torch.no_grad()
-def initialise(model: nn.Module, rule: Initial) -> None:
-    """Draw the weights of all convolutions anew, by PyTorch's current random state."""
-    for layer in model.modules():
-        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            continue
-        if rule == "pytorch":
-            layer.reset_parameters()
-            continue
-        if rule == "gaussian":
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        else:
-            nn.init.xavier_uniform_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)

@@ -32,7 +32,6 @@ class KerasUNet(KnownUNet):
 
     variant = "keras"
     context = Context(16, before=128, after=128)
-    padded = True
     initial = "glorot"
     outputs = 1
     skip_first = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ class SamePaddingUNet(UNet):
     """
 
     variant = "same_padding"
-    padded = True
+    streams = False
     context = Context(2**DEPTH, before=112, after=112)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,26 +31,20 @@ class SamePaddingUNet(UNet):
             if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
                 layer.padding = (1, 1)
 
-    @staticmethod
-    def output_side(side: int) -> int:
-        """Return ``side``, which has to be a multiple of 16.
-
-        Raises
-        ------
-        InputError
-            If it is not.
-        """
-        return SamePaddingUNet.context.output_side(side, SamePaddingUNet.variant)
+    @classmethod
+    def output_side(cls, side: int) -> int:
+        """Return ``side``, which has to be a multiple of 16."""
+        return cls.context.output_side(side, cls.variant)
 
 
 class BatchNormUNet(UNet):
     """The paper's network with batch normalisation between each 3x3 convolution and its ReLU.
 
-    Parameters are those of `UNet`. After training, `folded` gives the plain network that computes
-    the same.
+    Parameters are those of `UNet`. `for_prediction` gives the plain network that computes the same.
     """
 
-    variant = "batch_norm"
+    variant = "paper_batch_norm"
+    streams = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,15 +79,18 @@ class BatchNormUNet(UNet):
         finally:
             self.dropout.p = rate
 
-    def folded(self) -> UNet:
-        """Return the paper's network with the normalisation of evaluation in its weights."""
+    def for_prediction(self) -> UNet:
+        """Return the paper's network with the normalisation of evaluation in its weights.
+
+        This network stays as it is, in whatever mode it is in.
+        """
         plain = UNet.from_config(self.config)
         weights: dict[str, Tensor] = {}
         for name, module in self.named_children():
             if name not in DOUBLE_CONVS:
                 weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
                 continue
-            layers = list(module.eval().children())  # conv, norm, ReLU, conv, norm, ReLU
+            layers = list(copy.deepcopy(module).eval().children())  # conv, norm, ReLU, twice
             for place, k in ((0, 0), (2, 3)):
                 conv, norm = layers[k], layers[k + 1]
                 if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
@@ -101,7 +99,8 @@ class BatchNormUNet(UNet):
                 weights |= {f"{name}.{place}.{key}": v for key, v in fused.state_dict().items()}
         plain.load_state_dict(weights)
         plain.grey_ranges, plain.record = dict(self.grey_ranges), dict(self.record)
-        return plain.to(self.head.weight.device)
+        plain.centre = self.centre
+        return plain.to(self.head.weight.device).eval()
 
 
 DOUBLE_CONVS: Final = (

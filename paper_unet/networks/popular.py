@@ -28,9 +28,8 @@ class PopularUNet(KnownUNet):
     with ``out_channels=1``). The 1x1 head has a bias.
     """
 
-    variant = "batchnorm"
+    variant = "popular"
     context = Context(16, before=112, after=112)
-    padded = True
     initial = "pytorch"
     skip_first = True
     floors = True
@@ -71,7 +70,7 @@ class BilinearUNet(PopularUNet):
       convolution there that keeps half of the joined channels.
     """
 
-    variant = "batchnorm_bilinear"
+    variant = "popular_bilinear"
     context = Context(16, before=144, after=144)
     bilinear = True
 

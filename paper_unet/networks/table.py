@@ -1,63 +1,65 @@
-"""Networks beside the paper's: it with one choice changed, and the well-known variants of it."""
+"""The networks by name: the paper's, it with one choice changed, and those that people know.
+
+A new one is a subclass of `paper_unet.networks.base.Network` and a line in `NETWORKS`; from
+outside the package, ``NETWORKS["name"] = "my_module:MyNetwork"``. Nothing is imported until it is
+asked for.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from paper_unet.errors import InputError
-from paper_unet.model import UNet
-from paper_unet.networks.annotated import AnnotatedUNet
-from paper_unet.networks.blocks import initialise
-from paper_unet.networks.keras import KerasUNet
-from paper_unet.networks.one_choice import BatchNormUNet, SamePaddingUNet
-from paper_unet.networks.popular import BilinearUNet, PopularUNet
-from paper_unet.networks.three_level import ThreeLevelUNet
-from paper_unet.networks.valid_batchnorm import ValidBatchNormUNet
-from paper_unet.networks.well_known import KnownUNet
 
-__all__ = [
-    "KNOWN",
-    "NETWORKS",
-    "AnnotatedUNet",
-    "BatchNormUNet",
-    "BilinearUNet",
-    "KerasUNet",
-    "KnownUNet",
-    "PopularUNet",
-    "SamePaddingUNet",
-    "ThreeLevelUNet",
-    "ValidBatchNormUNet",
-    "initialise",
-    "network_class",
-    "new_variant",
-]
+if TYPE_CHECKING:
+    from paper_unet.networks.base import Network
 
-KNOWN: Final[dict[str, type[KnownUNet]]] = {
-    kind.variant: kind
-    for kind in (
-        AnnotatedUNet, PopularUNet, BilinearUNet, ThreeLevelUNet, KerasUNet, ValidBatchNormUNet,
-    )
-}  # fmt: skip
-"""The well-known variants, by the name that ``--network`` takes."""
-
-NETWORKS: Final[dict[str, type[UNet]]] = {
-    UNet.variant: UNet,
-    SamePaddingUNet.variant: SamePaddingUNet,
-    BatchNormUNet.variant: BatchNormUNet,
-    **KNOWN,
+NETWORKS: Final[dict[str, str]] = {
+    "paper": "paper_unet.model:UNet",
+    "release": "paper_unet.model:UNet.release",
+    "same_padding": "paper_unet.networks.one_choice:SamePaddingUNet",
+    "paper_batch_norm": "paper_unet.networks.one_choice:BatchNormUNet",
+    "annotated": "paper_unet.networks.annotated:AnnotatedUNet",
+    "popular": "paper_unet.networks.popular:PopularUNet",
+    "popular_bilinear": "paper_unet.networks.popular:BilinearUNet",
+    "three_level": "paper_unet.networks.three_level:ThreeLevelUNet",
+    "keras": "paper_unet.networks.keras:KerasUNet",
+    "valid_batchnorm": "paper_unet.networks.valid_batchnorm:ValidBatchNormUNet",
 }
-"""What a file of weights may hold, by the name that it declares."""
+"""Where each is, by the name that ``--network`` takes: a class, or what makes one of its kinds."""
+
+RENAMED: Final = {
+    "batch_norm": "paper_batch_norm",
+    "batchnorm": "popular",
+    "batchnorm_bilinear": "popular_bilinear",
+}
+"""Names of version 0.1.0.dev0, one underscore apart; still read from files and options."""
 
 
-def new_variant(
+def network_class(name: str) -> type[Network]:
+    """Return the class behind a name that ``--network`` takes, or that a file declares.
+
+    Raises
+    ------
+    InputError
+        If there is no network of this name.
+    """
+    found = _found(name)
+    kind: type[Network] = found if isinstance(found, type) else found.__self__  # type: ignore[attr-defined]
+    return kind
+
+
+def make_network(
     name: str, in_channels: int, out_channels: int | None, width: int, dropout: float
-) -> UNet:
+) -> Network:
     """Return an untrained network by the name that ``--network`` takes.
 
     Parameters
     ----------
     name : str
-        One of `NETWORKS`, or ``release`` for the variant of the authors' software.
+        One of `NETWORKS`.
     in_channels : int
     out_channels : int or None
         Scores; None for what its authors used.
@@ -67,27 +69,25 @@ def new_variant(
 
     Returns
     -------
-    UNet
+    Network
 
     Raises
     ------
     InputError
         If there is no network of this name.
     """
-    if name == "release":
-        return UNet.release(in_channels, out_channels or 2, width, dropout=dropout)
-    kind = network_class(name)
-    if out_channels is None:
-        return kind(in_channels, width=width, dropout=dropout)
-    return kind(in_channels, out_channels, width, dropout=dropout)
+    outputs = {} if out_channels is None else {"out_channels": out_channels}
+    network: Network = _found(name)(in_channels, width=width, dropout=dropout, **outputs)
+    return network
 
 
-def network_class(name: str) -> type[UNet]:
-    """Return the class behind a name that ``--network`` takes."""
-    if name == "release":
-        return UNet
+def _found(name: str) -> Callable[..., Any]:
+    name = RENAMED.get(name, name)
     if name not in NETWORKS:
-        raise InputError(
-            f"no network is called {name!r}; accepted are release, {', '.join(NETWORKS)}"
-        )
-    return NETWORKS[name]
+        raise InputError(f"no network is called {name!r}; accepted are {', '.join(NETWORKS)}")
+    module, _, path = NETWORKS[name].partition(":")
+    found: Any = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    maker: Callable[..., Any] = found
+    return maker

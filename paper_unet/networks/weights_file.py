@@ -19,8 +19,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from paper_unet.errors import InputError
-from paper_unet.model import UNet, UNetConfig
-from paper_unet.networks.table import NETWORKS
+from paper_unet.model import UNet
+from paper_unet.networks.base import Network, NetworkConfig
+from paper_unet.networks.table import RENAMED, network_class
 from paper_unet.system.files import write_atomic
 
 FORMAT = "paper_unet-1"
@@ -28,14 +29,14 @@ BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
 """The weights that come with the package: `predict` and `demo` use them by default."""
 
 
-def save_model(path: Path | str, model: UNet, *, dtype: torch.dtype = torch.float32) -> None:
+def save_model(path: Path | str, model: Network, *, dtype: torch.dtype = torch.float32) -> None:
     """Write a network with its configuration, grey ranges and record.
 
     Parameters
     ----------
     path : path-like
         Replaced atomically.
-    model : UNet
+    model : Network
     dtype : torch.dtype
         How the weights are stored; ``torch.float16`` halves the file.
     """
@@ -47,7 +48,7 @@ def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to("cpu", dtype if value.is_floating_point() else value.dtype)
 
 
-def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> UNet:
+def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> Network:
     """Read a network, ready to predict.
 
     Parameters
@@ -59,7 +60,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
 
     Returns
     -------
-    UNet
+    Network
         In evaluation mode, float32.
 
     Raises
@@ -70,7 +71,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
 
     Notes
     -----
-    It is one of `paper_unet.networks.table.NETWORKS`, all of which are kinds of `UNet`.
+    It is one of `paper_unet.networks.table.NETWORKS`.
     """
     path = BUNDLED if path is None else Path(path)
     tensors, about = read_tensors(path)
@@ -84,16 +85,21 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     return model.to(device).eval()
 
 
-def weights_digest(model: UNet) -> str:
+def weights_digest(model: Network) -> str:
     """Return the SHA-256 of a network's configuration and weights, as they are in memory."""
     network = json.dumps([asdict(model.config), model.grey_ranges], sort_keys=True)
-    network += "" if model.variant == UNet.variant else model.variant
+    network += "" if model.variant == UNet.variant else _first_name(model.variant)
     network += f" centre {model.centre}" if model.centre else ""
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return _digest(tensors, network)
 
 
-def describe(model: UNet) -> dict[str, Any]:
+def _first_name(variant: str) -> str:
+    """Return the name that journals know a network by: its first one."""
+    return next((old for old, new in RENAMED.items() if new == variant), variant)
+
+
+def describe(model: Network) -> dict[str, Any]:
     """Return what is stored beside the weights of a network."""
     return {
         "network": asdict(model.config),
@@ -104,11 +110,12 @@ def describe(model: UNet) -> dict[str, Any]:
     }
 
 
-def network_of(about: Mapping[str, Any], path: Path) -> UNet:
+def network_of(about: Mapping[str, Any], path: Path) -> Network:
     """Build the network that a file declares, its weights still random."""
     try:
-        kind = NETWORKS[about.get("variant", UNet.variant)]
-        model = kind.from_config(UNetConfig(**about["network"]))
+        model = network_class(about.get("variant", UNet.variant)).from_config(
+            NetworkConfig(**about["network"])
+        )
         ranges = {k: (float(low), float(high)) for k, (low, high) in about["grey_ranges"].items()}
         model.grey_ranges, model.record = ranges, dict(about["record"])
         model.centre = float(about.get("centre", 0.0))
@@ -120,7 +127,7 @@ def network_of(about: Mapping[str, Any], path: Path) -> UNet:
     return model
 
 
-def load_weights(model: UNet, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(model: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy tensors into a network after checking names and shapes."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
-from paper_unet.model import UNet, UNetConfig
-from paper_unet.networks.blocks import crop_to, initialise
+from paper_unet.networks.base import Network, NetworkConfig
+from paper_unet.networks.blocks import crop_to
 
 
-class KnownUNet(UNet):
+class KnownUNet(Network):
     """A U-Net as it is found elsewhere: down, across, up, in the paper's order.
 
     A variant names its blocks in ``__init__``: ``down0`` ..., ``upconv0`` ..., ``up0`` ... and
@@ -38,6 +38,7 @@ class KnownUNet(UNet):
     levels: ClassVar[int] = 4
     """Contracting steps."""
 
+    weighted = False
     outputs: ClassVar[int] = 2
     """Scores, unless told otherwise."""
 
@@ -55,9 +56,8 @@ class KnownUNet(UNet):
         *,
         dropout: float = 0.5,
     ) -> None:
-        nn.Module.__init__(self)  # none of the paper's layers
         outputs = self.outputs if out_channels is None else out_channels
-        self._describe(UNetConfig(in_channels, outputs, width, dropout))
+        super().__init__(NetworkConfig(in_channels, outputs, width, dropout))
         self.pool = nn.MaxPool2d(kernel_size=2, stride=2)
         self.build(in_channels, outputs, width, dropout)
         self.reset_parameters()
@@ -67,31 +67,11 @@ class KnownUNet(UNet):
         raise NotImplementedError
 
     @classmethod
-    def from_config(cls, config: UNetConfig) -> Self:
+    def from_config(cls, config: NetworkConfig) -> Self:
         """Return an untrained network of this configuration."""
         if config.up_relu or config.last_up_width is not None:
             raise InputError(f"the network {cls.variant} has no variant of the release")
         return cls(config.in_channels, config.out_channels, config.width, dropout=config.dropout)
-
-    @classmethod
-    def output_side(cls, side: int) -> int:
-        """Return the side of the scores of a square image of ``side`` pixels.
-
-        Raises
-        ------
-        InputError
-            If a pool would see an odd side.
-        """
-        return cls.context.output_side(side, cls.variant)
-
-    @property
-    def sigmoid(self) -> bool:
-        """Whether the one score is a logit."""
-        return self.config.out_channels == 1
-
-    def reset_parameters(self) -> None:
-        """Draw the weights as the variant's author did."""
-        initialise(self, self.initial)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the raw scores.

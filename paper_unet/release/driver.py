@@ -25,7 +25,7 @@ from paper_unet.errors import InputError
 from paper_unet.geometry import HALO, input_size, mirror_window, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import Layers, exact_arithmetic
-from paper_unet.inference.streaming import one_pass
+from paper_unet.inference.pipeline import one_pass
 from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
 
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))

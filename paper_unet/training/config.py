@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 from paper_unet.augment import AugmentSettings
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
-from paper_unet.model import UNet
-from paper_unet.networks.table import KNOWN, network_class
+from paper_unet.networks.table import NETWORKS, RENAMED, network_class
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class TrainConfig:
     dropout: Annotated[float, "drop-out rate (sec. 3.1; not in the paper: the rate)"] = 0.5
     network: Annotated[
         Literal[
-            "paper", "release", "same_padding", "batch_norm", "annotated", "batchnorm",
-            "batchnorm_bilinear", "three_level", "keras", "valid_batchnorm",
+            "paper", "release", "same_padding", "paper_batch_norm", "annotated", "popular",
+            "popular_bilinear", "three_level", "keras", "valid_batchnorm", "batch_norm",
+            "batchnorm", "batchnorm_bilinear",
         ],
         "the paper's, the authors' 2015 release, the paper's with one change, or a variant that "
         "people know (docs/variants.md)",
@@ -125,11 +125,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("images", "labels", "out", "start"):
             object.__setattr__(self, name, os.fspath(getattr(self, name)))
-        kind = network_class(self.network) if self.network in _CHOICES["network"] else UNet
+        object.__setattr__(self, "network", RENAMED.get(self.network, self.network))
+        known = self.network if self.network in _CHOICES["network"] else "paper"
+        kind = network_class(known)
         if self.init is None:
             object.__setattr__(self, "init", kind.initial)
         if self.tile == 0:
-            object.__setattr__(self, "tile", 560 if kind.padded else PAPER_TILE)
+            object.__setattr__(self, "tile", 560 if kind.context.padded else PAPER_TILE)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value < high:
@@ -143,17 +145,20 @@ class TrainConfig:
                     f"{', '.join(choice for choice in accepted if choice)}"
                 )
         kind.output_side(self.tile)
-        if self.classes is not None and self.classes < (1 if self.network in KNOWN else 2):
+        least = kind.least_outputs
+        if self.classes is not None and self.classes < least:
             raise InputError(
-                f"classes is {self.classes}; the network {self.network} needs at least "
-                + ("1" if self.network in KNOWN else "2, one for each class of its softmax")
+                f"classes is {self.classes}; the network {self.network} needs at least {least}"
+                + (", one for each class of its softmax" if least > 1 else "")
             )
         _ = self.augmentation  # has checks of its own
 
     @property
     def weighted(self) -> bool:
         """Whether the loss is weighed by the map of Eq. 2."""
-        return self.weighting == "map" or (self.weighting is None and self.network not in KNOWN)
+        if self.weighting is None:
+            return network_class(self.network).weighted
+        return self.weighting == "map"
 
     @property
     def augmentation(self) -> AugmentSettings:
@@ -181,7 +186,7 @@ _LIMITS = {
     "validate_every": (0, math.inf),
 }
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "network": ("paper", "release", "same_padding", "batch_norm", *KNOWN),
+    "network": tuple(NETWORKS),
     "init": ("gaussian", "pytorch", "glorot"),
     "weighting": (None, "map", "none"),
     "optimizer": ("sgd", "adam", "rmsprop"),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from paper_unet.augment import Augmentation
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
 from paper_unet.training.tiles import Sample, TileSampler, energy
@@ -48,12 +48,12 @@ class HeldOut:
                     yield self.sampler.tile_at(z, Augmentation((y, x), 0.0, False, still))
 
     @torch.no_grad()
-    def loss(self, model: UNet) -> float:
+    def loss(self, model: Network) -> float:
         """Return the loss of Eq. 1 over the sum of the weights; drop-out off, nothing learnt.
 
         Parameters
         ----------
-        model : UNet
+        model : Network
             Left in the mode it came in.
 
         Returns

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from paper_unet.errors import InputError
-from paper_unet.model import UNet
-from paper_unet.networks.table import initialise, new_variant
+from paper_unet.networks.base import Network, initialise
+from paper_unet.networks.table import make_network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.training.config import TrainConfig
 
@@ -14,15 +14,15 @@ from paper_unet.training.config import TrainConfig
 def class_count(config: TrainConfig) -> int:
     """Return how many classes the network of a configuration tells apart; one logit, two."""
     with torch.device("meta"):
-        model = new_variant(config.network, 1, config.classes, 1, config.dropout)
+        model = make_network(config.network, 1, config.classes, 1, config.dropout)
     return max(model.config.out_channels, 2)
 
 
-def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
+def new_network(config: TrainConfig, in_channels: int = 1) -> Network:
     """Return the untrained network of a configuration, drawn from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        model = new_variant(
+        model = make_network(
             config.network, in_channels, config.classes, config.width, config.dropout
         )
         if config.init is not None and config.init != model.initial:
@@ -30,7 +30,7 @@ def new_network(config: TrainConfig, in_channels: int = 1) -> UNet:
         return model
 
 
-def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
+def start_network(config: TrainConfig, in_channels: int = 1) -> Network:
     """Return what training starts from: an untrained network, or ``config.start``'s weights.
 
     Raises
@@ -48,7 +48,8 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
             f"ask for {model.variant} {model.config}; give the settings of the weights"
         )
     model.load_state_dict(trained.state_dict())
-    if not model.padded:
+    model.grey_ranges = dict(trained.grey_ranges)
+    if not model.context.padded:
         absorb_shift(model, -config.centre)  # training sees centred grey values
     elif trained.centre != config.centre:
         raise InputError(
@@ -59,7 +60,7 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> UNet:
 
 
 @torch.no_grad()
-def absorb_shift(model: UNet, centre: float) -> None:
+def absorb_shift(model: Network, centre: float) -> None:
     """Change the first biases so that the network gives for v what it gave for v - ``centre``.
 
     A convolution without padding is linear in a constant, so this is exact up to rounding. It lets
@@ -67,6 +68,10 @@ def absorb_shift(model: UNet, centre: float) -> None:
     comes out takes grey values in [0, 1] and nothing else. The zeros of padding are no part of the
     constant, so networks with padding keep their centre beside the weights.
     """
-    first = model.down0[0]
-    assert isinstance(first, torch.nn.Conv2d) and first.bias is not None  # noqa: S101  (for types)
+    if model.context.padded:
+        model.centre = centre
+        return
+    first = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
+    if first.bias is None:
+        raise ValueError(f"the network {model.variant} has no first biases to move a constant into")
     first.bias -= centre * first.weight.sum(dim=(1, 2, 3))

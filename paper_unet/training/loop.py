@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.images import open_stack, parse_slices, read_stack, to_unit_range
-from paper_unet.model import UNet
-from paper_unet.networks.table import BatchNormUNet
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
@@ -101,7 +100,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
-) -> UNet:
+) -> Network:
     """Train a network and leave it in ``config.out``.
 
     Parameters
@@ -122,7 +121,7 @@ def train(
 
     Returns
     -------
-    UNet
+    Network
         In evaluation mode, on the training device. The folder holds ``weights.safetensors`` (what
         `load_model` and ``paper-unet predict`` take), ``checkpoint.safetensors`` (to resume),
         ``config.json`` and ``log.jsonl`` (step, mean loss, learning rate, seconds,
@@ -156,13 +155,9 @@ def train(
     make_folder(out)
     with locked(out):
         _optimise(model, sampler, unseen, config, made_from, resume, progress)
-        if isinstance(model, BatchNormUNet):
-            _settle(model, sampler, config)
-            model = model.folded()
-        if model.padded:
-            model.centre = config.centre
-        else:
-            absorb_shift(model, config.centre)
+        _settle(model, sampler, config)
+        model = model.for_prediction()
+        absorb_shift(model, config.centre)
         model.record = {
             "config": comparable(config),
             "steps": config.steps,
@@ -177,7 +172,7 @@ def train(
 
 
 def _optimise(
-    model: UNet,
+    model: Network,
     sampler: TileSampler,
     unseen: HeldOut | None,
     config: TrainConfig,
@@ -216,8 +211,8 @@ def _optimise(
                 raise Stopped(stop.signal)
 
 
-def _settle(model: BatchNormUNet, sampler: TileSampler, config: TrainConfig) -> None:
-    """Take the statistics of the normalisation from tiles that no step has seen."""
+def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
+    """Show the finished network tiles that no step has seen; what they are for, it knows."""
     unseen = range(config.steps, config.steps + STATISTICS_TILES)
     with reproducible(config.precision, sampler.images.device):
         model.settle(_laid_out(sampler[k].image - config.centre, config) for k in unseen)
@@ -232,7 +227,7 @@ def _grey_dtype(config: TrainConfig) -> str:
 
 
 def train_step(
-    model: UNet,
+    model: Network,
     optimizer: torch.optim.Optimizer,
     sampler: TileSampler,
     step: int,
@@ -280,7 +275,7 @@ def _laid_out(image: Tensor, config: TrainConfig) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last) if config.channels_last else image
 
 
-def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
+def new_optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimiser of sec. 3, gradient descent with momentum, or Adam, or RMSprop."""
     if config.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
@@ -299,7 +294,9 @@ def new_optimizer(model: UNet, config: TrainConfig) -> torch.optim.Optimizer:
     )
 
 
-def _stop_if_not_finite(losses: list[float], model: UNet, step: int, config: TrainConfig) -> None:
+def _stop_if_not_finite(
+    losses: list[float], model: Network, step: int, config: TrainConfig
+) -> None:
     """Raise `DivergedError` for the first loss, or for weights, that are not finite."""
     bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if bad is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from paper_unet.errors import InputError
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
 from paper_unet.system.files import sync_folder, write_atomic
 from paper_unet.training.config import TrainConfig, learning_rate
@@ -89,7 +89,7 @@ def restore(
     out: Path,
     config: TrainConfig,
     made_from: Mapping[str, str],
-    model: UNet,
+    model: Network,
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Load the checkpoint of a folder, if there is one, and return its step.
@@ -128,7 +128,7 @@ def save_checkpoint(
     step: int,
     config: TrainConfig,
     made_from: Mapping[str, str],
-    model: UNet,
+    model: Network,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write the weights, the optimiser's memory and the step, atomically."""

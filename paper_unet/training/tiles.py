@@ -19,7 +19,7 @@ from paper_unet.augment import (
 )
 from paper_unet.geometry import output_size
 from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
-from paper_unet.model import UNet
+from paper_unet.networks.base import Network
 from paper_unet.training.data import TrainingSet
 
 
@@ -81,7 +81,7 @@ class TileSampler:
         return Sample(image[None], labels, weights)
 
 
-def energy(model: UNet, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
+def energy(model: Network, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:
     """Return the loss of a tile: Eq. 1, or its binary form for a network of one logit."""
     loss = weighted_binary_cross_entropy if model.sigmoid else weighted_cross_entropy
     return loss(scores, tile.labels, tile.weights, normalise=normalise)

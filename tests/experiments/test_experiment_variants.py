@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from paper_unet.networks.table import initialise, new_variant
+from paper_unet.networks.base import initialise
+from paper_unet.networks.table import make_network
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -29,7 +30,7 @@ def variants(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def counted(name: str, width: int, side: int) -> int:
     """Multiply-accumulates of a real pass, layer by layer, each output pixel for itself."""
-    model, total = new_variant(name, 1, None, width, 0.0).eval(), []
+    model, total = make_network(name, 1, None, width, 0.0).eval(), []
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
@@ -68,7 +69,7 @@ def test_a_small_section_is_repeated(variants: Any) -> None:
 def test_512_against_legal_tiles(variants: Any) -> None:
     """Against the same comparison by hand, on the mirrored section."""
     torch.manual_seed(0)
-    model = new_variant("valid_batchnorm", 1, None, 2, 0.0).eval()
+    model = make_network("valid_batchnorm", 1, None, 2, 0.0).eval()
     initialise(model, "gaussian")
     image = np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8)
     found = variants.floored(model, image)

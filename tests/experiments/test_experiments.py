@@ -24,7 +24,7 @@ import torch
 
 from paper_unet import TrainConfig, UNet, train
 from paper_unet.errors import InputError
-from paper_unet.networks.table import SamePaddingUNet
+from paper_unet.networks.one_choice import SamePaddingUNet
 from paper_unet.networks.weights_file import load_model
 from paper_unet.training.data import training_set
 
@@ -145,7 +145,7 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
 
     assert list(ablation.choices_of(options())) == list(ablation.CHOICES)
     assert "Adam" in ablation.choices_of(options(optimizer="rmsprop"))
-    other = ablation.choices_of(options(network="batch_norm", optimizer="adam", finish=7))
+    other = ablation.choices_of(options(network="paper_batch_norm", optimizer="adam", finish=7))
     base, *choices = other
     assert base == "batch normalisation, Adam, then 7 steps without normalisation"
     assert other[base] == {}
@@ -273,7 +273,12 @@ def test_a_run_that_finishes_as_the_papers_network(
     recipes = import_experiment("recipes", monkeypatch)
     options = argparse.Namespace(finish=2, finish_lr=1e-12, finish_balance=0.5)
     config = TrainConfig(
-        out=str(tmp_path / "first"), width=2, tile=188, steps=2, network="batch_norm", warmup=0
+        out=str(tmp_path / "first"),
+        width=2,
+        tile=188,
+        steps=2,
+        network="paper_batch_norm",
+        warmup=0,
     )
     assert recipes.stages(argparse.Namespace(finish=0), config) == (config,)
     first, last = recipes.stages(options, config)

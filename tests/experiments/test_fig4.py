@@ -104,7 +104,7 @@ def test_the_steps_before_a_finish_count(fig4: Any, tmp_path: Path) -> None:
     model = load_model(last / "weights.safetensors")
     model.record["config"]["start"] = str(first / "weights.safetensors")
     save_model(last / "weights.safetensors", model)
-    found = fig4.network(options(tmp_path, network="batch_norm", finish=5), sequences(fig4))
+    found = fig4.network(options(tmp_path, network="paper_batch_norm", finish=5), sequences(fig4))
     assert (found.weights, found.steps) == (str(last), 82)
 
 
@@ -147,7 +147,7 @@ def test_the_frame_is_annotated_in_full_and_has_most_cells(fig4: Any) -> None:
 def test_the_frame_is_of_the_sequence_that_was_not_trained_on(fig4: Any) -> None:
     both = sequences(fig4)
     for trained_on, other in (("01", "02"), ("02", "01")):
-        network = fig4.Network(UNet(width=2).eval(), trained_on, 5, "r", "x", False)
+        network = fig4.Shown(UNet(width=2).eval(), trained_on, 5, "r", "x", False)
         result = fig4.predict(both, network)
         assert (result.sequence, result.frame) == (other, 11)
         np.testing.assert_array_equal(result.image, both.frames[other].images[1])
@@ -178,7 +178,7 @@ def drawn(fig4: Any, found: np.ndarray, here: bool = False, source: str | None =
     frames = blocks()
     results = []
     for name in fig4.cells.SETS:
-        network = fig4.Network(UNet(width=2), "01", 4000, "its recipe", "x", here)
+        network = fig4.Shown(UNet(width=2), "01", 4000, "its recipe", "x", here)
         one = CellFrames((11,), frames.images[1:], frames.instances[1:], frames.ignore[1:])
         results.append(
             fig4.Result(

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from paper_unet import UNet, input_size, output_size
 from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.section import tiled, whole
-from paper_unet.model import UNetConfig
+from paper_unet.inference.section import whole
+from paper_unet.inference.tiled import tiled
+from paper_unet.networks.base import NetworkConfig
 
 Image = NDArray[np.float32]
 
@@ -59,7 +60,7 @@ class Window(nn.Module):
         super().__init__()
         self.top, self.left = top, left
         self.inputs: list[tuple[int, ...]] = []
-        self.config = UNetConfig()
+        self.config = NetworkConfig()
         self.grey_ranges: dict[str, tuple[float, float]] = {}
 
     def forward(self, image: Tensor) -> Tensor:

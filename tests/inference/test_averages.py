@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from paper_unet import predict_image
 from paper_unet.errors import InputError
-from paper_unet.inference.section import rotated_mean
+from paper_unet.inference.averaging import rotated_mean
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])

@@ -15,8 +15,9 @@ from paper_unet import predict_image
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import Layers, evaluating
-from paper_unet.inference.section import tiled, whole
-from paper_unet.inference.streaming import one_pass as one_tile
+from paper_unet.inference.pipeline import one_pass as one_tile
+from paper_unet.inference.section import whole
+from paper_unet.inference.tiled import tiled
 
 LEGAL = range(188, 700, 16)
 TILES = LEGAL[1:]
@@ -153,7 +154,7 @@ def test_tiling_and_tile_reach_the_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
         seen.append(tuple(window.shape))
         return one_tile(layers, window)
 
-    monkeypatch.setattr("paper_unet.inference.section.one_pass", spy)
+    monkeypatch.setattr("paper_unet.inference.tiled.one_pass", spy)
     image = noise(0, 10, 400)
     predict_image(NARROW, image, engine="tiles", tiling="abutting", tile=220)
     assert seen == [(1, 220, 220)] * len(PAPER.tiles(400, 220, "abutting"))

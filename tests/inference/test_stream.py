@@ -14,9 +14,13 @@ from torch import Tensor
 from paper_unet import UNet, input_size, load_model
 from paper_unet.errors import InputError
 from paper_unet.geometry import HALO, skip_crop
+from paper_unet.inference.averaging import image_scores, region_scores
 from paper_unet.inference.layers import Convolution, Layers, can_fuse, evaluating, keep_freed_memory
-from paper_unet.inference.section import Procedure, image_scores, region_scores, whole
-from paper_unet.inference.streaming import Pipeline, one_pass, stream_rows
+from paper_unet.inference.pipeline import Pipeline, one_pass, stream_rows
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.section import whole
+from paper_unet.inference.settings import InferenceSettings
+from paper_unet.inference.streaming import Streaming
 
 BANDS = st.sampled_from([16, 32, 48, 64, 112, 1024])
 SIDES = st.one_of(st.integers(1, 30), st.integers(1, 300))
@@ -43,7 +47,7 @@ def spread(scores: Tensor) -> float:
 
 def streamed(model: UNet, image: Image, band: int) -> Tensor:
     with evaluating(model):
-        return image_scores(Layers(model), image, Procedure(), band)
+        return image_scores(engine_for(model, InferenceSettings(), band=band), image)
 
 
 NETWORKS = {
@@ -115,7 +119,8 @@ def test_a_region_is_the_part_of_the_section(
     model = NETWORKS["narrow"]
     everything = streamed(model, image, 64)[:, slice(*y), slice(*x)]
     with evaluating(model):
-        parts = region_scores(Layers(model), whole(image), y, x, Procedure(), band)
+        engine = engine_for(model, InferenceSettings(), band=band)
+        parts = region_scores(engine, whole(image), y, x)
         found = torch.cat(list(parts), dim=1)
     assert found.shape == everything.shape
     assert (found - everything).abs().max() <= 1e-6 * 8
@@ -133,14 +138,14 @@ def test_where_a_stream_begins_and_ends_does_not_change_the_shapes_it_computes(
     image, model = noise(5, 1, 450, 20), NETWORKS["narrow"]
     y = (16 * start, min(16 * start + height, 450))
     with evaluating(model):
-        layers = Layers(model)
+        engine = engine_for(model, InferenceSettings(), band=band)
+        assert isinstance(engine, Streaming)
+        layers = engine.layers
         for convolution in [c for pair in [*layers.down, *layers.up] for c in pair]:
             convolution.__class__ = ShapeDependent
         section = whole(image)
-        everything = torch.cat(
-            list(region_scores(layers, section, (0, 450), (0, 20), Procedure(), band)), dim=1
-        )
-        part = torch.cat(list(region_scores(layers, section, y, (0, 20), Procedure(), band)), dim=1)
+        everything = torch.cat(list(region_scores(engine, section, (0, 450), (0, 20))), dim=1)
+        part = torch.cat(list(region_scores(engine, section, y, (0, 20))), dim=1)
     assert torch.equal(part, everything[:, slice(*y)])
 
 
@@ -201,7 +206,7 @@ def test_the_low_precisions_are_near(precision: str) -> None:
     model, image = load_model(), noise(2, 1, 60, 60)
     exact = reference(model, image)
     with evaluating(model):
-        found = image_scores(Layers(model, precision), image, Procedure())  # type: ignore[arg-type]
+        found = image_scores(engine_for(model, InferenceSettings(), precision), image)  # type: ignore[arg-type]
     assert found.dtype == torch.float32
     error = (found - exact).abs().max() / spread(exact)
     assert 1e-5 < error < 0.05

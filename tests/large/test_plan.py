@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +18,30 @@ from torch import nn
 from paper_unet import UNet, input_size
 from paper_unet.errors import InputError
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.section import Procedure
-from paper_unet.large.memory import maps_bytes, peak_bytes, weights_bytes
-from paper_unet.large.pieces import Grid, Plan
-from paper_unet.large.plan import choose_plan, multiply_accumulates
-from paper_unet.model import UNetConfig
+from paper_unet.inference.memory import maps_bytes, weights_bytes
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.settings import InferenceSettings, Plan
+from paper_unet.inference.streaming import Streaming, multiply_accumulates
+from paper_unet.inference.tiled import Tiled
+from paper_unet.large.pieces import Grid
+from paper_unet.large.plan import choose_plan
+from paper_unet.networks.base import NetworkConfig
 
-NARROW, PAPER = UNetConfig(width=16), UNetConfig()
-STREAM = Procedure()
+NARROW, PAPER = NetworkConfig(width=16), NetworkConfig()
+
+
+def engine(config: NetworkConfig, **settings: Any) -> Streaming | Tiled:
+    """What would compute, by a network without memory."""
+    with torch.device("meta"):
+        return engine_for(UNet.from_config(config), InferenceSettings(**settings))
+
+
+STREAM = engine(NARROW)
+ENGINES = {
+    (name, average): engine(NARROW, engine=name, average=average)
+    for name in ("stream", "tiles")
+    for average in ("none", "flips")
+}
 MEGA = 10**6
 
 
@@ -34,12 +51,14 @@ MEGA = 10**6
 @pytest.mark.parametrize(
     ("config", "height", "width"),
     [
-        (UNetConfig(width=3), 40, 17),
-        (UNetConfig(in_channels=2, out_channels=5, width=2), 1, 90),
-        (UNetConfig(width=2, up_relu=True, last_up_width=4), 33, 4),
+        (NetworkConfig(width=3), 40, 17),
+        (NetworkConfig(in_channels=2, out_channels=5, width=2), 1, 90),
+        (NetworkConfig(width=2, up_relu=True, last_up_width=4), 33, 4),
     ],
 )
-def test_the_arithmetic_is_what_the_layers_do(config: UNetConfig, height: int, width: int) -> None:
+def test_the_arithmetic_is_what_the_layers_do(
+    config: NetworkConfig, height: int, width: int
+) -> None:
     model, counted = UNet.from_config(config), []
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
@@ -66,7 +85,7 @@ def test_streaming_saves_what_the_halos_cost() -> None:
 
 
 def test_the_bytes_of_the_weights() -> None:
-    for config in (PAPER, NARROW, UNetConfig(in_channels=3, width=5)):
+    for config in (PAPER, NARROW, NetworkConfig(in_channels=3, width=5)):
         model = UNet.from_config(config)
         expected = 4 * sum(p.numel() for p in model.parameters() if p.ndim > 1)
         assert weights_bytes(config) == pytest.approx(expected, rel=1e-2)
@@ -125,16 +144,14 @@ def test_runs_are_what_is_missing_strip_by_strip(
 def test_a_plan_fits_its_memory_and_the_lattice(
     height: int, width: int, memory: int, align: int, engine: str, average: str
 ) -> None:
-    procedure = Procedure(engine, average=average)  # type: ignore[arg-type]
+    way = ENGINES[engine, average]
     try:
-        plan = choose_plan(
-            NARROW, "float32", procedure, (height, width), memory, alignment=(align, align)
-        )
+        plan = choose_plan(way, (height, width), memory, alignment=(align, align))
     except InputError as error:
         assert "needs" in str(error)
         assert "--memory" in str(error)
         return
-    assert peak_bytes(NARROW, "float32", procedure, plan, (height, width)) <= memory
+    assert way.peak_bytes(plan, (height, width)) <= memory
     assert plan.band % 16 == plan.strip % 16 == plan.rows % 16 == 0
     assert plan.strip % align == plan.rows % align == 0
 
@@ -143,7 +160,7 @@ def test_less_memory_makes_narrower_strips_or_bands() -> None:
     shape = (20_000, 20_000)
     widths = []
     for memory in (4000, 1600, 800, 500):
-        plan = choose_plan(NARROW, "float32", STREAM, shape, memory * MEGA)
+        plan = choose_plan(STREAM, shape, memory * MEGA)
         widths.append((plan.strip, plan.band))
     assert widths[0][0] >= 20_000
     assert widths == sorted(widths, reverse=True)
@@ -152,25 +169,25 @@ def test_less_memory_makes_narrower_strips_or_bands() -> None:
 
 def test_too_little_memory_is_refused_with_what_is_needed() -> None:
     with pytest.raises(InputError, match=r"1000 x 800 pixels needs \d+ MB .* 100 MB are allowed"):
-        choose_plan(PAPER, "float32", STREAM, (800, 1000), 100 * MEGA)
+        choose_plan(engine(PAPER), (800, 1000), 100 * MEGA)
 
 
 @pytest.mark.parametrize(
-    "procedure",
-    [Procedure("tiles", tiling="abutting"), Procedure(average="rotations")],
+    "asked",
+    [{"engine": "tiles", "tiling": "abutting"}, {"average": "rotations"}],
     ids=["abutting", "rotations"],
 )
-def test_what_needs_whole_sections_is_not_cut(procedure: Procedure) -> None:
-    plan = choose_plan(NARROW, "float32", procedure, (3000, 2000), 10**11, alignment=(512, 512))
+def test_what_needs_whole_sections_is_not_cut(asked: dict[str, str]) -> None:
+    plan = choose_plan(engine(NARROW, **asked), (3000, 2000), 10**11, alignment=(512, 512))
     assert (plan.rows, plan.strip) == (3072, 2048)
 
 
 def test_memory_goes_with_the_width_and_not_with_the_height() -> None:
     plan = Plan(64, 2000, 128)
-    low = peak_bytes(NARROW, "float32", STREAM, plan, (2000, 2000))
-    assert peak_bytes(NARROW, "float32", STREAM, plan, (80_000, 2000)) == low
+    low = STREAM.peak_bytes(plan, (2000, 2000))
+    assert STREAM.peak_bytes(plan, (80_000, 2000)) == low
     wide = replace(plan, strip=8000)
-    assert peak_bytes(NARROW, "float32", STREAM, wide, (2000, 8000)) > 2 * low
+    assert STREAM.peak_bytes(wide, (2000, 8000)) > 2 * low
     assert maps_bytes(NARROW, "bfloat16", 2000, 64) * 2 == maps_bytes(NARROW, "float32", 2000, 64)
 
 
@@ -180,25 +197,26 @@ MEASURE = """
 import sys, numpy as np, torch
 from pathlib import Path
 from paper_unet import UNet
+from paper_unet.inference.averaging import region_scores
+from paper_unet.inference.layers import exact_arithmetic, keep_freed_memory
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.section import Section
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.tiled import Tiled
+from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.system.device import resident_memory
-from paper_unet.inference.layers import Layers, evaluating, keep_freed_memory
-from paper_unet.large.memory import peak_bytes
-from paper_unet.large.pieces import Plan
-from paper_unet.inference.section import Procedure, Section, region_scores
 torch.set_num_threads(1)
 keep_freed_memory()
-width, height, columns, band, precision, engine = eval(sys.argv[1])
+width, height, columns, band, precision, name = eval(sys.argv[1])
 base = resident_memory()
 model = UNet(width=width).eval()
-procedure, plan = Procedure(engine), Plan(band, columns, 128)
+engine = engine_for(model, InferenceSettings(name), precision, band)
 read = lambda y, x: np.zeros((1, y[1] - y[0], x[1] - x[0]), np.float32)
-with evaluating(model):
-    layers = Layers(model, precision)
-    section = Section(read, height, columns)
-    for _ in region_scores(layers, section, (0, height), (0, columns), procedure, band):
+with exact_arithmetic():
+    for _ in region_scores(engine, Section(read, height, columns), (0, height), (0, columns)):
         pass
 peak = 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-print(peak, peak_bytes(model.config, precision, procedure, plan, (height, columns), base))
+print(peak, base + engine.peak_bytes(Plan(band, columns, 128), (height, columns)))
 """
 
 
@@ -282,28 +300,22 @@ def test_a_prediction_takes_what_it_says(case: tuple[object, ...], tmp_path: Pat
 
 
 def test_the_scores_of_a_whole_row_of_tiles_count() -> None:
-    procedure = Procedure("tiles")
+    tiles = engine(NARROW, engine="tiles")
     narrow, wide = (
-        peak_bytes(NARROW, "float32", procedure, Plan(64, width, 384), (800, width))
-        for width in (10_000, 20_000)
+        tiles.peak_bytes(Plan(64, width, 384), (800, width)) for width in (10_000, 20_000)
     )
     assert wide - narrow > 10_000 * 384 * 4 * 2 * 3  # tiles, their row, its absolute values
 
 
 def test_the_joined_rows_of_a_piece_count() -> None:
-    low, high = (
-        peak_bytes(NARROW, "float32", STREAM, Plan(64, 8000, rows), (4000, 8000))
-        for rows in (512, 1024)
-    )
+    low, high = (STREAM.peak_bytes(Plan(64, 8000, rows), (4000, 8000)) for rows in (512, 1024))
     assert high - low >= 12 * 512 * 8000  # left over, newly come, and both joined
 
 
 def test_the_grid_of_a_rotation_counts() -> None:
-    rotations = Procedure(average="rotations")
+    rotations = engine(NARROW, average="rotations")
     plan, shape = Plan(64, 3008, 1504), (1500, 3000)
-    extra = peak_bytes(NARROW, "float32", rotations, plan, shape) - peak_bytes(
-        NARROW, "float32", STREAM, plan, shape
-    )
+    extra = rotations.peak_bytes(plan, shape) - STREAM.peak_bytes(plan, shape)
     assert extra > 80 * 3356**2  # measured 81 to 94; the grid in float64 alone takes 48
 
 

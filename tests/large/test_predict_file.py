@@ -23,7 +23,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import read_stack
 from paper_unet.images.tiff_output import TiffOutput
 from paper_unet.large import PredictConfig, predict_file
-from paper_unet.large.config import bytes_of
+from paper_unet.large.memory import bytes_of
 from paper_unet.large.run import Report
 from paper_unet.large.worker import Prediction, Worker, quantised
 from paper_unet.system.stop import Stopped, stopping

@@ -28,7 +28,7 @@ def stack(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", [*NAMES, "same_padding"])
 def test_a_file_gets_what_memory_gets(name: str, stack: Path, tmp_path: Path) -> None:
     model = live(name)
-    model.centre = 0.5 if model.padded else 0.0
+    model.centre = 0.5 if model.context.padded else 0.0
     save_model(tmp_path / "w.safetensors", model)
     said: list[str] = []
     config = PredictConfig(
@@ -47,7 +47,7 @@ def test_a_file_gets_what_memory_gets(name: str, stack: Path, tmp_path: Path) ->
 def test_an_interrupted_file_gets_the_same_bytes(
     suffix: str, stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_model(tmp_path / "w.safetensors", live("batchnorm_bilinear"))
+    save_model(tmp_path / "w.safetensors", live("popular_bilinear"))
     files = {}
     for run in ("whole", "cut"):
         config = PredictConfig(

@@ -7,21 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from variant_helpers import NAMES, PADDED, SIDE, live
+from variant_helpers import KNOWN, NAMES, PADDED, SIDE, live
 from variant_literal import LITERAL, twin
 
 from paper_unet import TrainConfig, load_model
 from paper_unet.errors import InputError
 from paper_unet.inference.tiled import cost
 from paper_unet.model import UNet
-from paper_unet.networks.table import (
-    KNOWN,
-    BatchNormUNet,
-    KerasUNet,
-    ValidBatchNormUNet,
-    initialise,
-    new_variant,
-)
+from paper_unet.networks.base import initialise
+from paper_unet.networks.keras import KerasUNet
+from paper_unet.networks.one_choice import BatchNormUNet
+from paper_unet.networks.table import make_network
+from paper_unet.networks.valid_batchnorm import ValidBatchNormUNet
 from paper_unet.networks.weights_file import save_model, weights_digest
 from paper_unet.training.initial_weights import new_network
 
@@ -53,8 +50,8 @@ def test_in_training_the_statistics_are_those_of_the_batch(name: str) -> None:
 
 COUNTS = {  # 1 channel in, scores as the author had; 3 channels and 5 scores
     "annotated": (31_030_593, 31_030_593 + 2 * 576 + 4 * 65),
-    "batchnorm": (31_036_546, 31_036_546 + 2 * 576 + 3 * 65),
-    "batchnorm_bilinear": (17_261_890, 17_261_890 + 2 * 576 + 3 * 65),
+    "popular": (31_036_546, 31_036_546 + 2 * 576 + 3 * 65),
+    "popular_bilinear": (17_261_890, 17_261_890 + 2 * 576 + 3 * 65),
     "three_level": (8_563_078, 8_563_078 + 2 * 576 + 3 * (577 + 2)),
     "keras": (31_036_481, 31_036_481 + 2 * 576 + 4 * 65),
     "valid_batchnorm": (31_042_369, 31_042_369 + 2 * 576 + 4 * 65),
@@ -67,7 +64,7 @@ SIZES["valid_batchnorm"] = (572, 388)
 def test_numbers_of_parameters_and_shapes_at_full_width(name: str) -> None:
     for (channels, classes), expected in zip([(1, None), (3, 5)], COUNTS[name], strict=True):
         with torch.device("meta"):
-            model = new_variant(name, channels, classes, 64, 0.5)
+            model = make_network(name, channels, classes, 64, 0.5)
             other = LITERAL[name](channels, model.config.out_channels, 64)
             scores = model.eval()(torch.empty(1, channels, *[SIZES[name][0]] * 2))
         counts = [sum(p.numel() for p in network.parameters()) for network in (model, other)]
@@ -98,19 +95,19 @@ def test_files_of_weights_load_strictly(name: str, tmp_path: Path) -> None:
         )
     again.centre = 0.5
     assert weights_digest(again) != weights_digest(model)
-    fresh = new_variant(name, 1, None, 3, 0.5)
+    fresh = make_network(name, 1, None, 3, 0.5)
     assert fresh.load_state_dict(model.state_dict(), strict=True).missing_keys == []
 
 
 def test_initial_weights() -> None:
     torch.manual_seed(0)
     for name in NAMES:
-        layer = new_variant(name, 1, None, 8, 0.5).down2[0]
+        layer = make_network(name, 1, None, 8, 0.5).down2[0]
         assert isinstance(layer, nn.Conv2d)
         fan_in, fan_out = layer.in_channels * 9, layer.out_channels * 9
         bound = (6 / (fan_in + fan_out)) ** 0.5 if name == "keras" else fan_in**-0.5
         assert 0.98 * bound < float(layer.weight.detach().abs().max()) <= bound
-    keras = new_variant("keras", 1, None, 8, 0.5)
+    keras = make_network("keras", 1, None, 8, 0.5)
     biases = [m.bias for m in keras.modules() if isinstance(m, nn.Conv2d)]
     assert all(bias is not None and not bias.any() for bias in biases)
     drawn = new_network(TrainConfig(network="annotated", width=16, init="gaussian"))
@@ -139,12 +136,12 @@ def test_where_drop_out_is(kind: type[UNet], bottom: bool) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"keras", "valid_batchnorm"}))
 def test_no_drop_out_elsewhere(name: str) -> None:
-    assert not any(isinstance(m, nn.Dropout) for m in new_variant(name, 1, None, 2, 0.5).modules())
+    assert not any(isinstance(m, nn.Dropout) for m in make_network(name, 1, None, 2, 0.5).modules())
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(67, 90), (16, 31)])
 def test_the_popular_network_pads_what_the_pools_drop(rows: int, columns: int) -> None:
-    for name in ("batchnorm", "batchnorm_bilinear"):
+    for name in ("popular", "popular_bilinear"):
         model, image = live(name), torch.rand(1, 1, rows, columns)
         with torch.no_grad():
             found = model(image)
@@ -152,7 +149,7 @@ def test_the_popular_network_pads_what_the_pools_drop(rows: int, columns: int) -
         assert found.shape[2:] == (rows, columns)
 
 
-@pytest.mark.parametrize("name", ["batchnorm", "batchnorm_bilinear", "keras"])
+@pytest.mark.parametrize("name", ["popular", "popular_bilinear", "keras"])
 def test_one_pixel_at_the_bottom_is_too_few_to_normalise(name: str) -> None:
     model = live(name)
     with torch.no_grad():
@@ -167,13 +164,13 @@ def test_one_pixel_at_the_bottom_is_too_few_to_normalise(name: str) -> None:
 @pytest.mark.parametrize("name", [*NAMES, "same_padding", "paper"])
 def test_arithmetic_from_the_shapes(name: str) -> None:
     """Against a count by hand for the first layer, and in proportion to the width squared."""
-    narrow, wide = (new_variant(name, 1, None, w, 0.0) for w in (8, 16))
-    side = 560 if narrow.padded else 572
+    narrow, wide = (make_network(name, 1, None, w, 0.0) for w in (8, 16))
+    side = 560 if narrow.context.padded else 572
     ratio = cost(wide, side).multiply_accumulates / cost(narrow, side).multiply_accumulates
     assert 3.8 < ratio < 4
     assert cost(narrow, side).output == narrow.output_side(side)
     if name == "paper":
-        from paper_unet.large.plan import multiply_accumulates
+        from paper_unet.inference.streaming import multiply_accumulates
 
         assert cost(narrow, side).multiply_accumulates == multiply_accumulates(
             narrow.config, 388, 388

@@ -9,12 +9,23 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from variant_helpers import NAMES, SIDE, live, losses, noise, once, settings, stop_after, stripes
+from variant_helpers import (
+    KNOWN,
+    NAMES,
+    SIDE,
+    live,
+    losses,
+    noise,
+    once,
+    settings,
+    stop_after,
+    stripes,
+)
 
 from paper_unet import TrainConfig, load_model, predict_image, train
 from paper_unet.errors import InputError
 from paper_unet.loss import weighted_binary_cross_entropy
-from paper_unet.networks.table import KNOWN, SamePaddingUNet
+from paper_unet.networks.one_choice import SamePaddingUNet
 from paper_unet.system.stop import Stop, Stopped
 from paper_unet.training.initial_weights import absorb_shift, new_network, start_network
 from paper_unet.training.tiles import TileSampler
@@ -25,7 +36,7 @@ from paper_unet.training.tiles import TileSampler
 def test_training(name: str, channels: int, tmp_path: Path) -> None:
     config, data = settings(tmp_path, name), stripes(channels)
     model = train(config, data, progress=False)
-    assert model.variant == name and model.centre == (0.5 if model.padded else 0)
+    assert model.variant == name and model.centre == (0.5 if model.context.padded else 0)
     assert not (model.sigmoid and model.config.out_channels != 1)
     again = load_model(tmp_path / "weights.safetensors")
     image = noise(120, 130, channels if channels > 1 else 0)
@@ -97,9 +108,9 @@ def test_defaults_fit_the_network() -> None:
     assert (TrainConfig().tile, TrainConfig().init) == (572, "gaussian")
     for name in NAMES:
         config = TrainConfig(network=name)  # type: ignore[arg-type]
-        assert config.tile == (560 if KNOWN[name].padded else 572)
+        assert config.tile == (560 if KNOWN[name].context.padded else 572)
         assert config.init == KNOWN[name].initial
-        assert KNOWN[name].padded is KNOWN[name].context.padded
+        assert KNOWN[name].context.padded in (True, False)
     assert SamePaddingUNet.context.padded
     with pytest.raises(InputError, match="classes is 1; the network paper needs at least 2"):
         TrainConfig(classes=1)
@@ -107,7 +118,7 @@ def test_defaults_fit_the_network() -> None:
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
 def test_one_logit_and_many_classes(classes: int, tmp_path: Path) -> None:
-    config = settings(tmp_path, "batchnorm", classes=classes)
+    config = settings(tmp_path, "popular", classes=classes)
     model = train(config, stripes(), progress=False)
     assert model.config.out_channels == classes
     found = predict_image(model, noise(40, 40))

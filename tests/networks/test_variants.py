@@ -15,8 +15,11 @@ from paper_unet import TrainConfig, UNet, load_model, predict_image, train
 from paper_unet.augment import Augmentation, sample, source_coordinates
 from paper_unet.errors import InputError
 from paper_unet.inference.layers import Layers
-from paper_unet.inference.tiled import prepared
-from paper_unet.networks.table import BatchNormUNet, SamePaddingUNet, new_variant
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.settings import InferenceSettings
+from paper_unet.inference.streaming import Streaming
+from paper_unet.networks.one_choice import BatchNormUNet, SamePaddingUNet
+from paper_unet.networks.table import make_network
 from paper_unet.networks.weights_file import read_tensors, save_model
 from paper_unet.training.initial_weights import absorb_shift, new_network, start_network
 from paper_unet.training.loop import new_optimizer
@@ -74,7 +77,7 @@ def test_sides_that_do_not_fit_same_padding(side: int) -> None:
 def test_batch_norm_and_the_plain_network_that_computes_the_same() -> None:
     model = shaken(BatchNormUNet(1, 2, WIDTH), seed=1)
     image = torch.rand(1, 1, 204, 188)
-    plain = model.folded()
+    plain = model.for_prediction()
     assert type(plain) is UNet and plain.config == model.config  # type: ignore[attr-defined]
     image = torch.rand(1, 1, 204, 204)
     with torch.no_grad():
@@ -96,12 +99,12 @@ def test_numbers_of_parameters(kind: type[UNet], more: int) -> None:
 def test_weights_start_as_the_papers() -> None:
     """The one change is the only one: with the same seed the convolutions are the same."""
     models = {}
-    for name in ("paper", "same_padding", "batch_norm"):
+    for name in ("paper", "same_padding", "paper_batch_norm"):
         torch.manual_seed(5)
-        models[name] = new_variant(name, 1, 2, WIDTH, 0.5).state_dict()
+        models[name] = make_network(name, 1, 2, WIDTH, 0.5).state_dict()
     paper = models["paper"]
     assert all(torch.equal(models["same_padding"][key], value) for key, value in paper.items())
-    convolutions = [v for v in models["batch_norm"].values() if v.ndim == 4]
+    convolutions = [v for v in models["paper_batch_norm"].values() if v.ndim == 4]
     for found, expected in zip(
         convolutions, (v for v in paper.values() if v.ndim == 4), strict=True
     ):
@@ -109,8 +112,10 @@ def test_weights_start_as_the_papers() -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(InputError, match="no network is called 'resnet'; accepted are release"):
-        new_variant("resnet", 1, 2, 4, 0.5)
+    with pytest.raises(
+        InputError, match="no network is called 'resnet'; accepted are paper, release"
+    ):
+        make_network("resnet", 1, 2, 4, 0.5)
     with pytest.raises(InputError, match="network is 'resnet'"):
         TrainConfig(network="resnet")  # type: ignore[arg-type]
 
@@ -131,11 +136,11 @@ def test_a_padded_network_does_not_stream() -> None:
 
 
 def test_a_folded_network_streams() -> None:
-    assert isinstance(prepared(BatchNormUNet(1, 2, 2).eval()), Layers)
+    assert isinstance(engine_for(BatchNormUNet(1, 2, 2).eval(), InferenceSettings()), Streaming)
 
 
 def test_training_with_batch_norm_leaves_a_plain_network(tmp_path: Path) -> None:
-    model = train(settings(tmp_path, network="batch_norm"), stripes(), progress=False)
+    model = train(settings(tmp_path, network="paper_batch_norm"), stripes(), progress=False)
     assert model.variant == "paper"
     image = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
     again = predict_image(load_model(tmp_path / "weights.safetensors"), image)
@@ -144,7 +149,7 @@ def test_training_with_batch_norm_leaves_a_plain_network(tmp_path: Path) -> None
 
 def test_batch_norm_trains_in_training_mode_and_is_settled_in_the_end(tmp_path: Path) -> None:
     """The checkpoint has the running statistics of every step, the weights those of 64 tiles."""
-    config = settings(tmp_path, network="batch_norm")
+    config = settings(tmp_path, network="paper_batch_norm")
     data = stripes()
     plain = train(config, data, progress=False)
     kept, _ = read_tensors(tmp_path / "checkpoint.safetensors")
@@ -156,9 +161,9 @@ def test_batch_norm_trains_in_training_mode_and_is_settled_in_the_end(tmp_path: 
     output = model.output_side(config.tile)
     sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
     unseen = range(config.steps, config.steps + 64)
-    before = model.folded()
+    before = model.for_prediction()
     model.settle(sampler[k].image - config.centre for k in unseen)
-    settled = model.folded()
+    settled = model.for_prediction()
     for network in (before, settled):
         absorb_shift(network, config.centre)
     for name, value in plain.state_dict().items():

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from paper_unet import TrainConfig
 from paper_unet.model import UNet
-from paper_unet.networks.table import KNOWN, initialise, new_variant
+from paper_unet.networks.base import initialise
+from paper_unet.networks.table import NETWORKS, make_network, network_class
+from paper_unet.networks.well_known import KnownUNet
 from paper_unet.training.data import TrainingSet, training_set
 
+KNOWN = {name: kind for name in NETWORKS if issubclass(kind := network_class(name), KnownUNet)}
 NAMES = list(KNOWN)
-PADDED = ["annotated", "batchnorm", "batchnorm_bilinear", "keras"]
+PADDED = ["annotated", "popular", "popular_bilinear", "keras"]
 SIDE = {**dict.fromkeys(PADDED, 64), "three_level": 100, "valid_batchnorm": 204}
 
 
@@ -38,7 +41,7 @@ def shaken(model: UNet, seed: int | None = None) -> UNet:
 def live(name: str, width: int = 3, channels: int = 1, classes: int | None = None) -> UNet:
     """A network in which every parameter and statistic counts."""
     torch.manual_seed(1)
-    model = new_variant(name, channels, classes, width, 0.0)
+    model = make_network(name, channels, classes, width, 0.0)
     initialise(model, "gaussian")
     return shaken(model)
 

@@ -204,8 +204,8 @@ class ValidBatchNorm(Literal):
 
 LITERAL: dict[str, Callable[[int, int, int], Literal]] = {
     "annotated": Annotated,
-    "batchnorm": lambda i, o, w: Popular(i, o, w, bilinear=False),
-    "batchnorm_bilinear": lambda i, o, w: Popular(i, o, w, bilinear=True),
+    "popular": lambda i, o, w: Popular(i, o, w, bilinear=False),
+    "popular_bilinear": lambda i, o, w: Popular(i, o, w, bilinear=True),
     "three_level": ThreeLevel,
     "keras": Keras,
     "valid_batchnorm": ValidBatchNorm,

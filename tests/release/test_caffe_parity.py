@@ -12,7 +12,7 @@ from caffe_helpers import Spec, as_trained, caffemodel, network, prototxt
 from numpy.typing import NDArray
 
 from paper_unet.inference.layers import Layers
-from paper_unet.inference.streaming import one_pass
+from paper_unet.inference.pipeline import one_pass
 from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.release.caffe import PARTS, import_caffe
 

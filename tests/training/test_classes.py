@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def train(folder: Path, *more: str, kind: str = "class") -> int:
     return main(["train", "--images", str(folder / "in.tif"), "--labels",
                  str(folder / "classes.tif"), "--label-kind", kind, "--tile", "64", "--width", "4",
-                 "--network", "batchnorm", "--out", str(folder / "run"), *more])  # fmt: skip
+                 "--network", "popular", "--out", str(folder / "run"), *more])  # fmt: skip
 
 
 def test_weights_balance_the_classes() -> None:

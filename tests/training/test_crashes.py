@@ -22,7 +22,7 @@ from paper_unet.training.run_folder import CHECKPOINT, LOG, WEIGHTS
     "changes",
     [
         {}, {"channels_last": True, "network": "release"}, {"optimizer": "adam"},
-        {"network": "batch_norm"}, {"network": "same_padding", "tile": 192},
+        {"network": "paper_batch_norm"}, {"network": "same_padding", "tile": 192},
     ],
 )  # fmt: skip
 def test_a_run_that_was_cut_twice_is_the_run_that_was_not(

@@ -67,7 +67,7 @@ def test_looking_does_not_change_the_run(tmp_path: Path) -> None:
 
 
 def test_statistics_of_batch_normalisation_stay(tmp_path: Path) -> None:
-    config = {"network": "batch_norm", "tile": 220}
+    config = {"network": "paper_batch_norm", "tile": 220}
     run(small(tmp_path / "blind", **config))
     run(small(tmp_path / "looking", **config, validate_every=2), held_out=other_data())
     looking = files_of(tmp_path / "looking")["weights.safetensors"]

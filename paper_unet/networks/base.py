@@ -1,0 +1,152 @@
+"""What every network declares, and what is stored beside its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from paper_unet.errors import InputError
+from paper_unet.geometry import Context
+
+Initial = Literal["gaussian", "pytorch", "glorot"]
+"""Standard deviation sqrt(2 / N) (sec. 3); PyTorch's own rule; Keras' rule, uniform by Glorot."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What defines a network; stored with its weights.
+
+    The defaults are the paper's network.
+    """
+
+    in_channels: int = 1  # Fig. 1
+    out_channels: int = 2  # Fig. 1
+    width: int = 64  # Fig. 1: channels of the first level, doubled at every contracting step
+    dropout: float = 0.5  # not in the paper: the rate; sec. 3.1 only says that there is drop-out
+    up_relu: bool = False  # not in the paper: the release has a ReLU after each up-convolution
+    last_up_width: int | None = None  # the release widens the last up-convolution to 2 * width
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.last_up_width is not None and self.last_up_width < 1:
+            raise InputError(f"last_up_width is {self.last_up_width}; it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}; it must be in [0, 1)")
+
+
+class Network(nn.Module):
+    """A network that turns grey values into raw scores, and says what it needs for that.
+
+    A subclass declares the class variables, makes its layers in ``__init__`` after this one's, with
+    a ``head`` that gives the scores, and has ``forward``: (N, C, H, W) to (N, K, h, w).
+
+    Parameters
+    ----------
+    config : NetworkConfig
+
+    Attributes
+    ----------
+    config : NetworkConfig
+        The argument above.
+    grey_ranges : dict of str to (float, float)
+        For a dtype name, the grey values that mean 0 and 1 to the network, as in training.
+    centre : float
+        What training subtracted from the input and prediction has to subtract too; 0 where it
+        could be moved into the first biases.
+    record : dict
+        What is known about the weights: data, recipe, scores. Empty for a new network.
+    """
+
+    variant: ClassVar[str]
+    """Its name in `paper_unet.networks.table` and in files of weights."""
+
+    context: ClassVar[Context]
+    """What a tile needs around the pixels that are kept, see `paper_unet.geometry`."""
+
+    initial: ClassVar[Initial] = "gaussian"
+    """The rule of its initial weights."""
+
+    weighted: ClassVar[bool] = True
+    """Whether the loss weighs pixels by the map of Eq. 2, unless told otherwise."""
+
+    streams: ClassVar[bool] = False
+    """Whether rows can flow through it: its layers are those of Fig. 1, all valid."""
+
+    least_outputs: ClassVar[int] = 1
+    """Scores that it has at least; one score is a logit."""
+
+    head: nn.Conv2d
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grey_ranges: dict[str, tuple[float, float]] = {"uint8": (0.0, 255.0)}
+        self.centre = 0.0
+        self.record: dict[str, object] = {}
+
+    @classmethod
+    def from_config(cls, config: NetworkConfig) -> Self:
+        """Return an untrained network of this configuration."""
+        return cls(**asdict(config))
+
+    @classmethod
+    def output_side(cls, side: int) -> int:
+        """Return the side of the scores of a square image of ``side`` pixels.
+
+        Raises
+        ------
+        InputError
+            If a pool would see an odd side; the message names the nearest sides that fit.
+        """
+        return cls.context.output_side(side, cls.variant)
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether the scores are one logit; of several, the probabilities are their softmax."""
+        return self.config.out_channels == 1
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by the rule that the network declares."""
+        initialise(self, self.initial)
+
+    def settle(self, images: Iterable[Tensor]) -> None:
+        """Take from training tiles, (N, C, H, W), what only the finished weights can tell: nothing.
+
+        Networks that keep statistics may have something to take.
+        """
+
+    def for_prediction(self) -> Network:
+        """Return what predicts: this network, or a simpler one that computes the same."""
+        return self
+
+    def _check(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] != self.config.in_channels:
+            raise InputError(
+                f"the network was given shape {tuple(image.shape)}; it takes (N, "
+                f"{self.config.in_channels}, H, W)"
+            )
+        for side in image.shape[2:]:
+            self.output_side(int(side))
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, rule: Initial) -> None:
+    """Draw the weights of all convolutions anew, by PyTorch's current random state."""
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        if rule == "pytorch":
+            layer.reset_parameters()
+            continue
+        if rule == "gaussian":  # sec. 3: N(0, 2 / N), and biases of zero
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+        else:
+            nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
