@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from rounding_helpers import exact_network, within_rounding
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -320,14 +321,27 @@ def test_crop_is_centred_and_behind_the_up_sampled_map() -> None:
 
 @torch.inference_mode()
 def test_moving_the_image_by_16_pixels_moves_the_scores() -> None:
-    """Nothing else does (spec A2); in float64, where PyTorch has one kernel for all sizes."""
-    model = UNet(width=2).double().eval()
-    image = torch.rand(1, 1, 300, 300, dtype=torch.float64)
+    """Nothing else does (spec A2); the weights are such that no kernel rounds."""
+    model = exact_network(UNet(width=2).double().eval(), terms=3, largest=255)
+    image = torch.randint(0, 256, (1, 1, 300, 300)).double()
     scores = model(image)  # 116 pixels
     for step in range(1, 17):
         moved = model(image[:, :, step : step + 204, :204])  # 20 pixels
         same = torch.equal(moved, scores[:, :, step : step + 20, :20])
         assert same == (step == 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@torch.inference_mode()
+def test_what_moves_with_the_image_moves_but_for_rounding(dtype: torch.dtype) -> None:
+    """With random weights; kernels may round otherwise for another size."""
+    model = UNet(width=2).to(dtype).eval()
+    image = torch.rand(1, 1, 300, 300, dtype=dtype)
+    scores = model(image)
+    for step in (15, 16):
+        window = image[:, :, step : step + 204, :204]
+        expected = scores[:, :, step : step + 20, :20]
+        assert within_rounding(model, window, model(window), expected) == (step == 16)
 
 
 def test_every_parameter_takes_part() -> None:
