@@ -2,6 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes is the machine's business
+settings.register_profile("any_speed", settings.default, deadline=None)
+settings.load_profile("any_speed")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes share the cores; for those they start, too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
