@@ -132,6 +132,7 @@ def test_narrow_scores_are_widened(narrow: torch.dtype) -> None:
     assert energy.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.exact
 def test_the_same_twice_bit_for_bit() -> None:
     scores, labels, weights = (value.repeat(1, *[20] * (value.ndim - 1)) for value in example(1))
     results = []

@@ -319,6 +319,7 @@ def test_crop_is_centred_and_behind_the_up_sampled_map() -> None:
     assert torch.equal(joined[0, 4], x[4:60, 10:70].float())
 
 
+@pytest.mark.exact
 @torch.inference_mode()
 def test_moving_the_image_by_16_pixels_moves_the_scores() -> None:
     """Nothing else does (spec A2); the weights are such that no kernel rounds."""
@@ -331,6 +332,7 @@ def test_moving_the_image_by_16_pixels_moves_the_scores() -> None:
         assert same == (step == 16)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @torch.inference_mode()
 def test_what_moves_with_the_image_moves_but_for_rounding(dtype: torch.dtype) -> None:

@@ -26,6 +26,7 @@ def random_net() -> UNet:
     return model
 
 
+@pytest.mark.exact
 def test_an_exact_network_gives_the_same_bits_whatever_computes_it(
     random_net: UNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +48,7 @@ def test_integers_that_float32_cannot_hold_are_refused(random_net: UNet) -> None
     exact_network(random_net.double(), terms=3, largest=255)
 
 
+@pytest.mark.exact
 def test_float32_is_within_its_bound_and_other_weights_are_not_within_that_of_float64(
     random_net: UNet,
 ) -> None:

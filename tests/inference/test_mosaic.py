@@ -52,6 +52,7 @@ def test_the_mosaic_is_one_pass(rows: int, columns: int, tile: int, seed: int) -
     assert np.array_equal(found, one_pass(EXACT, image))
 
 
+@pytest.mark.exact
 @given(rows=sides, columns=sides, tile=st.sampled_from(TILES), seed=st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
 def test_the_mosaic_is_one_pass_for_more_channels_and_in_float64(

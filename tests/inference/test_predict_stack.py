@@ -35,6 +35,7 @@ class Sink:
         self.taken[z] = section
 
 
+@pytest.mark.exact
 def test_a_stack_is_predicted_section_by_section() -> None:
     expected = np.stack([predict_image(NARROW, section) for section in SECTIONS])
     found = predict_stack(NARROW, SECTIONS)

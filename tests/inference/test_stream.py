@@ -85,6 +85,7 @@ EXACT = {
 }
 
 
+@pytest.mark.exact
 @given(
     rows=SIDES, columns=SIDES, band=BANDS, name=st.sampled_from(sorted(EXACT)),
     seed=st.integers(0, 9),
@@ -104,6 +105,7 @@ def test_streaming_is_one_pass_to_the_bit(
     assert torch.equal(found, reference(model, image))
 
 
+@pytest.mark.exact
 @given(rows=SIDES, columns=SIDES, band=BANDS, seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
 def test_bands_change_no_more_than_rounding(rows: int, columns: int, band: int, seed: int) -> None:
@@ -160,6 +162,7 @@ def test_a_region_is_the_part_of_the_section(
     assert torch.equal(found, streamed(model, image, 64)[:, slice(*y), slice(*x)])
 
 
+@pytest.mark.exact
 @given(start=st.integers(0, 25), height=st.integers(1, 200), band=st.sampled_from([16, 48, 64]))
 @settings(max_examples=30, deadline=None)
 def test_where_a_stream_begins_and_ends_does_not_change_the_shapes_it_computes(

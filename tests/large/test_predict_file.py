@@ -100,6 +100,7 @@ def test_the_plan_is_told_before_the_start(folder: Path) -> None:
 # --- interrupted and resumed --------------------------------------------------------------------
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_crash_leaves_no_final_name_and_the_same_call_goes_on(

@@ -25,6 +25,7 @@ def stack(tmp_path: Path) -> Path:
     return tmp_path / "in.tif"
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", [*NAMES, "same_padding"])
 def test_a_file_gets_what_memory_gets(name: str, stack: Path, tmp_path: Path) -> None:
     model = live(name)
@@ -43,6 +44,7 @@ def test_a_file_gets_what_memory_gets(name: str, stack: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), expected)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 def test_an_interrupted_file_gets_the_same_bytes(
     suffix: str, stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -145,6 +145,7 @@ def test_going_on_from_weights_with_padding(tmp_path: Path) -> None:
         start_network(settings(tmp_path / "b", "keras", start=kept, centre=0.25))
 
 
+@pytest.mark.exact
 def test_a_resumed_run_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from paper_unet.system.stop import Stopped
 from paper_unet.training.run_folder import CHECKPOINT, LOG, WEIGHTS
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     "changes",
     [
