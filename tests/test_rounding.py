@@ -1,13 +1,14 @@
 """The two ways to compare sums of unknown order, `rounding_helpers`, hold what they promise."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from rounding_helpers import convolutions_of, exact_network, rounding_bound, within_rounding
 from torch import Tensor, nn
 
-from paper_unet import UNet
+from paper_unet import UNet, load_model
 
 
 def scores(model: UNet, image: Tensor) -> Tensor:
@@ -16,14 +17,18 @@ def scores(model: UNet, image: Tensor) -> Tensor:
     return found
 
 
-@pytest.fixture
-def random_net() -> UNet:
+def random_network(width: int) -> UNet:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = UNet(width=4).eval()
+        torch.manual_seed(width)
+        model = UNet(width=width).eval()
         for layer in convolutions_of(model):
             nn.init.normal_(layer.bias, std=0.3)  # type: ignore[arg-type]
     return model
+
+
+@pytest.fixture
+def random_net() -> UNet:
+    return random_network(4)
 
 
 @pytest.mark.exact
@@ -62,3 +67,24 @@ def test_float32_is_within_its_bound_and_other_weights_are_not_within_that_of_fl
     moved = copy.deepcopy(random_net).double()
     moved.down2[0].weight.data *= 1 + 1e-6
     assert not within_rounding(random_net, image, scores(moved, image.double()), exact)
+
+
+@pytest.mark.parametrize("width", [2, 8, None], ids=str)
+def test_how_large_the_bound_is(
+    width: int | None, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """The table of docs/large_stacks.md, in the report of --junitxml."""
+    model = load_model().eval() if width is None else random_network(width)
+    image = torch.rand(1, 1, 220, 220, generator=torch.Generator().manual_seed(0))
+    exact = scores(copy.deepcopy(model).double(), image.double())
+    difference = (scores(model, image).double() - exact).abs()
+    _, k, y, x = (int(i) for i in torch.unravel_index(difference.argmax(), exact.shape))
+    single, double = (
+        rounding_bound(model, image, (0, k, y, x), dtype)
+        for dtype in (torch.float32, torch.float64)
+    )
+    found, spread = float(difference.max()), float(exact.max() - exact.min())
+    for name, value in {"found": found, "float32": single, "float64": double}.items():
+        record_testsuite_property(f"rounding-width-{width}-{name}-of-spread", value / spread)
+    assert 0 < found <= single < 0.1 * spread
+    assert double < 1e-9 * spread
