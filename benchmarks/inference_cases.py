@@ -61,7 +61,7 @@ def tiles(tile: int, precision: Precision = "float32", tiling: Tiling = "exact")
     """Tiles with the same arithmetic as streaming."""
 
     def run(model: UNet, image: np.ndarray) -> tuple[Tensor, float]:
-        settings = InferenceSettings("tiles", tile=tile, tiling=tiling)
+        settings = InferenceSettings(engine="tiles", tile=tile, tiling=tiling)
         scores = image_scores(prepared(model, settings, precision), image)
         return scores, float(sum(tile_macs(model, image.shape[1], tile, tiling)))
 

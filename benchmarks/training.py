@@ -40,7 +40,7 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> tuple[f
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(model, config)
-    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device)
+    sampler = TileSampler(data, config.input_side, config.augmentation, config.seed, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     seconds = []

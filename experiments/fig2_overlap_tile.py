@@ -50,7 +50,7 @@ def computed(
 ) -> NDArray[np.float32]:
     """Return the log odds of a cell, shape (Y, X)."""
     grey = to_unit_range(image[None], model.grey_ranges.get(image.dtype.name))
-    settings = InferenceSettings(engine, tile, tiling)
+    settings = InferenceSettings(engine=engine, tile=tile, tiling=tiling)
     with exact_arithmetic():
         return log_odds(image_scores(engine_for(model, settings), grey))
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
+from paper_unet.networks.table import RENAMED
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
 from paper_unet.training.loop import train
-from paper_unet.training.run_folder import LOG, WEIGHTS, comparable, start_digest
+from paper_unet.training.run_folder import LOG, WEIGHTS, as_of_today, comparable, start_digest
 
 PAPERS_RECIPE = "the paper's recipe"
 FINISH_LR = 3e-4
@@ -38,8 +39,9 @@ def add_training_options(
 def add_recipe_options(options: argparse.ArgumentParser) -> None:
     """Add what trains faster than the paper's recipe, for processors that cannot wait for it."""
     options.add_argument(
-        "--network", default="paper", choices=["paper", "release", "batch_norm"],
-        help="batch_norm trains with batch normalisation, which is then folded into the weights",
+        "--network", default="paper", choices=["paper", "release", "paper_batch_norm"],
+        type=lambda name: RENAMED.get(name, name),
+        help="paper_batch_norm trains with batch normalisation, then folded into the weights",
     )  # fmt: skip
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
     options.add_argument(
@@ -65,13 +67,13 @@ def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
 
 def recipe(options: argparse.Namespace) -> str:
     """Return the recipe in words."""
-    names = {"batch_norm": "batch normalisation", "release": "the release's network"}
+    names = {"paper_batch_norm": "batch normalisation", "release": "the release's network"}
     optimizers = {"adam": "Adam", "rmsprop": "RMSprop"}
     words = [names.get(options.network, ""), optimizers.get(options.optimizer, "")]
     if options.finish:
         weaker = options.finish_balance
         balance = "" if weaker is None else f" with class balance to the power {weaker:g}"
-        without = " without normalisation" if options.network == "batch_norm" else ""
+        without = " without normalisation" if options.network == "paper_batch_norm" else ""
         words.append(f"then {options.finish} steps{without}{balance}")
     return ", ".join(filter(None, words)) or PAPERS_RECIPE
 
@@ -116,7 +118,7 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
         config,
         out=f"{config.out}-finished{other}",
         balance=balance,
-        network="paper" if config.network == "batch_norm" else config.network,
+        network="paper" if config.network == "paper_batch_norm" else config.network,
         start=str(Path(config.out) / WEIGHTS),
         steps=options.finish,
         lr=options.finish_lr or FINISH_LR,
@@ -158,7 +160,8 @@ def finished(config: TrainConfig) -> Network | None:
     if not weights.exists():
         return None
     model = load_model(weights, pick_device(config.device)).eval()
-    found = (model.record.get("config"), model.record.get("start_sha256", ""))
+    stored: Any = model.record.get("config", {})
+    found = (as_of_today(stored), model.record.get("start_sha256", ""))
     return model if found == (comparable(config), start_digest(config)) else None
 
 

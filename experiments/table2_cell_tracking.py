@@ -10,7 +10,7 @@ than 500 pixels, none wholly within 50 pixels of the border. Runs go on where th
 
 The paper's recipe learns slowly on a CPU. Faster there, and the paper's network in the end:
 
-python experiments/table2_cell_tracking.py --data data --network batch_norm --optimizer adam \
+python experiments/table2_cell_tracking.py --data data --network paper_batch_norm --optimizer adam \
     --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 --jobs 2
 
 On a GPU, the paper's width and tile:

@@ -48,8 +48,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},  # the options
     "release": {},
     "annotated": {"optimizer": "adam", "lr": 2.5e-4},
-    "batchnorm": {"optimizer": "rmsprop", "lr": 1e-5, "momentum": 0.999, "weight_decay": 1e-8},
-    "batchnorm_bilinear": {
+    "popular": {"optimizer": "rmsprop", "lr": 1e-5, "momentum": 0.999, "weight_decay": 1e-8},
+    "popular_bilinear": {
         "optimizer": "rmsprop", "lr": 1e-5, "momentum": 0.999, "weight_decay": 1e-8,
     },
     "three_level": {"optimizer": "sgd", "lr": 1e-2, "momentum": 0.99},
@@ -83,7 +83,7 @@ def run(job: Job) -> dict[str, Any]:
     config = job.config
     row: dict[str, Any] = {
         "network": job.network, "recipe": job.recipe, "seed": config.seed,
-        "source": job.sections.source, "steps": config.steps, "tile": config.tile,
+        "source": job.sections.source, "steps": config.steps, "tile": config.input_side,
     }  # fmt: skip
     training = partial(common.membrane_training_set, job.sections[common.TRAINING])
     model = recipes.train_row(row, (config,), training)

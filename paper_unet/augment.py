@@ -19,40 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from paper_unet.errors import InputError
+from paper_unet.settings import AugmentSettings
 
 Kernel = Literal["bicubic", "bilinear", "nearest"]
 Extrapolation = Literal["mirror", "zero"]
 
 _PADDING = {"mirror": "reflection", "zero": "zeros"}  # in PyTorch's words
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """How strongly the training tiles vary. Amounts of 0 and False switch a part off."""
-
-    grid: int = 3  # sec. 3.1: nodes per axis
-    elastic: float = 10.0  # sec. 3.1: standard deviation of the displacement, pixels
-    rotate: bool = True  # not in the paper: any angle
-    mirror: bool = True  # not in the paper
-    shift: bool = True  # not in the paper: the tile is anywhere in the section
-    grey: float = 1.0  # not in the paper: strength of the grey-value change, see draw_augmentation
-    extrapolation: Extrapolation = "mirror"  # sec. 1: what lies beyond the border of a section
-
-    def __post_init__(self) -> None:
-        if self.grid < 2:
-            raise InputError(
-                f"grid is {self.grid}; the deformation needs at least 2 nodes per axis"
-            )
-        for name in ("elastic", "grey"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}; it must be finite and at least 0"
-                )
-        if self.extrapolation not in _PADDING:
-            raise InputError(
-                f"extrapolation is {self.extrapolation!r}; it must be one of {', '.join(_PADDING)}"
-            )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ PACKAGE = Path(paper_unet.__file__).parent
 
 # From the ground up; what shares a floor does not stand on itself in a circle.
 FLOORS = [
-    {"errors"},
+    {"errors", "settings"},
     {"geometry", "networks.base", "model", "weight_map", "loss", "augment", "system"},
     {"images", "metrics", "synthetic"},
     {"networks", "datasets", "figures"},
@@ -28,7 +28,7 @@ FLOORS = [
 
 # arrays in, arrays out: these touch no file
 PURE = [
-    "errors", "geometry", "model", "weight_map", "loss", "augment", "metrics", "synthetic",
+    "errors", "settings", "geometry", "model", "weight_map", "loss", "augment", "metrics", "synthetic",
     "figures",
 ]  # fmt: skip
 PURE_MODULES = [

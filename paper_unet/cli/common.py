@@ -6,11 +6,13 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING
+from typing import Any, TypeVar
 
 from paper_unet.metrics import Isbi2012Scores
+from paper_unet.settings import Option, options
+
+Settings = TypeVar("Settings")
 
 Commands = Any
 """What `argparse.ArgumentParser.add_subparsers` returns; argparse keeps its type private."""
@@ -47,45 +49,33 @@ def add_settings(
     command: argparse.ArgumentParser, kind: type, *, required: tuple[str, ...] = ()
 ) -> None:
     """Turn every field of a configuration into one option, unless the command has it already."""
-    hints = get_type_hints(kind, include_extras=True)
     there = {action.dest for action in command._actions}
-    for field in fields(kind):
-        if field.name not in there:
-            _add_setting(command, field.name, hints[field.name], field.default, required)
+    for option in options(kind):
+        if option.name not in there:
+            _add_option(command, option, required=option.name in required)
 
 
-def _add_setting(
-    command: argparse.ArgumentParser,
-    name: str,
-    hint: Any,
-    default: object,
-    required: tuple[str, ...],
-) -> None:
-    kind, text = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
-    if NoneType in get_args(kind):
-        kind = next(part for part in get_args(kind) if part is not NoneType)
-    flag = "--range" if name == "value_range" else "--" + name.replace("_", "-")
-    more: dict[str, Any] = {"help": text, "default": default}
-    if default in ("", None):
+def _add_option(command: argparse.ArgumentParser, option: Option, *, required: bool) -> None:
+    more: dict[str, Any] = {"help": option.help, "default": option.default, "dest": option.name}
+    if option.default in (None, MISSING):
         more["default"] = argparse.SUPPRESS
-    if kind is bool:
-        command.add_argument(flag, action=argparse.BooleanOptionalAction, **more)
-    elif get_origin(kind) is Literal:
-        command.add_argument(flag, choices=get_args(kind), **more)
-    elif kind in (int, float, str):
-        command.add_argument(flag, type=kind, required=name in required, **more)
-    else:  # the one pair of numbers
-        command.add_argument(flag, type=float, nargs=2, metavar=("LOW", "HIGH"), dest=name, **more)
+    if option.kind is bool:
+        more["action"] = argparse.BooleanOptionalAction
+    elif option.choices is not None:
+        more["choices"] = tuple(option.choices.table())
+        if option.choices.renamed:
+            more["type"] = option.choices.word
+    elif option.kind is tuple:
+        more |= {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")}
+    else:
+        more |= {"type": option.kind, "required": required or option.required}
+    command.add_argument(option.flag, **more)
 
 
-def given_settings(options: argparse.Namespace, kind: type) -> dict[str, Any]:
-    """Return the fields of a configuration from the options that `add_settings` made."""
-    given: dict[str, Any] = {
-        field.name: getattr(options, field.name, field.default) for field in fields(kind)
-    }
-    if given["value_range"]:
-        given["value_range"] = tuple(given["value_range"])
-    return given
+def given_settings(given: argparse.Namespace, kind: type[Settings]) -> Settings:
+    """Return the settings from the options that `add_settings` made."""
+    names = [option.name for option in options(kind)]
+    return kind(**{name: getattr(given, name) for name in names if hasattr(given, name)})
 
 
 def go_on_with(arguments: Sequence[str]) -> None:

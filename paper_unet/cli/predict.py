@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
 from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
-from paper_unet.release.driver import ReleaseSettings
+from paper_unet.release.settings import ReleaseSettings
+from paper_unet.settings import options as settings_of
 
 if TYPE_CHECKING:
     from paper_unet.large.executor import Executor
@@ -52,9 +52,8 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.release.predict import predict_release
     from paper_unet.system.stop import Stopped
 
-    config = PredictConfig(**given_settings(options, PredictConfig))
-    names = [field.name for field in fields(ReleaseSettings)]
-    settings = ReleaseSettings(**{name: getattr(options, name) for name in names})
+    config = given_settings(options, PredictConfig)
+    settings = given_settings(options, ReleaseSettings)
     report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
     if options.release:
         if options.dask is not None:
@@ -63,9 +62,8 @@ def _run(options: argparse.Namespace) -> None:
         print(f"wrote {config.out}: {frames} frames, a number for each cell, uint16")
         return
     if settings != ReleaseSettings():
-        raise InputError(
-            f"{', '.join(map(flag, names))} are of --release; add it or leave them out"
-        )
+        names = ", ".join(option.flag for option in settings_of(ReleaseSettings))
+        raise InputError(f"{names} are of --release; add it or leave them out")
     keep_freed_memory()
     try:
         with _executor(options.dask, config) as executor:
@@ -75,11 +73,6 @@ def _run(options: argparse.Namespace) -> None:
         raise
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
     print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
-
-
-def flag(name: str) -> str:
-    """Return the option of a setting."""
-    return "--" + name.replace("_", "-")
 
 
 def _executor(dask: str | None, config: PredictConfig) -> AbstractContextManager[Executor | None]:

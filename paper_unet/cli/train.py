@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.networks.weights_file import save_model
     from paper_unet.training.loop import read_training_set, train
 
-    config = TrainConfig(**given_settings(options, TrainConfig))
+    config = given_settings(options, TrainConfig)
     if options.dry_run:
         print(json.dumps(asdict(config), indent=2))
         return
@@ -62,8 +62,8 @@ def _run(options: argparse.Namespace) -> None:
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
     if validate and config.label_kind == "membrane":
-        images = read_stack(config.images, channels=config.channels)
-        labels = read_stack(config.labels)
+        images = read_stack(options.images, channels=config.channels)
+        labels = read_stack(options.labels)
         scores = score_sections(model, images[held_out], labels[held_out], progress=True)
         print_scores(scores)
         model.record["held_out"] = {"sections": validate, **headline(scores)}
@@ -83,9 +83,9 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
             "--validate scores membrane labels; of other labels follow the loss with "
             "--validate-every, or leave it out"
         )
-    with open_stack(config.images, channels=config.channels) as stack:
+    with open_stack(str(config.images), channels=config.channels) as stack:
         held_out = parse_slices(validate, len(stack))
-        shared = set(held_out) & set(parse_slices(config.slices or None, len(stack)))
+        shared = set(held_out) & set(parse_slices(config.slices, len(stack)))
     if shared:
         raise InputError(
             f"--validate {validate} shares section {min(shared)} with the training sections; give "

@@ -125,7 +125,9 @@ def predict_image(
     InputError
         If the image is empty, of the wrong shape or dtype, or holds values that are not finite.
     """
-    settings = InferenceSettings(engine, tile, tiling, average, halo)
+    settings = InferenceSettings(
+        engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
+    )
     check_class(model, of_class)
     scorer = engine_for(model, settings, precision)
     return _predict(model, scorer, image, value_range, of_class)
@@ -179,7 +181,9 @@ def predict_stack(
         wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
         raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
     check_class(model, of_class)
-    settings = InferenceSettings(engine, tile, tiling, average, halo)
+    settings = InferenceSettings(
+        engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
+    )
     scorer = engine_for(model, settings, precision)
     target: Sink | NDArray[np.float32]
     size = (stack.shape[0], *stack.shape[-2:])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE, Tiling, output_size
+from paper_unet.settings import check
 
 Engine = Literal["stream", "tiles"]
 Average = Literal["none", "flips", "rotations"]
@@ -16,42 +17,37 @@ BAND = 64
 """Rows that enter the network at a time where memory is no concern; measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InferenceSettings:
-    """How scores are computed.
+    """How scores are computed."""
 
-    Attributes
-    ----------
-    engine : {"stream", "tiles"}
-        Row streaming, or the overlap-tile strategy of Fig. 2. The same result up to rounding.
-        Networks other than the paper's and the release do not stream and are always tiled.
-    tile : int
-        Largest input side of a tile, pixels, 16k + 60; of the engine ``tiles`` alone.
-    tiling : {"exact", "abutting"}
-        See `paper_unet.geometry`; of the engine ``tiles`` alone.
-    average : {"none", "flips", "rotations"}
-        Mean of the raw scores over the four flips (the authors' release), or over seven rotations
-        by multiples of 360/7 degrees (sec. 4; the angles are open in the paper).
-    halo : int, optional
-        Pixels of the scores that are dropped on each side of a tile inside the section, a multiple
-        of 16; of networks with zero padding alone. Default: as far as a pixel of them sees.
-    """
-
-    engine: Engine = "stream"
-    tile: int = PAPER_TILE
-    tiling: Tiling = "exact"
-    average: Average = "none"
-    halo: int | None = None
+    engine: Annotated[
+        Engine,
+        "stream: rows flow through the network, nothing is computed twice; tiles: Fig. 2; networks "
+        "with padding or other layers are always tiled",
+    ] = "stream"
+    tile: Annotated[
+        int,
+        "largest input side of a tile, 16k + 60, where there are tiles; networks with padding "
+        "take the largest multiple of 16 below it",
+    ] = PAPER_TILE
+    tiling: Annotated[
+        Tiling,
+        "of tiles; exact: equal to one pass over the whole section; abutting: the paper's grid",
+    ] = "exact"
+    average: Annotated[
+        Average,
+        "mean of the raw scores over the four flips (the authors' release) or seven rotations by "
+        "multiples of 360/7 degrees (sec. 4; not in the paper: the angles)",
+    ] = "none"
+    halo: Annotated[
+        int | None,
+        "of a network with zero padding: pixels dropped on each side of a tile, a multiple of 16; "
+        "default: as far as a pixel sees",
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, accepted in (
-            ("engine", ("stream", "tiles")),
-            ("tiling", ("exact", "abutting")),
-            ("average", ("none", "flips", "rotations")),
-        ):
-            if getattr(self, name) not in accepted:
-                choice = "', '".join(accepted[:-1]) + f"' or '{accepted[-1]}"
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be '{choice}'")
+        check(self)
         output_size(self.tile)
         if self.engine == "stream" and self.tiling == "abutting":
             raise InputError(

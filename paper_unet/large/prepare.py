@@ -14,7 +14,7 @@ import torch
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
 from paper_unet.inference.predict import check_class, engine_for
-from paper_unet.inference.settings import Plan
+from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.large.config import PredictConfig
@@ -26,6 +26,7 @@ from paper_unet.large.plan import choose_plan
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
+from paper_unet.settings import part
 
 SHARE = 0.8
 """Of the free memory, what a prediction may take unless told."""
@@ -88,7 +89,7 @@ def prepare(
     left = journal.header or {}
     facts["threads"] = config.threads or left.get("threads") or executor.threads()
     shape = stack.shape[1], stack.shape[2]
-    engine = engine_for(model, config.settings, config.precision)
+    engine = engine_for(model, part(config, InferenceSettings), config.precision)
 
     def needed(plan: Plan) -> int:
         return base + engine.peak_bytes(plan, shape)
@@ -149,7 +150,7 @@ def _prediction(
         digest=facts["weights"],
         output=output,
         grid=grid,
-        settings=config.settings,
+        settings=part(config, InferenceSettings),
         precision=config.precision,
         of_class=config.of_class,
         value_range=config.value_range,
@@ -170,7 +171,7 @@ def _facts(
         "input": stack.identity(),
         "slices": [chosen.start, chosen.stop],
         "weights": digest,
-        "procedure": asdict(config.settings),
+        "procedure": asdict(part(config, InferenceSettings)),
         "precision": config.precision,
         "class": config.of_class,
         "range": config.value_range,

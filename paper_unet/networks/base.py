@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import Context
+from paper_unet.settings import Limits, check
 
 Initial = Literal["gaussian", "pytorch", "glorot"]
 """Standard deviation sqrt(2 / N) (sec. 3); PyTorch's own rule; Keras' rule, uniform by Glorot."""
@@ -23,21 +24,15 @@ class NetworkConfig:
     The defaults are the paper's network.
     """
 
-    in_channels: int = 1  # Fig. 1
-    out_channels: int = 2  # Fig. 1
-    width: int = 64  # Fig. 1: channels of the first level, doubled at every contracting step
-    dropout: float = 0.5  # not in the paper: the rate; sec. 3.1 only says that there is drop-out
+    in_channels: Annotated[int, Limits(1)] = 1  # Fig. 1
+    out_channels: Annotated[int, Limits(1)] = 2  # Fig. 1
+    width: Annotated[int, Limits(1)] = 64  # Fig. 1: channels of the first level, then doubled
+    dropout: Annotated[float, Limits(0, 1)] = 0.5  # not in the paper: the rate (sec. 3.1)
     up_relu: bool = False  # not in the paper: the release has a ReLU after each up-convolution
-    last_up_width: int | None = None  # the release widens the last up-convolution to 2 * width
+    last_up_width: Annotated[int | None, Limits(1)] = None  # the release: 2 * width
 
     def __post_init__(self) -> None:
-        for name in ("in_channels", "out_channels", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.last_up_width is not None and self.last_up_width < 1:
-            raise InputError(f"last_up_width is {self.last_up_width}; it must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        check(self)
 
 
 class Network(nn.Module):

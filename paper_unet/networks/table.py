@@ -38,6 +38,11 @@ RENAMED: Final = {
 """Names of version 0.1.0.dev0, one underscore apart; still read from files and options."""
 
 
+def network_names() -> tuple[str, ...]:
+    """Return the names that ``--network`` takes now."""
+    return tuple(NETWORKS)
+
+
 def network_class(name: str) -> type[Network]:
     """Return the class behind a name that ``--network`` takes, or that a file declares.
 

@@ -13,8 +13,7 @@ for 92 pixels on each side; what an input needs beyond that is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,31 +25,11 @@ from paper_unet.geometry import HALO, input_size, mirror_window, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import Layers, exact_arithmetic
 from paper_unet.inference.pipeline import one_pass
-from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+from paper_unet.metrics.instances import cell_instances
+from paper_unet.release.settings import ReleaseSettings
 
 FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 """Steps along y and x: the image itself, left-right, up-down, both."""
-
-
-@dataclass(frozen=True)
-class ReleaseSettings:
-    """The settings of the authors' driver, with its values for PhC-C2DH-U373 as defaults.
-
-    Two that it has off there are left out: to normalise the grey values of the whole stack, and to
-    resize.
-    """
-
-    strips: Annotated[int, "of --release: strips that a frame is cut into along its height"] = 2
-    min_area: Annotated[int, "of --release: regions of so many pixels or fewer go"] = MIN_AREA
-    field_of_interest: Annotated[
-        int, "of --release: regions wholly within so many pixels of the sides go"
-    ] = FIELD_OF_INTEREST
-    fill_holes: Annotated[bool, "of --release: fill the holes of cells"] = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("strips", 1), ("min_area", 0), ("field_of_interest", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 def release_input(

@@ -19,7 +19,9 @@ from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
 from paper_unet.large.run import Report
 from paper_unet.networks.weights_file import load_model
-from paper_unet.release.driver import ReleaseSettings, release_cells, release_input
+from paper_unet.release.driver import release_cells, release_input
+from paper_unet.release.settings import ReleaseSettings
+from paper_unet.settings import options
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder, refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
@@ -84,11 +86,9 @@ def is_stack(out: str | Path) -> bool:
 
 
 def _refuse_others(config: PredictConfig) -> None:
-    plain = PredictConfig()
-    for name in FIXED:
-        if getattr(config, name) != getattr(plain, name):
-            option = "--" + name.replace("_", "-")
-            raise InputError(f"--release has a procedure of its own; leave {option} out")
+    for option in options(PredictConfig):
+        if option.name in FIXED and getattr(config, option.name) != option.default:
+            raise InputError(f"--release has a procedure of its own; leave {option.flag} out")
     if config.weights is None:
         raise InputError(
             "--release needs --weights: the authors' network, converted by paper-unet "

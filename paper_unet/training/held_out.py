@@ -34,7 +34,7 @@ class HeldOut:
     ) -> None:
         data = data if config.weighted else data.unweighted()
         settings = replace(config.augmentation, grey=0.0)
-        self.sampler = TileSampler(data, config.tile, settings, 0, device, output)
+        self.sampler = TileSampler(data, config.input_side, settings, 0, device, output)
         self.centre = config.centre
 
     def tiles(self) -> Iterator[Sample]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.images import open_stack, parse_slices, read_stack, to_unit_range
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import save_model
+from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
@@ -60,6 +60,8 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         If a file cannot be used, the stacks differ in shape, or the labels are not of the kind
         that the configuration says.
     """
+    if config.images is None or config.labels is None:
+        raise InputError("images or labels are not given; name a stack of each")
     images = read_stack(config.images, channels=config.channels)
     labels = read_stack(config.labels)
     size = (images.shape[0], *images.shape[-2:])
@@ -70,8 +72,9 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"{config.labels}: labels are {labels.dtype}; integers are needed")
-    chosen = list(parse_slices(config.slices or None, len(images)))
-    images = to_unit_range(images[chosen], config.value_range, name=config.images)
+    chosen = list(parse_slices(config.slices, len(images)))
+    value_range = config.value_range or _range_of_start(config, images.dtype.name)
+    images = to_unit_range(images[chosen], value_range, name=config.images)
     labels = labels[chosen]
     kind, count = config.label_kind, class_count(config)
     if kind == "class":
@@ -90,6 +93,11 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         balance=config.balance,
         separate=kind == "instance",
     )
+
+
+def _range_of_start(config: TrainConfig, dtype: str) -> tuple[float, float] | None:
+    """Return the grey values that mean 0 and 1 to the weights that training starts from."""
+    return load_model(config.start).grey_ranges.get(dtype) if config.start else None
 
 
 def train(
@@ -146,8 +154,8 @@ def train(
         model.grey_ranges[_grey_dtype(config)] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    output = model.output_side(config.tile)
-    sampler = TileSampler(data, config.tile, config.augmentation, config.seed, device, output)
+    output = model.output_side(config.input_side)
+    sampler = TileSampler(data, config.input_side, config.augmentation, config.seed, device, output)
     unseen = None
     if held_out is not None and config.validate_every:
         unseen = HeldOut(held_out, config, output, device)

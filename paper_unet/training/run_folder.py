@@ -17,6 +17,7 @@ from torch import Tensor
 from paper_unet.errors import InputError
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
+from paper_unet.settings import options
 from paper_unet.system.files import sync_folder, write_atomic
 from paper_unet.training.config import TrainConfig, learning_rate
 
@@ -43,6 +44,16 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     kept = {key: value for key, value in asdict(config).items() if key not in aside}
     settings: dict[str, Any] = json.loads(json.dumps(kept))
     return settings
+
+
+def as_of_today(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `comparable` wrote as it would be written now.
+
+    A setting that came later had its default before; some values have other names now.
+    """
+    known = {option.name for option in options(TrainConfig)}
+    config = TrainConfig(**{name: value for name, value in stored.items() if name in known})
+    return {**stored, **comparable(config)}
 
 
 def start_digest(config: TrainConfig) -> str:
@@ -101,8 +112,7 @@ def restore(
     if not path.exists():
         return 0
     tensors, about = read_tensors(path)
-    # a setting that came later had its default before
-    then = comparable(TrainConfig()) | about.get("config", {})
+    then = as_of_today(about.get("config", {}))
     then |= {name: about.get(name, "") for name in made_from}
     now = {**comparable(config), **made_from}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from paper_unet.augment import (
     Augmentation,
-    AugmentSettings,
     centre_crop,
     change_grey,
     draw_augmentation,
@@ -20,6 +19,7 @@ from paper_unet.augment import (
 from paper_unet.geometry import output_size
 from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
 from paper_unet.networks.base import Network
+from paper_unet.settings import AugmentSettings
 from paper_unet.training.data import TrainingSet
 
 

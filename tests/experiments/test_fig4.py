@@ -99,8 +99,8 @@ def test_the_network_of_table_2_is_taken(fig4: Any, tmp_path: Path) -> None:
 
 def test_the_steps_before_a_finish_count(fig4: Any, tmp_path: Path) -> None:
     grey = fig4.cells.VALUE_RANGES[HELA]
-    first = leave_network(tmp_path, f"{HELA}-01-batch_norm-seed0", grey)
-    last = leave_network(tmp_path, f"{HELA}-01-batch_norm-seed0-finished", grey, steps=5)
+    first = leave_network(tmp_path, f"{HELA}-01-paper_batch_norm-seed0", grey)
+    last = leave_network(tmp_path, f"{HELA}-01-paper_batch_norm-seed0-finished", grey, steps=5)
     model = load_model(last / "weights.safetensors")
     model.record["config"]["start"] = str(first / "weights.safetensors")
     save_model(last / "weights.safetensors", model)

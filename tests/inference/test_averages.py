@@ -109,7 +109,7 @@ def test_averages_of_the_smallest_images(average: str, shape: tuple[int, int]) -
 
 
 def test_an_unknown_average_or_tiling_is_refused() -> None:
-    with pytest.raises(InputError, match="average is 'both'; it must be 'none'"):
+    with pytest.raises(InputError, match="average is 'both'; it must be one of none"):
         predict_image(NARROW, noise(0, 5, 5), average="both")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="tiling is 'both'"):
         predict_image(NARROW, noise(0, 5, 5), tiling="both")  # type: ignore[arg-type]

@@ -157,7 +157,8 @@ def test_a_region_is_the_part_of_the_section(
     # and the same bits where nothing is rounded
     model, image = EXACT["narrow"], np.round(image)
     with evaluating(model):
-        parts = region_scores(Layers(model), whole(image), y, x, Procedure(), band)
+        engine = engine_for(model, InferenceSettings(), band=band)
+        parts = region_scores(engine, whole(image), y, x)
         found = torch.cat(list(parts), dim=1)
     assert torch.equal(found, streamed(model, image, 64)[:, slice(*y), slice(*x)])
 

@@ -210,7 +210,7 @@ keep_freed_memory()
 width, height, columns, band, precision, name = eval(sys.argv[1])
 base = resident_memory()
 model = UNet(width=width).eval()
-engine = engine_for(model, InferenceSettings(name), precision, band)
+engine = engine_for(model, InferenceSettings(engine=name), precision, band)
 read = lambda y, x: np.zeros((1, y[1] - y[0], x[1] - x[0]), np.float32)
 with exact_arithmetic():
     for _ in region_scores(engine, Section(read, height, columns), (0, height), (0, columns)):

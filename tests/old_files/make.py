@@ -46,13 +46,13 @@ from old_files_helpers import (
     training_command,
     write_tissue,
 )
+from paper_unet.checkpoint import save_model
+from paper_unet.variants import new_variant
 from torch import nn
 
 import paper_unet
 from paper_unet import UNet, load_model, predict_image
-from paper_unet.checkpoint import save_model
 from paper_unet.cli import build_parser, main
-from paper_unet.variants import new_variant
 
 MODIFIED = 1_600_000_000  # of the inputs, whole seconds: every file system can store it
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from paper_unet.augment import AugmentSettings, centre_crop
+from paper_unet.augment import centre_crop
 from paper_unet.errors import InputError
+from paper_unet.settings import AugmentSettings
 from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set
 from paper_unet.training.tiles import Sample, TileSampler
 from paper_unet.weight_map import border_weight_map, separate_touching
