@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_unet.errors import InputError
 from paper_unet.figures.results import segmentation_figure
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
 from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import synthetic_stack
-from paper_unet.system.files import make_folder, write_atomic
+from paper_unet.system.files import check_free_name, make_folder, write_atomic
 
 FILES = ("image.tif", "labels.tif", "probability.tif", "demo.png")
 
@@ -54,9 +53,8 @@ def run_demo(
         If the files exist and ``overwrite`` is not set.
     """
     files = tuple(out / name for name in FILES)
-    existing = [str(path) for path in files if path.exists()]
-    if existing and not overwrite:
-        raise InputError(f"{existing[0]} exists; use --overwrite or another folder with --out")
+    for path in files:
+        check_free_name(path, overwrite=overwrite)
     stack = synthetic_stack(sections=sections, side=side, seed=seed)
     model = load_model()
     make_folder(out)

@@ -18,7 +18,12 @@ from paper_unet.datasets.cell_tracking import paired_frames
 from paper_unet.errors import InputError
 from paper_unet.images import parse_slices, read_stack
 from paper_unet.metrics import isbi2012_scores, seg_measure
-from paper_unet.system.files import refuse_same_file, require_folder, write_atomic
+from paper_unet.system.files import (
+    check_free_name,
+    refuse_same_file,
+    require_folder,
+    write_atomic,
+)
 
 
 def add(commands: Commands) -> None:
@@ -86,8 +91,7 @@ def _check_plot(options: argparse.Namespace) -> None:
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     for source in (options.labels, options.prediction):
         refuse_same_file(source, path)
-    if path.exists() and not options.overwrite:
-        raise InputError(f"{path} exists; use --overwrite or another name")
+    check_free_name(path, overwrite=options.overwrite)
     require_folder(path)
 
 

@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check_output(options: argparse.Namespace) -> None:
-    from paper_unet.system.files import refuse_same_file, require_folder
+    from paper_unet.system.files import check_free_name, refuse_same_file, require_folder
 
     out: Path = options.out
     if out.suffix != ".safetensors":
@@ -46,5 +46,4 @@ def _check_output(options: argparse.Namespace) -> None:
         refuse_same_file(options.source, out)
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
-    if out.exists() and not options.overwrite:
-        raise InputError(f"{out} exists; use --overwrite or another name")
+    check_free_name(out, overwrite=options.overwrite)

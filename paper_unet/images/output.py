@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -18,10 +16,9 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
-from paper_unet.system.files import require_folder
+from paper_unet.system.files import check_free_name, naming_full_disk, no_space, require_folder
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -152,9 +149,10 @@ class Output(ABC):
     def close(self) -> None:
         """Close the files of this process; they are opened again when needed."""
 
-    @abstractmethod
     def _check(self) -> None:
         """Raise InputError unless an output of this name may be written."""
+        require_folder(self.path)
+        check_free_name(self.path, overwrite=self.overwrite)
 
     @abstractmethod
     def _size(self) -> int:
@@ -216,49 +214,3 @@ def check_pixel_size(path: Path, pixel_size: PixelSize) -> None:
             f"{path}: pixel size {pixel_size}; give three positive numbers (z, y, x) in "
             "micrometres, None where not known"
         )
-
-
-def check_free_name(path: Path, *, overwrite: bool) -> None:
-    """Raise InputError unless the name is free, or may be replaced, and its folder exists."""
-    require_folder(path)
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
-
-
-@contextmanager
-def naming_full_disk(path: Path, need: int, remedy: str) -> Iterator[None]:
-    """Turn the errors of a full disk into one line.
-
-    Parameters
-    ----------
-    path : Path
-        What is written.
-    need : int
-        Bytes it may take in all.
-    remedy : str
-        What to do.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        reason = "the disk is full"
-        if error.errno == errno.EFBIG:
-            reason = "the file grows beyond what its disk or a limit (ulimit -f) allows"
-        raise no_space(path, need, reason, remedy) from error
-
-
-def no_space(path: Path, need: int, reason: str, remedy: str) -> InputError:
-    """Return the error that says how many bytes are needed, and free."""
-    free = shutil.disk_usage(path.parent).free
-    return InputError(f"{path}: {reason}: {need} bytes needed, {free} free; {remedy}")
-
-
-def sync_file(path: Path) -> None:
-    """Return when what was written to a file, by whatever process, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

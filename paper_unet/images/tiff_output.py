@@ -12,9 +12,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.output import DISK_FULL, Output, Task, check_free_name, sync_file
+from paper_unet.images.output import Output, Task
 from paper_unet.images.stack import Span
-from paper_unet.system.files import sync_folder
+from paper_unet.system.files import DISK_FULL, sync_file, sync_folder
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 BIG_SUFFIXES = (".btf", ".tf8")
@@ -90,7 +90,7 @@ class TiffOutput(Output):
     def _check(self) -> None:
         if self.path.is_dir():
             raise InputError(f"{self.path}: is a folder; give the name of a TIFF file")
-        check_free_name(self.path, overwrite=self.overwrite)
+        super()._check()
 
     def _big(self) -> bool:
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT

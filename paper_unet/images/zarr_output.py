@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.output import Output, Task, check_free_name, sync_file
+from paper_unet.images.output import Output, Task
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
-from paper_unet.system.files import sync_folder
+from paper_unet.system.files import sync_file, sync_folder
 
 SUFFIXES = (".zarr",)
 VERSIONS = ("0.5", "0.4")
@@ -143,7 +143,7 @@ class ZarrOutput(Output):
         self._handle = None
 
     def _check(self) -> None:
-        check_free_name(self.path, overwrite=self.overwrite)
+        super()._check()
         if self.path.exists() and not any((self.path / name).exists() for name in METADATA):
             raise InputError(
                 f"{self.path}: exists and is no Zarr folder, so it is not replaced; choose another "

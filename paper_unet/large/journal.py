@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images.output import naming_full_disk
-from paper_unet.system.files import require_folder, sync_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
 
 
 class Journal:
@@ -150,21 +144,18 @@ def open_journal(out: str | Path) -> Iterator[Journal]:
     """
     out = Path(out)
     path = journal_path(out)
-    descriptor = _open_alone(path, out)
-    try:
-        journal = Journal(out, descriptor)
+    taken = f"{out}: another process is writing it; wait for it, or choose another output name"
+    with open_alone(path, taken) as file:
+        sync_folder(path.parent)
+        journal = Journal(out, file.fileno())
         try:
             yield journal
         finally:
             if journal.header is None:
                 if os.name == "nt":  # Windows does not remove an open file
-                    os.close(descriptor)
-                    descriptor = -1
+                    file.close()
                 path.unlink(missing_ok=True)
                 sync_folder(path.parent)
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 def journal_path(out: Path) -> Path:
@@ -246,30 +237,3 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
         entries.append(entry)
         whole += len(line)
     return entries, whole
-
-
-def _open_alone(path: Path, out: Path) -> int:
-    """Open or make the file and lock it."""
-    require_folder(path)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another output"
-        ) from error
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # between open and lock, the other process may have finished and removed this file
-            if not path.exists() or path.stat().st_ino != os.fstat(descriptor).st_ino:
-                raise BlockingIOError
-        sync_folder(path.parent)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(
-            f"{out}: another process is writing it; wait for it, or choose another output name"
-        ) from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -23,7 +23,7 @@ from paper_unet.release.driver import release_cells, release_input
 from paper_unet.release.settings import ReleaseSettings
 from paper_unet.settings import options
 from paper_unet.system.device import pick_device
-from paper_unet.system.files import make_folder, refuse_same_file
+from paper_unet.system.files import check_free_name, make_folder, refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 STACKS = (".tif", ".tiff", ".btf", ".tf8")
@@ -145,9 +145,8 @@ def _output(
         )
     numbers = frame_numbers(Path(config.source), len(stack))
     masks = {z: out / f"mask{numbers[z]:03d}.tif" for z in frames}
-    there = [path for path in masks.values() if path.exists()]
-    if there and not overwrite:
-        raise InputError(f"{there[0]} exists; use --overwrite or another folder")
+    for path in masks.values():
+        check_free_name(path, overwrite=overwrite)
     make_folder(out)
 
     def write(z: int, cells: NDArray[np.uint16]) -> None:

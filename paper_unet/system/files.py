@@ -1,13 +1,24 @@
-"""Writing files so that a final name never holds half a file."""
+"""Files that are whole or absent: one way to lock, to write, to name what is in the way."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from paper_unet.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OF_A_RUN = (".partial", ".replaced", ".journal")
 """What the names end with that a run gives to what it leaves beside its output."""
 
@@ -45,6 +56,60 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def open_alone(path: Path, taken: str) -> FileIO:
+    """Open a file to read and write, for this process alone until it is closed.
+
+    Where the system has no locks (Windows) it is only opened.
+
+    Parameters
+    ----------
+    path : Path
+        Made unless it is there; its folder must exist.
+    taken : str
+        What to say if another process has it.
+
+    Returns
+    -------
+    FileIO
+        Unbuffered; use it in a ``with`` statement or close it.
+
+    Raises
+    ------
+    InputError
+        If another process has it, or it cannot be written.
+    """
+    require_folder(path)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    try:
+        file = FileIO(os.open(path, flags, 0o666), "r+")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another output"
+        ) from error
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # between open and lock, the other process may have renamed or removed this file
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise BlockingIOError
+    except BlockingIOError:
+        file.close()
+        raise InputError(taken) from None
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def sync_file(path: Path) -> None:
+    """Return when what was written to a file, by whatever process, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make names that were created or replaced in a folder survive a power loss."""
     if os.name == "nt":  # Windows cannot open a folder, and needs no such call
@@ -77,6 +142,12 @@ def require_folder(path: Path) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
+def check_free_name(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError unless the name is free, or may be replaced."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, unless it is there.
 
@@ -91,6 +162,36 @@ def make_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot be made a folder ({error.strerror}); choose another"
         ) from error
+
+
+@contextmanager
+def naming_full_disk(path: Path, need: int, remedy: str) -> Iterator[None]:
+    """Turn the errors of a full disk into one line.
+
+    Parameters
+    ----------
+    path : Path
+        What is written.
+    need : int
+        Bytes it may take in all.
+    remedy : str
+        What to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        reason = "the disk is full"
+        if error.errno == errno.EFBIG:
+            reason = "the file grows beyond what its disk or a limit (ulimit -f) allows"
+        raise no_space(path, need, reason, remedy) from error
+
+
+def no_space(path: Path, need: int, reason: str, remedy: str) -> InputError:
+    """Return the error that says how many bytes are needed, and free."""
+    free = shutil.disk_usage(path.parent).free
+    return InputError(f"{path}: {reason}: {need} bytes needed, {free} free; {remedy}")
 
 
 def refuse_same_file(source: str | Path, target: str | Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,8 @@ from paper_unet.errors import InputError
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
 from paper_unet.settings import options
-from paper_unet.system.files import sync_folder, write_atomic
+from paper_unet.system.files import open_alone, sync_folder, write_atomic
 from paper_unet.training.config import TrainConfig, learning_rate
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 CHECKPOINT, WEIGHTS, LOG, CONFIG = (
     "checkpoint.safetensors",
@@ -82,18 +77,10 @@ def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder."""
-    with (out / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{out}: another process is training there; wait for it or use another folder"
-                ) from error
-        yield
+def locked(out: Path) -> AbstractContextManager[object]:
+    """Keep other processes from training into the same folder, in a ``with`` statement."""
+    taken = f"{out}: another process is training there; wait for it or use another folder"
+    return open_alone(out / ".lock", taken)
 
 
 def restore(

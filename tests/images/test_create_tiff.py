@@ -14,7 +14,6 @@ from PIL import Image
 import paper_unet.images.tiff_output as tiff_output
 from paper_unet.errors import InputError
 from paper_unet.images import create_tiff, read_stack
-from paper_unet.system.files import write_atomic
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
@@ -238,21 +237,3 @@ def test_a_killed_run_leaves_no_final_name_and_is_no_obstacle(tmp_path):
     assert path.read_bytes() == (tmp_path / "clean.tif").read_bytes()
     np.testing.assert_array_equal(read_stack(path), GREY)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clean.tif", "out.tif"]
-
-
-def test_write_atomic(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomic(path, b"one")
-    write_atomic(path, b"two")
-    assert path.read_bytes() == b"two"
-
-    def fail(_: int) -> None:
-        raise OSError(errno.ENOSPC, "no room")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="no room"):
-        write_atomic(path, b"three")
-    assert path.read_bytes() == b"two"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="does not exist"):
-        write_atomic(tmp_path / "none" / "a.json", b"")

@@ -259,7 +259,7 @@ def test_a_folder_of_masks_that_evaluate_cells_takes(
     assert json.loads(capsys.readouterr().out) == {"seg": 1.0, "objects": 6}
 
     assert predict(film, "01_RES", "--slices", "1:3") == 2
-    assert "mask008.tif exists; use --overwrite" in capsys.readouterr().err
+    assert "mask008.tif: exists already; " in capsys.readouterr().err
     assert not (film / "01_RES" / "mask009.tif").exists()
     assert predict(film, "01_RES", "--slices", "2") == 0  # going on where it ended
     assert not tifffile.imread(film / "01_RES" / "mask009.tif").any()
