@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.output import check_kind
-from paper_unet.images.tiff_output import SUFFIXES, TiffOutput
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from paper_unet.images.create import create_output
+from paper_unet.images.output import Output
+from paper_unet.images.tiff_output import SUFFIXES
+from paper_unet.system.files import open_alone
 
 
 class StackWriter:
-    """A TIFF stack that takes its name only when every slice is on disk.
+    """An `Output` that takes its name only when every slice is on disk.
 
     Made by `create_tiff` and used in a ``with`` statement; ``writer[z] = image`` stores one slice.
     If the block ends by an exception, or with slices missing, no file appears.
@@ -38,23 +37,19 @@ class StackWriter:
         Of its values.
     """
 
-    def __init__(self, output: TiffOutput) -> None:
-        self.path = output.path
-        self.partial = output.partial
-        self.shape = output.shape
-        self.dtype = output.dtype
+    def __init__(self, output: Output) -> None:
+        self.path, self.partial = output.path, output.partial
+        self.shape, self.dtype = output.shape, output.dtype
         self._output = output
         self._output.remedy = "make room or write elsewhere"  # nothing is left to go on from
-        self._written = np.zeros(self.shape[0], bool)
-        self._lock: BinaryIO | None = None
+        self._missing = set(range(self.shape[0]))
+        self._lock: FileIO | None = None
 
     def __enter__(self) -> Self:
-        self._lock = _open_alone(self.partial, self.path)
-        try:
+        taken = f"{self.path}: another process is writing it; wait for it"
+        self._lock = open_alone(self.partial, taken)  # what a killed run left is used again
+        with self._whole_or_gone():
             self._output.prepare(resume=False)
-        except BaseException:
-            self._discard()
-            raise
         return self
 
     def __setitem__(self, z: int, image: NDArray[Any]) -> None:
@@ -68,7 +63,7 @@ class StackWriter:
                 f"{self.dtype} of shape {self.shape[1:]}"
             )
         self._output.write(z, 0, 0, image)
-        self._written[z] = True
+        self._missing.discard(z)
 
     def __exit__(
         self,
@@ -79,23 +74,27 @@ class StackWriter:
         if error is not None:
             self._discard()
             return
-        try:
+        with self._whole_or_gone():
             self._finish()
+
+    def _finish(self) -> None:
+        if self._missing:
+            raise InputError(
+                f"{self.path}: {len(self._missing)} of {self.shape[0]} slices were never written, "
+                f"the first is {min(self._missing)}; nothing was saved"
+            )
+        if os.name == "nt":  # Windows does not rename an open file
+            self._unlock()
+        self._output.finish()
+        self._unlock()
+
+    @contextmanager
+    def _whole_or_gone(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self._discard()
             raise
-
-    def _finish(self) -> None:
-        missing = np.flatnonzero(~self._written)
-        if missing.size:
-            raise InputError(
-                f"{self.path}: {missing.size} of {self.shape[0]} slices were never written, the "
-                f"first is {missing[0]}; nothing was saved"
-            )
-        if self._lock is not None and os.name == "nt":  # Windows does not rename an open file
-            self._lock.close()
-        self._output.finish()
-        self._unlock()
 
     def _discard(self) -> None:
         """Remove what is left under the partial name, then let others have it."""
@@ -146,29 +145,6 @@ def create_tiff(
     ...     for z in range(2):
     ...         writer[z] = np.zeros((4, 4), np.uint8)
     """
-    path = Path(path)
-    kind = np.dtype(dtype).newbyteorder("=")
-    if path.suffix.lower() not in SUFFIXES:
+    if Path(path).suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: output must be a TIFF file; end its name in .tif")
-    check_kind(path, shape, kind)
-    size = (shape[0], shape[1], shape[2])
-    return StackWriter(TiffOutput(path, size, kind, overwrite=overwrite))
-
-
-def _open_alone(partial: Path, path: Path) -> BinaryIO:
-    """Open the partial file for this process alone; a leftover of a killed run is reused."""
-    partial.touch()
-    file = partial.open("r+b")
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # between open and lock, the other process may have finished and renamed this file
-            if not partial.exists() or partial.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                raise BlockingIOError
-    except BlockingIOError:
-        file.close()
-        raise InputError(f"{path}: another process is writing it; wait for it") from None
-    except BaseException:
-        file.close()
-        raise
-    return file
+    return StackWriter(create_output(path, shape, dtype, overwrite=overwrite))
