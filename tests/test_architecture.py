@@ -166,6 +166,17 @@ def test_what_computes_touches_no_file(part: str) -> None:
         assert not {call.rsplit(".", 1)[-1] for call in calls(path)} & FILE_CALLS
 
 
+def test_images_are_read_and_written_in_one_place() -> None:
+    """By `images` alone, and the others come in by its front door."""
+    others = [name for name in MODULES if room(name) != "images"]
+    assert len(others) > 50
+    for module in others:
+        names = set(imported(MODULES[module]))
+        assert not {name.split(".")[0] for name in names} & {"tifffile", "zarr", "PIL", "numcodecs"}
+        inner = {name for name in names if name.startswith("paper_unet.images.")}
+        assert not inner, f"{module} imports {inner}"
+
+
 def test_no_code_is_run_from_a_file() -> None:
     for path in SOURCES:
         words = {name.split(".")[0] for name in imported(path)}

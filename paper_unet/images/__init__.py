@@ -1,7 +1,8 @@
 """Stacks of images on disk: open, read and write them, and scale their values.
 
-Files are touched only here. A stack is always (Z, Y, X), in colour (Z, C, Y, X); a single image is
-a stack of one slice.
+Image files are read and written only here; what locks, syncs and names a full disk is in
+`paper_unet.system.files`, for whatever else is written. A stack is always (Z, Y, X), in colour
+(Z, C, Y, X); a single image is a stack of one slice.
 What a user can put right raises `paper_unet.errors.InputError`.
 """
 
