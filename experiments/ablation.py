@@ -46,6 +46,7 @@ from paper_unet.inference.layers import evaluating
 from paper_unet.inference.predict import predict_stack, probability
 from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
+from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 
@@ -128,7 +129,7 @@ def scores(
         held_out = data[common.HELD_OUT]
         found = interior(model, config, held_out.images, average)
         values = isbi2012_scores((held_out.labels > 0).astype(np.uint8), found).to_dict()
-        return {name: values[name] for name in common.METRICS}
+        return {name: values[name] for name in ISBI2012}
     frames = data.frames["02"]
     found = interior(model, config, frames.images, average)
     return cells.score(frames, np.stack([cells.instances(section > 0.5) for section in found]))

@@ -19,14 +19,13 @@ from paper_unet.images import read_stack
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.inference.scoring import score_sections
 from paper_unet.inference.settings import Average
+from paper_unet.metrics.table import headline
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set
 
 TRAINING, HELD_OUT = slice(0, 24), slice(24, 30)
 """Sections of the ISBI 2012 training volume: neighbours of one stack, so a little optimistic."""
-
-METRICS = ("v_rand", "v_info", "pixel_error", "rand_error", "warping_error")
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -111,9 +110,7 @@ def membrane_training_set(sections: Sections, config: TrainConfig) -> TrainingSe
 
 def held_out_scores(model: Any, sections: Sections, average: Average = "none") -> dict[str, Any]:
     """Return the five metrics and their thresholds."""
-    scores = score_sections(model, sections.images, sections.labels, average)
-    everything = scores.to_dict()
-    return {name: everything[name] for name in (*METRICS, "thresholds")}
+    return headline(score_sections(model, sections.images, sections.labels, average))
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:

@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
+from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import BUNDLED, load_model
 from paper_unet.system.device import pick_device
@@ -74,7 +75,7 @@ def run(job: Job) -> dict[str, Any]:
                 average: common.held_out_scores(model, sections, average) for average in AVERAGES
             }
     for average in AVERAGES:
-        shown = {name: round(row["held_out"][average][name], 6) for name in common.METRICS}
+        shown = {name: round(row["held_out"][average][name], 6) for name in ISBI2012}
         print(job.name, average, shown, flush=True)
     return row
 
@@ -85,7 +86,7 @@ def summary(rows: list[dict[str, Any]], part: str) -> dict[str, Any]:
     trained = [row for row in rows if "seed" in row and part in row]
     for average in AVERAGES:
         found[average] = {}
-        for name in common.METRICS:
+        for name in ISBI2012:
             values = [row[part][average][name] for row in trained]
             if values:
                 found[average][name] = common.spread(values)
@@ -112,7 +113,7 @@ def submit(model: Network, test: common.Sections, out: Path, average: Average) -
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     """Draw the five metrics of every network, averaged and not, and the paper's three."""
     figure = Figure(figsize=(11, 3), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(common.METRICS)), common.METRICS, strict=True):
+    for axes, name in zip(figure.subplots(1, len(ISBI2012)), ISBI2012, strict=True):
         for row in rows:
             values = [row["held_out"][average][name] for average in AVERAGES]
             axes.plot(AVERAGES, values, ".-", label=row["network"])

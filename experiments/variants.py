@@ -93,8 +93,8 @@ def run(job: Job) -> dict[str, Any]:
     row |= common.held_out_scores(model, held_out)
     image = repeated(held_out.images[0])
     row["seams"] = seam_errors(model, image)
-    if job.network == "valid_batchnorm":
-        row["at_512"] = floored(model, image)
+    if (side := getattr(model, "authors_side", None)) is not None:
+        row[f"at_{side}"] = floored(model, image)
     print(row, flush=True)
     return row
 

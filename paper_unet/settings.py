@@ -157,10 +157,11 @@ WORDS: Final[dict[type, str]] = {
 
 
 def options(kind: Any) -> tuple[Option, ...]:
-    """Return what the fields of a class of settings accept, in their order."""
+    """Return what the fields of a class of settings accept: its own, then those it inherits."""
     if kind not in _READ:
         hints = get_type_hints(kind, include_extras=True)
-        _READ[kind] = tuple(_option(f.name, hints[f.name], f.default) for f in fields(kind))
+        own_first = sorted(fields(kind), key=lambda field: field.name not in kind.__annotations__)
+        _READ[kind] = tuple(_option(f.name, hints[f.name], f.default) for f in own_first)
     return _READ[kind]
 
 

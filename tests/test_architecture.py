@@ -28,8 +28,8 @@ FLOORS = [
 
 # arrays in, arrays out: these touch no file
 PURE = [
-    "errors", "settings", "geometry", "model", "weight_map", "loss", "augment", "metrics", "synthetic",
-    "figures",
+    "errors", "settings", "geometry", "model", "weight_map", "loss", "augment", "metrics",
+    "synthetic", "figures",
 ]  # fmt: skip
 PURE_MODULES = [
     "training.config", "training.data", "training.tiles", "training.held_out",
@@ -99,7 +99,7 @@ def test_nothing_stands_outside_the_tree() -> None:
     """At the root of the package: the paper, and the wings."""
     names = {name for names in FLOORS for name in names if "." not in name}
     there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()} - {"__pycache__"}
-    assert there == names | {"__init__", "py.typed"}
+    assert there == names | {"__init__", "__init__.pyi", "py.typed"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - {"paper_unet"}))

@@ -6,10 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import torch
-
-from paper_unet import __version__
 from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
+from paper_unet.cli.common import Parser
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.system.stop import Stopped
 
@@ -22,17 +20,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
     says what was found, what is accepted and what to do. 130: interrupted. 143: terminated.
     """
-    options = build_parser().parse_args(arguments)
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     try:
         options.run(options)
     except InputError as error:
         return _fail(error, EXIT_INPUT)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except MemoryError as error:
         return _fail_for_memory(error)
     except (DivergedError, OSError) as error:
         return _fail(error, EXIT_FAILED)
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):  # PyTorch has no type of its own for this
+        # PyTorch's own type, which is not imported for this, and on a CPU none of its own
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
             raise
         return _fail_for_memory(error)
     except KeyboardInterrupt:
@@ -54,13 +53,34 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser()
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for place, word in enumerate(arguments):
+        if word in commands.choices:
+            commands.choices[word].check_words(arguments[place + 1 :])
+            break
+    return parser.parse_args(arguments)
+
+
+class _Version(argparse.Action):
+    """Prints what a report of a fault needs, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from paper_unet.system.environment import versions
+
+        print("\n".join(f"{name} {value}" for name, value in versions().items()))
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    """Return the parser of all commands; nothing that computes is imported for it."""
+    parser = Parser(
         prog="paper-unet",
         description="The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015).",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    text = "show the versions of paper_unet, PyTorch, CUDA and the kind of processor, and exit"
+    parser.add_argument("--version", action=_Version, nargs=0, help=text)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (demo, predict, train, evaluate, data, import_caffe):
         module.add(commands)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
+from itertools import takewhile
 from typing import Any, TypeVar
 
-from paper_unet.metrics import Isbi2012Scores
+from paper_unet.metrics.table import METRICS
 from paper_unet.settings import Option, options
 
 Settings = TypeVar("Settings")
 
 Commands = Any
 """What `argparse.ArgumentParser.add_subparsers` returns; argparse keeps its type private."""
-
-METRICS = {
-    "v_rand": "V_rand (thin), higher is better",
-    "v_info": "V_info (thin), higher is better",
-    "pixel_error": "pixel error, lower is better",
-    "rand_error": "Rand error, lower is better",
-    "warping_error": "warping error, lower is better",
-}
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -32,6 +26,31 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         silent = action.default in (None, "", False)
         return action.help if silent else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that suggests the nearest word where one is not known."""
+
+    def check_words(self, arguments: Sequence[str]) -> None:
+        """Refuse an option that is none, with the nearest one; argparse would name it last."""
+        known = {flag for action in self._actions for flag in action.option_strings}
+        for word in takewhile(lambda word: word != "--", arguments):
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and not any(name.startswith(flag) for name in known):
+                self.error(f"no option is called {flag}{_nearest(flag, known)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            words = [str(word) for word in action.choices or ()]
+            error.message += _nearest(str(value), words)
+            raise
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def add_command(
@@ -83,14 +102,9 @@ def go_on_with(arguments: Sequence[str]) -> None:
     print(f"to go on: {shlex.join(['paper-unet', *arguments])}", file=sys.stderr)
 
 
-def headline(scores: Isbi2012Scores) -> dict[str, Any]:
-    """Return the five numbers and their thresholds, ready for JSON."""
-    everything = scores.to_dict()
-    return {name: everything[name] for name in (*METRICS, "thresholds")}
-
-
-def print_scores(scores: Isbi2012Scores) -> None:
-    """Print the five metrics, each with the threshold that is best for it."""
-    numbers = headline(scores)
-    for name, text in METRICS.items():
-        print(f"{text:<34} {numbers[name]:.6f}  at threshold {numbers['thresholds'][name]:.1f}")
+def print_scores(found: Mapping[str, Any]) -> None:
+    """Print every metric of a `headline`, each with the threshold that is best for it."""
+    for name in (name for name in METRICS if name in found):
+        threshold = found["thresholds"].get(name)
+        where = "" if threshold is None else f"  at threshold {threshold:.1f}"
+        print(f"{METRICS[name]!s:<34} {found[name]:.6f}{where}")

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from paper_unet.cli.common import Commands, add_command
-from paper_unet.datasets import DATA_SETS, fetch
-from paper_unet.geometry import input_size, is_input_size, nearest_input_sizes, output_size
+from paper_unet.datasets import DATA_SETS
 
 
 def add(commands: Commands) -> None:
@@ -31,13 +30,17 @@ def add(commands: Commands) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    data_set = DATA_SETS[options.name]
-    folder = fetch(data_set, options.to, options.source, progress=True)
-    print(data_set.terms)
+    from paper_unet.datasets import data_set, fetch
+
+    wanted = data_set(options.name)
+    folder = fetch(wanted, options.to, options.source, progress=True)
+    print(wanted.terms)
     print(f"verified: {folder}")
 
 
 def _size(options: argparse.Namespace) -> None:
+    from paper_unet.geometry import input_size, is_input_size, nearest_input_sizes, output_size
+
     side = options.side
     needed = input_size(side)
     if is_input_size(side):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from paper_unet.cli.common import Commands, add_command, print_scores
+from paper_unet.metrics.table import headline
 
 
 def add(commands: Commands) -> None:
@@ -30,6 +31,6 @@ def _run(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
     )
     print(f"synthetic stack, {options.sections} sections of {options.side} x {options.side} pixels")
-    print_scores(demo.scores)
+    print_scores(headline(demo.scores))
     for path in demo.files:
         print(f"wrote {path}")

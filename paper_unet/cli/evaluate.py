@@ -8,22 +8,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from paper_unet.cli.common import Commands, add_command, headline, print_scores
-from paper_unet.datasets.cell_tracking import paired_frames
+from paper_unet.cli.common import Commands, add_command, print_scores
 from paper_unet.errors import InputError
-from paper_unet.images import parse_slices, read_stack
-from paper_unet.metrics import isbi2012_scores, seg_measure
+from paper_unet.metrics.table import headline
 from paper_unet.system.files import (
     check_free_name,
     refuse_same_file,
     require_folder,
     write_atomic,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def add(commands: Commands) -> None:
@@ -48,6 +47,9 @@ def add(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from paper_unet.images import parse_slices, read_stack
+    from paper_unet.metrics import isbi2012_scores
+
     if options.plot:
         _check_plot(options)
     labels, prediction = read_stack(options.labels), read_stack(options.prediction)
@@ -57,10 +59,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
     interior = _unit_range(prediction, options.prediction)
     scores = isbi2012_scores(labels, interior, workers=os.cpu_count())
+    found = headline(scores, labels, interior)
     if options.json:
-        print(json.dumps(headline(scores)))
+        print(json.dumps(found))
     else:
-        print_scores(scores)
+        print_scores(found)
     if options.plot:
         from paper_unet.figures.results import scores_figure
 
@@ -72,6 +75,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
     """Rescale 8 or 16 bits to [0, 1], and say so."""
+    import numpy as np
+
     if prediction.dtype.kind == "u":
         top = np.iinfo(prediction.dtype).max
         print(f"{path}: {prediction.dtype}, divided by {top}", file=sys.stderr)
@@ -96,6 +101,9 @@ def _check_plot(options: argparse.Namespace) -> None:
 
 
 def _evaluate_cells(options: argparse.Namespace) -> None:
+    from paper_unet.datasets.cell_tracking import paired_frames
+    from paper_unet.metrics import seg_measure
+
     pairs = paired_frames(options.truth, options.result)
     truth, result = zip(*pairs, strict=True)
     scores = seg_measure(map(_read_frame, truth), map(_read_frame, result))
@@ -106,6 +114,8 @@ def _evaluate_cells(options: argparse.Namespace) -> None:
 
 
 def _read_frame(path: Path) -> NDArray[Any]:
+    from paper_unet.images import read_stack
+
     stack = read_stack(path)
     if len(stack) != 1:
         raise InputError(f"{path}: has {len(stack)} slices; a frame is one 2-D label image")

@@ -54,6 +54,7 @@ def _run(options: argparse.Namespace) -> None:
 
     config = given_settings(options, PredictConfig)
     settings = given_settings(options, ReleaseSettings)
+    keep_freed_memory()
     report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
     if options.release:
         if options.dask is not None:
@@ -64,7 +65,6 @@ def _run(options: argparse.Namespace) -> None:
     if settings != ReleaseSettings():
         names = ", ".join(option.flag for option in settings_of(ReleaseSettings))
         raise InputError(f"{names} are of --release; add it or leave them out")
-    keep_freed_memory()
     try:
         with _executor(options.dask, config) as executor:
             predict_file(config, overwrite=options.overwrite, executor=executor, report=report)

@@ -14,13 +14,12 @@ from paper_unet.cli.common import (
     add_settings,
     given_settings,
     go_on_with,
-    headline,
     print_scores,
 )
 from paper_unet.errors import InputError
+from paper_unet.metrics.table import headline
 from paper_unet.system.stop import Stopped
 from paper_unet.training.config import TrainConfig
-from paper_unet.training.run_folder import WEIGHTS
 
 
 def add(commands: Commands) -> None:
@@ -45,6 +44,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.inference.scoring import score_sections
     from paper_unet.networks.weights_file import save_model
     from paper_unet.training.loop import read_training_set, train
+    from paper_unet.training.run_folder import WEIGHTS
 
     config = given_settings(options, TrainConfig)
     if options.dry_run:
@@ -65,8 +65,9 @@ def _run(options: argparse.Namespace) -> None:
         images = read_stack(options.images, channels=config.channels)
         labels = read_stack(options.labels)
         scores = score_sections(model, images[held_out], labels[held_out], progress=True)
-        print_scores(scores)
-        model.record["held_out"] = {"sections": validate, **headline(scores)}
+        found = headline(scores)
+        print_scores(found)
+        model.record["held_out"] = {"sections": validate, **found}
         save_model(weights, model)
 
 

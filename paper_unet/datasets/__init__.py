@@ -1,23 +1,29 @@
 """The data sets of the paper: fetch, verify, load.
 
-`DATA_SETS` is the table of what can be fetched.
+`DATA_SETS` is the table of what can be fetched; nothing is imported before it is used.
 """
 
 from __future__ import annotations
 
-from paper_unet.datasets.archives import extract_members
-from paper_unet.datasets.cell_sets import DIC_C2DH_HELA, PHC_C2DH_U373
-from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
-from paper_unet.datasets.expected import DataSet, ExpectedStack
-from paper_unet.datasets.fetching import data_folder, fetch
-from paper_unet.datasets.frames import ExpectedFrames
-from paper_unet.datasets.isbi2012 import (
-    ISBI2012,
-    Isbi2012,
-    fetch_isbi2012,
-    load_isbi2012,
-    map_labels,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from paper_unet.datasets.archives import extract_members
+    from paper_unet.datasets.cell_sets import DIC_C2DH_HELA, PHC_C2DH_U373
+    from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
+    from paper_unet.datasets.expected import DataSet, ExpectedStack
+    from paper_unet.datasets.fetching import data_folder, fetch
+    from paper_unet.datasets.frames import ExpectedFrames
+    from paper_unet.datasets.isbi2012 import (
+        ISBI2012,
+        Isbi2012,
+        fetch_isbi2012,
+        load_isbi2012,
+        map_labels,
+    )
 
 __all__ = [
     "DATA_SETS",
@@ -30,6 +36,7 @@ __all__ = [
     "ExpectedStack",
     "Isbi2012",
     "data_folder",
+    "data_set",
     "extract_members",
     "fetch",
     "fetch_isbi2012",
@@ -38,4 +45,30 @@ __all__ = [
     "map_labels",
 ]
 
-DATA_SETS = {data_set.name: data_set for data_set in (ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA)}
+DATA_SETS: Final = {
+    "isbi2012": "paper_unet.datasets.isbi2012:ISBI2012",
+    "PhC-C2DH-U373": "paper_unet.datasets.cell_sets:PHC_C2DH_U373",
+    "DIC-C2DH-HeLa": "paper_unet.datasets.cell_sets:DIC_C2DH_HELA",
+}
+"""Where each is described, by the name that ``paper-unet fetch`` takes."""
+
+
+def data_set(name: str) -> DataSet:
+    """Return the description of a data set by its name in `DATA_SETS`."""
+    module, _, attribute = DATA_SETS[name].partition(":")
+    found: DataSet = getattr(import_module(module), attribute)
+    return found
+
+
+__getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
+    __name__,
+    submod_attrs={
+        "archives": ["extract_members"],
+        "cell_sets": ["DIC_C2DH_HELA", "PHC_C2DH_U373"],
+        "cell_tracking": ["CellFrames", "load_cell_frames"],
+        "expected": ["DataSet", "ExpectedStack"],
+        "fetching": ["data_folder", "fetch"],
+        "frames": ["ExpectedFrames"],
+        "isbi2012": ["ISBI2012", "Isbi2012", "fetch_isbi2012", "load_isbi2012", "map_labels"],
+    },
+)

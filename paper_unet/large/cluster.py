@@ -22,6 +22,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import Output, Task
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.worker import Prediction, Worker
+from paper_unet.system.device import using_threads
 from paper_unet.system.stop import Stop
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
     """Compute pieces with the network that this process has loaded; return their numbers."""
     with _lock:
         try:
-            return list(_loaded(token, prediction).compute(range(start, stop)))
+            with using_threads(prediction.threads):
+                return list(_loaded(token, prediction).compute(range(start, stop)))
         except InputError as error:  # trying again would not help
             return error
 

@@ -12,6 +12,7 @@ from paper_unet.large.journal import Journal
 from paper_unet.large.memory import megabytes
 from paper_unet.large.prepare import Job
 from paper_unet.large.worker import Prediction
+from paper_unet.system.device import using_threads
 
 OVERHEAD = 14
 """Channels of the first level at which half of the time goes into moving data: the network reaches
@@ -47,15 +48,11 @@ def expected_seconds(job: Job) -> float:
 
 def matrix_rate(prediction: Prediction) -> float:
     """Measure the rate of a matrix product, operations per second; takes a fraction of a second."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(prediction.threads)
     side = 1024 if prediction.device == "cpu" else 8192
     dtype = PRECISIONS[prediction.precision]
-    try:
+    with using_threads(prediction.threads):
         factor = torch.ones(side, side, device=prediction.device, dtype=dtype)
         best = min(_timed(factor) for _ in range(4))
-    finally:
-        torch.set_num_threads(before)
     return float(2 * side**3 / best)
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 import torch
 
 from paper_unet.images import Output, Task
 from paper_unet.large.worker import Prediction, Worker
-from paper_unet.system.device import free_memory, pick_device, resident_memory
+from paper_unet.system.device import (
+    free_memory,
+    pick_device,
+    resident_memory,
+    using_threads,
+)
 from paper_unet.system.stop import Stop
 
 
@@ -38,7 +44,7 @@ class Executor(Protocol):
         """Return the bytes that a process takes before it begins, and may take."""
 
 
-class Here:
+class LocalExecutor:
     """Computes in this process."""
 
     def longest(self, pieces: int) -> int | None:
@@ -65,14 +71,11 @@ class Here:
 
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs one after the other."""
-        worker = Worker(prediction)
-        try:
+        with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
             for run in runs:
                 yield from worker.compute(run, stop)
                 if stop():
                     return
-        finally:
-            worker.close()
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks one after the other."""

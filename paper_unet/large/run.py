@@ -15,7 +15,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, create_output, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
-from paper_unet.large.executor import Executor, Here
+from paper_unet.large.executor import Executor, LocalExecutor
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
@@ -69,7 +69,7 @@ def predict_file(
     Stopped
         If SIGINT or SIGTERM came; the same call goes on.
     """
-    executor, report = executor or Here(), report or Report()
+    executor, report = executor or LocalExecutor(), report or Report()
     refuse_same_file(config.source, config.out)
     with (
         stopping() as stop,

@@ -47,11 +47,10 @@ class Prediction:
 
 
 class Worker:
-    """A process's open stack and loaded network."""
+    """A process's open stack and loaded network; it computes with the threads that it is given."""
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
-        torch.set_num_threads(prediction.threads)
         model = load_model(prediction.weights, torch.device(prediction.device))
         if weights_digest(model) != prediction.digest:
             raise InputError(

@@ -1,9 +1,14 @@
 """Scores of the ISBI 2012 EM segmentation challenge and of the Cell Tracking Challenge."""
 
-from paper_unet.metrics._classify import Mismatch
-from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
-from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
-from paper_unet.metrics.seg import SegScores, seg_measure
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from paper_unet.metrics._classify import Mismatch
+    from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
+    from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
+    from paper_unet.metrics.seg import SegScores, seg_measure
 
 __all__ = [
     "Isbi2012Scores",
@@ -15,3 +20,13 @@ __all__ = [
     "seg_measure",
     "warping_mismatches",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
+    __name__,
+    submod_attrs={
+        "_classify": ["Mismatch"],
+        "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
+        "isbi2012": ["isbi2012_scores", "warping_mismatches"],
+        "seg": ["SegScores", "seg_measure"],
+    },
+)

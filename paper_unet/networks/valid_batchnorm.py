@@ -42,6 +42,7 @@ class ValidBatchNormUNet(KnownUNet):
     outputs = 1
     skip_first = True
     floors = True
+    authors_side = 512
 
     def build(self, in_channels: int, out_channels: int, w: int, dropout: float) -> None:
         """Make the blocks."""

@@ -48,6 +48,9 @@ class KnownUNet(Network):
     floors: ClassVar[bool] = False
     """Whether `forward` also takes sides whose pools drop an odd row."""
 
+    authors_side: ClassVar[int | None] = None
+    """Input side that its author used, pixels, where that is no legal one."""
+
     def __init__(
         self,
         in_channels: int = 1,

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
 from paper_unet.images import Stack, create_tiff, parse_slices
-from paper_unet.inference.layers import Layers, keep_freed_memory
+from paper_unet.inference.layers import Layers
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
 from paper_unet.large.run import Report
@@ -22,7 +21,7 @@ from paper_unet.networks.weights_file import load_model
 from paper_unet.release.driver import release_cells, release_input
 from paper_unet.release.settings import ReleaseSettings
 from paper_unet.settings import options
-from paper_unet.system.device import pick_device
+from paper_unet.system.device import pick_device, using_threads
 from paper_unet.system.files import check_free_name, make_folder, refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -67,11 +66,8 @@ def predict_release(
     """
     report = report or Report()
     _refuse_others(config)
-    keep_freed_memory()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     refuse_same_file(config.source, config.out)
-    with stopping() as stop, open_input(config) as stack:
+    with stopping() as stop, using_threads(config.threads), open_input(config) as stack:
         for file in stack.files:
             refuse_same_file(file, config.out)
         frames = list(parse_slices(config.slices, len(stack)))

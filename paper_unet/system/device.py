@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,17 @@ def free_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
     return min([int(psutil.virtual_memory().available), *_cgroup_rest()])
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many CPU threads, None for as many as now; they are as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resident_memory() -> int:

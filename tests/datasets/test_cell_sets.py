@@ -8,16 +8,17 @@ import tifffile
 from datasets_helpers import archive_of, everything_below, hash_of_frames
 
 from paper_unet.datasets import DATA_SETS, DIC_C2DH_HELA, ISBI2012, PHC_C2DH_U373, fetch
+from paper_unet.datasets import data_set as found
 
 
 def test_the_table_of_cell_tracking_sets():
     """115 and 84 frames, 34 and 18 of them segmented."""
-    assert list(DATA_SETS.values()) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA]
+    assert list(map(found, DATA_SETS)) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA]
     for data_set, frames, segmented, shape in (
         (PHC_C2DH_U373, 115, (15, 19), (520, 696)),
         (DIC_C2DH_HELA, 84, (9, 9), (512, 512)),
     ):
-        assert DATA_SETS[data_set.name] is data_set
+        assert found(data_set.name) is data_set
         base = "https://data.celltrackingchallenge.net/training-datasets/"
         assert data_set.url == f"{base}{data_set.name}.zip"
         parts = {part.name: part for part in data_set.parts}
@@ -37,7 +38,7 @@ def test_the_table_of_cell_tracking_sets():
 def test_the_docs_have_every_hash():
     text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     lines = {line for line in text.splitlines() if line.startswith("|")}
-    for data_set in DATA_SETS.values():
+    for data_set in map(found, DATA_SETS):
         for part in data_set.parts:
             name = part.name if data_set is ISBI2012 else f"`{part.name}`"
             assert part.sha256 is None or f"| {name} | `{part.sha256}` |" in lines
@@ -46,7 +47,7 @@ def test_the_docs_have_every_hash():
 @pytest.mark.data
 def test_the_hashes_of_the_real_frames(cell_set_folder):
     """Computed again with another reader, by the words of docs/data.md."""
-    for part in DATA_SETS[cell_set_folder.name].parts:
+    for part in found(cell_set_folder.name).parts:
         folder = cell_set_folder / part.name
         files = {f"{part.name}/{path.name}": tifffile.imread(path) for path in folder.glob("*.tif")}
         table = folder / "man_track.txt"
@@ -64,7 +65,7 @@ def test_fetch_the_real_frames(cell_set_folder, server, tmp_path):
         for name in everything_below(cell_set_folder)
     }
     server.body = archive_of(files)
-    data_set = replace(DATA_SETS[cell_set_folder.name], url=server.url)
+    data_set = replace(found(cell_set_folder.name), url=server.url)
     folder = fetch(data_set, tmp_path)
     names = [name for part in data_set.parts for name in part.files]
     assert everything_below(folder) == sorted(names)

@@ -9,9 +9,9 @@ import tifffile
 from datasets_helpers import NAMES, PIXELS, archive_of, everything_below
 
 from paper_unet.datasets import (
-    DATA_SETS,
     ISBI2012,
     data_folder,
+    data_set,
     fetch,
     fetch_isbi2012,
     load_isbi2012,
@@ -21,7 +21,7 @@ from paper_unet.errors import InputError
 
 
 def test_the_table_of_data_sets():
-    assert DATA_SETS["isbi2012"] is ISBI2012
+    assert data_set("isbi2012") is ISBI2012
     assert [s.name for s in ISBI2012.parts if s.required] == list(NAMES)
     for words in ("non-commercial", "10.1371/journal.pbio.1000502", "10.3389/fnana.2015.00142"):
         assert words in ISBI2012.terms

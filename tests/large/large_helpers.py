@@ -13,7 +13,7 @@ from torch import nn
 from paper_unet import UNet
 from paper_unet.images import Output, Task
 from paper_unet.large import PredictConfig
-from paper_unet.large.executor import Here
+from paper_unet.large.executor import LocalExecutor
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.stop import Stop
@@ -63,7 +63,7 @@ class Fails(Exception):  # noqa: N818
     """Ends a prediction as a crash would."""
 
 
-class Crashing(Here):
+class Crashing(LocalExecutor):
     """Computes here, and fails after some pieces or tasks."""
 
     def __init__(self, pieces: int = 10**9, tasks: int = 10**9) -> None:

@@ -74,7 +74,9 @@ def test_strips_are_seamless(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Little memory: several strips, whose result is that of one."""
     whole = read_stack(predict_file(settings(folder)))
     lines: list[str] = []
-    monkeypatch.setattr("paper_unet.large.executor.Here.allowed", lambda self, device: (0, 2**40))
+    monkeypatch.setattr(
+        "paper_unet.large.executor.LocalExecutor.allowed", lambda self, device: (0, 2**40)
+    )
     monkeypatch.setattr("paper_unet.large.memory.STARTED", 0)
     config = settings(folder, "strips.tif", memory="1.2MB")
     strips = read_stack(predict_file(config, report=Report(say=lines.append)))
@@ -455,3 +457,16 @@ def test_random_kills(folder: Path, name: str) -> None:
     assert {p.name for p in folder.iterdir()} == {
         "in.tif", "net.safetensors", name, f"whole-{name}"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("crash", [None, 1])
+def test_the_threads_of_the_process_are_as_before(folder: Path, crash: int | None) -> None:
+    before = torch.get_num_threads()
+    assert before < 3
+    config = settings(folder, threads=3)
+    if crash:
+        with pytest.raises(Fails):
+            predict_file(config, executor=Crashing(pieces=crash))
+    else:
+        predict_file(config)
+    assert torch.get_num_threads() == before

@@ -139,6 +139,26 @@ def test_a_folded_network_streams() -> None:
     assert isinstance(engine_for(BatchNormUNet(1, 2, 2).eval(), InferenceSettings()), Streaming)
 
 
+@pytest.mark.parametrize("name", ["paper", "paper_batch_norm", "same_padding", "popular", "keras"])
+def test_prediction_leaves_every_part_in_its_mode(name: str) -> None:
+    model = make_network(name, 1, None, WIDTH, 0.5).train()
+    image = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+    predict_image(model, image)
+    assert all(module.training for module in model.modules())
+    model.eval()
+    model.down1.train()  # type: ignore[operator, union-attr]
+    predict_image(model, image)
+    training = {n.split(".")[0] for n, module in model.named_modules() if module.training}
+    assert training == {"down1"}
+
+
+def test_a_folded_network_keeps_what_is_stored_beside_the_weights() -> None:
+    model = BatchNormUNet(1, 2, WIDTH)
+    model.grey_ranges, model.record, model.centre = {"uint16": (1.0, 9.0)}, {"a": 1}, 0.25
+    plain = model.for_prediction()
+    assert (plain.grey_ranges, plain.record, plain.centre) == ({"uint16": (1, 9)}, {"a": 1}, 0.25)
+
+
 def test_training_with_batch_norm_leaves_a_plain_network(tmp_path: Path) -> None:
     model = train(settings(tmp_path, network="paper_batch_norm"), stripes(), progress=False)
     assert model.variant == "paper"

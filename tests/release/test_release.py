@@ -386,3 +386,9 @@ def test_a_signal_says_what_is_kept(
     kept = sorted(path.name for path in tmp_path.rglob("*mask*"))
     assert kept == (["mask000.tif"] if out == "cells" else [])
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_threads_of_the_process_are_as_before(film: Path) -> None:
+    before = torch.get_num_threads()
+    assert predict(film, "01_RES", "--threads", str(before + 1)) == 0
+    assert torch.get_num_threads() == before

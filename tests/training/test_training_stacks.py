@@ -116,3 +116,21 @@ def test_a_missing_stack_is_refused(tmp_path: Path, call: Callable[..., object])
     with pytest.raises(InputError, match=r"nowhere.tif: no such file"):
         call(small(tmp_path / "run", images=images, labels=str(tmp_path / "nowhere.tif")))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_starts_from_weights_keeps_their_grey_values(tmp_path: Path) -> None:
+    """A network of 16-bit sections is trained on without saying again what black and white are."""
+    images, labels = write_stacks(tmp_path, np.uint16)
+    first = small(tmp_path / "a", images=images, labels=labels, value_range=(50, 300))
+    train(first, progress=False)
+    start = str(tmp_path / "a" / WEIGHTS)
+    second = small(tmp_path / "b", images=images, labels=labels, start=start)
+    assert second.value_range is None
+    np.testing.assert_array_equal(read_training_set(second).images, read_training_set(first).images)
+    train(second, progress=False)
+    again = load_model(tmp_path / "b" / WEIGHTS)
+    assert again.grey_ranges == {"uint8": (0, 255), "uint16": (50, 300)}
+    other = replace(second, out=str(tmp_path / "c"), value_range=(0, 65_535))
+    assert train(other, progress=False).grey_ranges["uint16"] == (0, 65_535)
+    with pytest.raises(InputError, match="uint16 has no scale of its own"):
+        read_training_set(replace(second, start=None))

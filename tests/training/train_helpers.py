@@ -1,6 +1,5 @@
 """What the tests of training share."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from torch import Tensor
 
 from paper_unet import TrainConfig, train
 from paper_unet.networks.weights_file import read_tensors
+from paper_unet.training import loop as train_module
 from paper_unet.training.data import TrainingSet, training_set
 from paper_unet.training.run_folder import LOG, WEIGHTS
 
-# `paper_unet.training.loop` is the function
-train_module = importlib.import_module("paper_unet.training.loop")
 CPU = torch.device("cpu")
 
 
