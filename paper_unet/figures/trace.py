@@ -14,6 +14,10 @@ from paper_unet.model import UNet
 
 Operation = Literal["input", "conv 3x3", "conv 1x1", "max pool 2x2", "up-conv 2x2", "copy and crop"]
 
+KERNEL: dict[Operation, int] = {"conv 3x3": 9, "conv 1x1": 1, "up-conv 2x2": 1}
+"""Products for each value of a map and each channel that it is made from; an up-convolution's
+stride is the side of its kernel."""
+
 
 @dataclass(frozen=True)
 class FeatureMap:
@@ -32,8 +36,6 @@ class FeatureMap:
         Channels of the map.
     side : int
         Height and width, pixels.
-    macs : int
-        Multiply-accumulates of the operation.
     relu, dropout : bool
         Whether a ReLU, or a drop-out layer, was applied to the map.
     """
@@ -43,9 +45,13 @@ class FeatureMap:
     from_channels: int
     channels: int
     side: int
-    macs: int = 0
     relu: bool = False
     dropout: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the operation."""
+        return KERNEL.get(self.operation, 0) * self.from_channels * self.values
 
     @property
     def values(self) -> int:
@@ -83,7 +89,7 @@ class Trace:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
         return {
-            "maps": [asdict(made) for made in self.maps],
+            "maps": [{**asdict(made), "macs": made.macs} for made in self.maps],
             "parameters": self.parameters,
             "convolutional_layers": self.convolutions,
             "multiply_accumulates": self.macs,
@@ -141,12 +147,10 @@ class _Recorder(TorchFunctionMode):
         """Take the output of a layer; PyTorch calls this after each."""
         level, last = self.maps[-1].level, self.maps[-1]
         if isinstance(layer, nn.ConvTranspose2d):
-            macs = layer.weight.numel() * given[0][0, 0].numel()
-            self.maps.append(_map("up-conv 2x2", level - 1, given[0], made, macs))
+            self.maps.append(_map("up-conv 2x2", level - 1, given[0], made))
         elif isinstance(layer, nn.Conv2d):
-            macs = layer.weight.numel() * made[0, 0].numel()
             point = layer.kernel_size == (1, 1)
-            self.maps.append(_map("conv 1x1" if point else "conv 3x3", level, given[0], made, macs))
+            self.maps.append(_map("conv 1x1" if point else "conv 3x3", level, given[0], made))
         elif isinstance(layer, nn.MaxPool2d):
             self.maps.append(_map("max pool 2x2", level + 1, given[0], made))
         elif isinstance(layer, nn.ReLU):
@@ -171,7 +175,5 @@ class _Recorder(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _map(
-    operation: Operation, level: int, given: Tensor, made: Tensor, macs: int = 0
-) -> FeatureMap:
-    return FeatureMap(operation, level, given.shape[1], made.shape[1], made.shape[2], macs)
+def _map(operation: Operation, level: int, given: Tensor, made: Tensor) -> FeatureMap:
+    return FeatureMap(operation, level, given.shape[1], made.shape[1], made.shape[2])

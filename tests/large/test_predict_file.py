@@ -77,7 +77,7 @@ def test_strips_are_seamless(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(
         "paper_unet.large.executor.LocalExecutor.allowed", lambda self, device: (0, 2**40)
     )
-    monkeypatch.setattr("paper_unet.large.memory.STARTED", 0)
+    monkeypatch.setattr("paper_unet.inference.streaming.STARTED", 0)
     config = settings(folder, "strips.tif", memory="1.2MB")
     strips = read_stack(predict_file(config, report=Report(say=lines.append)))
     assert "3 strip(s)" in lines[0] or "4 strip(s)" in lines[0] or "5 strip(s)" in lines[0]
