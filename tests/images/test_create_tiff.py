@@ -11,7 +11,7 @@ import tifffile
 from image_helpers import GREY, PIXELS
 from PIL import Image
 
-import paper_unet.images.tiff_output as tiff_output
+import paper_unet.images.outputs.tiff as tiff_output
 from paper_unet.errors import InputError
 from paper_unet.images import create_tiff, read_stack
 

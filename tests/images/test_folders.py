@@ -13,7 +13,7 @@ from PIL import Image
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
-from paper_unet.images.folder_reader import natural_order
+from paper_unet.images.readers.folder import natural_order
 
 
 def test_natural_order_is_total() -> None:

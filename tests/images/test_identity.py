@@ -14,7 +14,8 @@ from PIL import Image
 from test_inputs import FORMATS
 
 from paper_unet.errors import InputError
-from paper_unet.images import open_stack, zarr_reader
+from paper_unet.images import open_stack
+from paper_unet.images.readers import zarr as zarr_reader
 
 SOME = ["contiguous", "tiled, deflate", "PNG folder", "TIFF folder", "Zarr v2", "Zarr v3",
         "OME-Zarr 0.4", "OME-Zarr 0.5"]  # fmt: skip

@@ -20,8 +20,8 @@ from PIL import Image
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack, to_unit_range
-from paper_unet.images.tiff_segments import Segments
-from paper_unet.images.zarr_reader import ZarrStack
+from paper_unet.images.readers.tiff_segments import Segments
+from paper_unet.images.readers.zarr import ZarrStack
 
 Write = Callable[[Path, NDArray[Any]], Path]
 
@@ -208,7 +208,7 @@ def test_one_huge_compressed_strip_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tiff("page by page, deflate")(tmp_path, PIXELS)
-    monkeypatch.setattr("paper_unet.images.tiff_reader.LARGEST_SEGMENT", 1000)
+    monkeypatch.setattr("paper_unet.images.readers.tiff.LARGEST_SEGMENT", 1000)
     with pytest.raises(InputError, match=r"compressed in pieces .* tiled TIFF or to Zarr"):
         open_stack(path)
 

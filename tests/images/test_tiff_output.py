@@ -15,7 +15,7 @@ import tifffile
 from output_helpers import check_kills, complete, contents, run_limited, windows, write
 from PIL import Image
 
-import paper_unet.images.tiff_output as tiff_output
+import paper_unet.images.outputs.tiff as tiff_output
 from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack, read_stack
 

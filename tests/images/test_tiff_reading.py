@@ -176,7 +176,7 @@ def test_a_stack_beyond_the_memory(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("paper_unet.images.np.empty", refuse)
+    monkeypatch.setattr(np, "empty", refuse)
     with pytest.raises(InputError, match=r"a\.tif: uint8 of shape \(6, 16, 32\).* memory"):
         read_stack(tmp_path / "a.tif")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
-from paper_unet.images.recent import Recent
-from paper_unet.images.tiff_segments import Segments
+from paper_unet.images.cache import ChunkCache
+from paper_unet.images.readers.tiff_segments import Segments
 
 # 37 rows and 53 columns: the last strips, tiles and chunks are all cut.
 ODD = np.random.default_rng(1).permutation(5 * 37 * 53).reshape(5, 37, 53).astype(np.uint16)
@@ -186,7 +186,7 @@ def test_each_piece_of_a_section_is_decoded_once(
 def test_in_bands_each_is_decoded_once_even_if_one_row_of_pieces_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paper_unet.images.recent.KEPT", 0)
+    monkeypatch.setattr("paper_unet.images.cache.KEPT", 0)
     path = write_tiff(tmp_path / "a.tif", ODD, tile=(16, 16), compression="zlib")
     assert sorted(decoded(path, BANDS, monkeypatch)) == [(1, k) for k in range(12)]
 
@@ -226,7 +226,7 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
 def test_no_more_is_kept_than_stated(
     tmp_path: Path, name: str, band: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paper_unet.images.recent.KEPT", kept)
+    monkeypatch.setattr("paper_unet.images.cache.KEPT", kept)
     path, window = SOURCES[name](tmp_path), np.empty(0)
     with open_stack(path) as first:
         first.window(1, (0, 1), (0, 1))  # threads and caches of the libraries
@@ -250,7 +250,7 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     def make(key: int) -> Callable[[], NDArray[Any]]:
         return lambda: (made.append(key), np.full(2**20, key, np.uint8))[1]
 
-    recent = Recent(2**20, 2**30)
+    recent = ChunkCache(2**20, 2**30)
     recent.room = 3 * 2**20
     for key in (1, 2, 3, 1, 4, 1, 2):
         assert recent.get(key, 2**20, make(key))[0] == key

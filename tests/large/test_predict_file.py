@@ -21,7 +21,7 @@ from paper_unet import load_model, predict_image
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
-from paper_unet.images.tiff_output import TiffOutput
+from paper_unet.images.outputs.tiff import TiffOutput
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.memory import bytes_of
 from paper_unet.large.run import Report

@@ -18,10 +18,10 @@ from PIL import UnidentifiedImageError
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import UNKNOWN_AXES
-from paper_unet.images.folder_reader import listing, opened_picture
+from paper_unet.images.readers.folder import listing, opened_picture
+from paper_unet.images.readers.tiff import DTYPES, choose_series, decoding, silenced
+from paper_unet.images.readers.tiff_structure import check_structure
 from paper_unet.images.stack import Span, Stack
-from paper_unet.images.tiff_reader import DTYPES, choose_series, decoding, silenced
-from paper_unet.images.tiff_structure import check_structure
 from paper_unet.system.files import file_stamp
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}

@@ -12,7 +12,7 @@ KEPT = 2**25
 """Bytes of pieces worth keeping: the rows of tiles of 572 in a section 20,000 pixels wide."""
 
 
-class Recent:
+class ChunkCache:
     """Arrays by key, of which those used longest ago make room for new ones.
 
     Parameters

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.output import Output, Task
+from paper_unet.images.outputs.output import Output, Task
 from paper_unet.images.stack import Span
 from paper_unet.system.files import DISK_FULL, sync_file, sync_folder
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 from numpy.typing import DTypeLike, NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.create import create_output
-from paper_unet.images.output import Output
-from paper_unet.images.tiff_output import SUFFIXES
+from paper_unet.images.outputs import create_output
+from paper_unet.images.outputs.output import Output
+from paper_unet.images.outputs.tiff import SUFFIXES
 from paper_unet.system.files import open_alone
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.tiff import TiffStack
 from paper_unet.images.stack import Span, Stack
-from paper_unet.images.tiff_reader import TiffStack
 from paper_unet.system.files import file_stamp
 
 SUFFIXES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}

@@ -1,4 +1,4 @@
-"""Which output a name means."""
+"""Writing stacks: which output a name means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
-from paper_unet.images import tiff_output, zarr_output
-from paper_unet.images.output import Output, check_kind, check_pixel_size
+from paper_unet.images.outputs import tiff, zarr
+from paper_unet.images.outputs.output import Output, check_kind, check_pixel_size
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
 
@@ -65,20 +65,16 @@ def create_output(
     """
     path = Path(path)
     suffix, kind = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
-    accepted = (*tiff_output.SUFFIXES, *zarr_output.SUFFIXES)
+    accepted = (*tiff.SUFFIXES, *zarr.SUFFIXES)
     if suffix not in accepted:
         raise InputError(
             f"{path}: output of an unknown kind; end its name in one of {', '.join(accepted)}"
         )
-    if ome_zarr not in zarr_output.VERSIONS:
-        raise InputError(
-            f"OME-Zarr version {ome_zarr!r}; accepted are {', '.join(zarr_output.VERSIONS)}"
-        )
+    if ome_zarr not in zarr.VERSIONS:
+        raise InputError(f"OME-Zarr version {ome_zarr!r}; accepted are {', '.join(zarr.VERSIONS)}")
     check_kind(path, shape, kind)
     check_pixel_size(path, pixel_size)
     size = (shape[0], shape[1], shape[2])
-    if suffix in tiff_output.SUFFIXES:
-        return tiff_output.TiffOutput(path, size, kind, pixel_size, overwrite=overwrite)
-    return zarr_output.ZarrOutput(
-        path, size, kind, pixel_size, overwrite=overwrite, version=ome_zarr
-    )
+    if suffix in tiff.SUFFIXES:
+        return tiff.TiffOutput(path, size, kind, pixel_size, overwrite=overwrite)
+    return zarr.ZarrOutput(path, size, kind, pixel_size, overwrite=overwrite, version=ome_zarr)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.output import Output, Task
+from paper_unet.images.outputs.output import Output, Task
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
 from paper_unet.system.files import sync_file, sync_folder

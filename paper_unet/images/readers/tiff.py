@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import grey_stack_axes
 from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.readers.tiff_segments import Segments
+from paper_unet.images.readers.tiff_structure import check_structure
 from paper_unet.images.stack import Span, Stack
-from paper_unet.images.tiff_segments import Segments
-from paper_unet.images.tiff_structure import check_structure
 from paper_unet.system.files import file_stamp
 
 # bool and complex have no grey value; int8 and 64-bit integers are no image format in use

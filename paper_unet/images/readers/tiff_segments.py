@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from paper_unet.images.recent import Recent
+from paper_unet.images.cache import ChunkCache
 from paper_unet.images.stack import Span
 
 
@@ -58,15 +58,15 @@ class Segments:
         self._bytes = self._tall * self._wide * dtype.itemsize
         self.largest = 0 if plain else self._bytes
         row = self._across * self.largest
-        self._recent = Recent(row, math.ceil(shape[1] / self._tall) * row)
+        self._cache = ChunkCache(row, math.ceil(shape[1] / self._tall) * row)
         # what is read from the file, and a copy in native byte order
-        self.cache_bytes = self._recent.room + 2 * self.largest
+        self.cache_bytes = self._cache.room + 2 * self.largest
         self._start: tuple[int, int | None] = -1, None
         self._other: tifffile.TiffFile | None = None  # the one that is open beside the first
 
     def close(self) -> None:
         """Forget what is decoded, and close what was opened here."""
-        self._recent.clear()
+        self._cache.clear()
         if self._other is not None:
             self._other.filehandle.close()
             self._other = None
@@ -80,7 +80,7 @@ class Segments:
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
             for right in range(columns[0] // self._wide, -(-columns[1] // self._wide)):
                 key = z, down * self._across + right
-                part = self._recent.get(key, self._bytes, partial(self._decode, *key))
+                part = self._cache.get(key, self._bytes, partial(self._decode, *key))
                 _paste(out, rows[0], columns[0], part, down * self._tall, right * self._wide)
         return out
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import grey_stack_axes
+from paper_unet.images.cache import ChunkCache
 from paper_unet.images.pixel_size import micrometres
-from paper_unet.images.recent import Recent
+from paper_unet.images.readers.tiff import DTYPES
 from paper_unet.images.stack import Span, Stack
-from paper_unet.images.tiff_reader import DTYPES
 from paper_unet.system.files import file_stamp
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
@@ -66,8 +66,8 @@ class ZarrStack(Stack):
         self._tall, self._wide = self._array.chunks[-2:]
         _check_chunk(path, self._array.chunks, self.dtype)
         row = self._tall * self.shape[2] * self.dtype.itemsize
-        self._recent = Recent(row, math.ceil(self.shape[1] / self._tall) * row)
-        self.cache_bytes = self._recent.room + self._on_the_way(row)
+        self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
+        self.cache_bytes = self._cache.room + self._on_the_way(row)
 
     def _on_the_way(self, row: int) -> int:
         """Bytes, at most, that zarr holds of chunks, encoded and decoded, while it reads a row."""
@@ -80,7 +80,7 @@ class ZarrStack(Stack):
 
     def close(self) -> None:
         """Forget what is decoded."""
-        self._recent.clear()
+        self._cache.clear()
 
     @property
     def _file_shape(self) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ class ZarrStack(Stack):
         out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self.dtype)
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
             key = z, down, across
-            part = self._recent.get(key, size, partial(self._read_chunks, *key))
+            part = self._cache.get(key, size, partial(self._read_chunks, *key))
             top = down * self._tall
             first, last = max(rows[0], top), min(rows[1], top + self._tall)
             out[first - rows[0] : last - rows[0]] = part[
