@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs import tiff, zarr
-from paper_unet.images.outputs.output import Output, check_kind, check_pixel_size
+from paper_unet.images.outputs.output import Output
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+
+OUTPUTS: dict[str, str | type[Output]] = {
+    **dict.fromkeys(TIFF_SUFFIXES, "paper_unet.images.outputs.tiff:TiffOutput"),
+    ".zarr": "paper_unet.images.outputs.zarr:ZarrOutput",
+}
+"""The class for each ending of a name; as text it is imported when it is used."""
 
 
 def create_output(
@@ -64,17 +72,11 @@ def create_output(
     >>> output.finish()  # doctest: +SKIP
     """
     path = Path(path)
-    suffix, kind = path.suffix.lower(), np.dtype(dtype).newbyteorder("=")
-    accepted = (*tiff.SUFFIXES, *zarr.SUFFIXES)
-    if suffix not in accepted:
+    entry = OUTPUTS.get(path.suffix.lower())
+    if entry is None:
         raise InputError(
-            f"{path}: output of an unknown kind; end its name in one of {', '.join(accepted)}"
+            f"{path}: output of an unknown kind; end its name in one of {', '.join(OUTPUTS)}"
         )
-    if ome_zarr not in zarr.VERSIONS:
-        raise InputError(f"OME-Zarr version {ome_zarr!r}; accepted are {', '.join(zarr.VERSIONS)}")
-    check_kind(path, shape, kind)
-    check_pixel_size(path, pixel_size)
-    size = (shape[0], shape[1], shape[2])
-    if suffix in tiff.SUFFIXES:
-        return tiff.TiffOutput(path, size, kind, pixel_size, overwrite=overwrite)
-    return zarr.ZarrOutput(path, size, kind, pixel_size, overwrite=overwrite, version=ome_zarr)
+    kind: type[Output] = entry if isinstance(entry, type) else resolve_name(entry)
+    stored = np.dtype(dtype).newbyteorder("=")
+    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr)

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
-from paper_unet.system.files import check_free_name, naming_full_disk, no_space, require_folder
+from paper_unet.system.files import (
+    check_free_name,
+    naming_full_disk,
+    no_space,
+    require_folder,
+    sync_file,
+    sync_folder,
+)
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 
@@ -61,6 +68,8 @@ class Output(ABC):
         Windows begin at multiples of it, and end at one or at the edge of the image.
     pixel_size : tuple of float or None, (z, y, x)
         In micrometres; None where it is not known.
+    version : str
+        Of OME-Zarr; other formats have none to choose.
     """
 
     alignment: tuple[int, int] = (1, 1)
@@ -74,6 +83,7 @@ class Output(ABC):
         pixel_size: PixelSize = UNKNOWN_SIZE,
         *,
         overwrite: bool = False,
+        ome_zarr: str = "0.5",
     ) -> None:
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
@@ -81,7 +91,10 @@ class Output(ABC):
         self.dtype = dtype
         self.pixel_size = pixel_size
         self.overwrite = overwrite
+        self.version = ome_zarr
         self._handle: Any = None  # what is open in this process
+        self._check_stack()
+        self.shape = (shape[0], shape[1], shape[2])  # a list may be given
         self._check()
 
     @abstractmethod
@@ -122,18 +135,17 @@ class Output(ABC):
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a written window, rows and columns half-open, is on disk to stay."""
 
-    @abstractmethod
     def stages(self) -> list[list[Task]]:
-        """Return what is to be computed when all windows are written.
+        """Return what is to be computed when all windows are written; no tasks unless it says so.
 
         The tasks of a stage in any order and in parallel, the stages one after the other.
         """
+        return []
 
-    @abstractmethod
     def run(self, task: Task) -> None:
         """Do one task, and return when it is on disk; doing so twice does no harm."""
+        raise ValueError(f"{self.path}: {task} of an output without tasks")
 
-    @abstractmethod
     def finish(self) -> None:
         """Give the output its final name, in one step, when everything is on disk.
 
@@ -144,10 +156,16 @@ class Output(ABC):
         InputError
             If something of that name appeared meanwhile, or parts are seen to be missing.
         """
+        self._check()
+        with self._naming_full_disk():
+            sync_file(self.partial)
+        self.close()  # Windows does not rename an open file
+        self.partial.replace(self.path)
+        sync_folder(self.path.parent)
 
-    @abstractmethod
     def close(self) -> None:
         """Close the files of this process; they are opened again when needed."""
+        self._handle = None
 
     def _check(self) -> None:
         """Raise InputError unless an output of this name may be written."""
@@ -162,6 +180,23 @@ class Output(ABC):
         # another process may have another working folder
         absolute = {"path": self.path.absolute(), "partial": self.partial.absolute()}
         return {**self.__dict__, **absolute, "_handle": None}
+
+    def _check_stack(self) -> None:
+        """Raise InputError unless shape, dtype and pixel size are those of a stack."""
+        if self.dtype.name not in DTYPES:
+            raise InputError(
+                f"{self.path}: output of {self.dtype}; accepted are {', '.join(DTYPES)}"
+            )
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(
+                f"{self.path}: output of shape {self.shape}; accepted is (Z, Y, X), each at least 1"
+            )
+        known = [size for size in self.pixel_size if size is not None]
+        if len(self.pixel_size) != 3 or not all(math.isfinite(size) and size > 0 for size in known):
+            raise InputError(
+                f"{self.path}: pixel size {self.pixel_size}; give three positive numbers (z, y, x) "
+                "in micrometres, None where not known"
+            )
 
     def _check_window(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
@@ -196,21 +231,3 @@ class Output(ABC):
         """Turn the errors of a full disk into one line that says what to do."""
         with naming_full_disk(self.path, self._size(), self.remedy):
             yield
-
-
-def check_kind(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise InputError unless shape and dtype are those of a stack that can be written."""
-    if dtype.name not in DTYPES:
-        raise InputError(f"{path}: output of {dtype}; accepted are {', '.join(DTYPES)}")
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"{path}: output of shape {shape}; accepted is (Z, Y, X), each at least 1")
-
-
-def check_pixel_size(path: Path, pixel_size: PixelSize) -> None:
-    """Raise InputError unless each size is None or a positive number."""
-    known = [size for size in pixel_size if size is not None]
-    if len(pixel_size) != 3 or not all(math.isfinite(size) and size > 0 for size in known):
-        raise InputError(
-            f"{path}: pixel size {pixel_size}; give three positive numbers (z, y, x) in "
-            "micrometres, None where not known"
-        )

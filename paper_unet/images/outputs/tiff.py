@@ -12,11 +12,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.output import Output, Task
+from paper_unet.images.outputs.output import Output
 from paper_unet.images.stack import Span
-from paper_unet.system.files import DISK_FULL, sync_file, sync_folder
+from paper_unet.system.files import DISK_FULL, sync_folder
 
-SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 BIG_SUFFIXES = (".btf", ".tf8")
 # a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
 CLASSIC_LIMIT = 2**32 - 2**25
@@ -63,23 +62,6 @@ class TiffOutput(Output):
         """Return when all that was written is on disk; see `Output.sync`."""
         with self._naming_full_disk():
             os.fsync(self._opened()[0])
-
-    def stages(self) -> list[list[Task]]:
-        """Return no tasks."""
-        return []
-
-    def run(self, task: Task) -> None:
-        """Raise ValueError: there are no tasks."""
-        raise ValueError(f"{self.path}: {task} of an output without tasks")
-
-    def finish(self) -> None:
-        """Give the file its final name; see `Output.finish`."""
-        self._check()
-        with self._naming_full_disk():
-            sync_file(self.partial)
-        self.close()  # Windows does not rename an open file
-        self.partial.replace(self.path)
-        sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Close the file of this process."""

@@ -13,9 +13,8 @@ from typing import Any, Self
 from numpy.typing import DTypeLike, NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs import create_output
+from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.output import Output
-from paper_unet.images.outputs.tiff import SUFFIXES
 from paper_unet.system.files import open_alone
 
 
@@ -145,6 +144,6 @@ def create_tiff(
     ...     for z in range(2):
     ...         writer[z] = np.zeros((4, 4), np.uint8)
     """
-    if Path(path).suffix.lower() not in SUFFIXES:
+    if Path(path).suffix.lower() not in TIFF_SUFFIXES:
         raise InputError(f"{path}: output must be a TIFF file; end its name in .tif")
     return StackWriter(create_output(path, shape, dtype, overwrite=overwrite))

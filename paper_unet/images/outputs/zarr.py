@@ -15,17 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import Output, Task
 from paper_unet.images.pyramid import halved, level_shapes
-from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.images.stack import Span
 from paper_unet.system.files import sync_file, sync_folder
 
-SUFFIXES = (".zarr",)
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
 ZSTD_LEVEL = 3
@@ -43,25 +41,14 @@ class ZarrOutput(Output):
     ----------
     version : str
         ``0.5`` (Zarr v3) or ``0.4`` (Zarr v2).
-    levels : list of tuple of int, (Z, Y, X)
-        The size of each level; the last one has no side Y, X above 512.
     """
 
     alignment = (CHUNK, CHUNK)
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int],
-        dtype: np.dtype[Any],
-        pixel_size: PixelSize = UNKNOWN_SIZE,
-        *,
-        overwrite: bool = False,
-        version: str = "0.5",
-    ) -> None:
-        self.version = version
-        self.levels = level_shapes(shape, CHUNK)
-        super().__init__(path, shape, dtype, pixel_size, overwrite=overwrite)
+    @property
+    def levels(self) -> list[tuple[int, int, int]]:
+        """The size of each level, (Z, Y, X); the last one has no side Y, X above 512."""
+        return level_shapes(self.shape, CHUNK)
 
     def prepare(self, *, resume: bool) -> None:
         """Make the group and its arrays without pixels; see `Output.prepare`."""
@@ -138,11 +125,11 @@ class ZarrOutput(Output):
         name = re.compile(re.escape(self.path.name) + "[.][0-9a-f]{16}" + re.escape(ASIDE))
         return [path for path in self.path.parent.iterdir() if name.fullmatch(path.name)]
 
-    def close(self) -> None:
-        """Forget the arrays; nothing stays open between calls."""
-        self._handle = None
-
     def _check(self) -> None:
+        if self.version not in VERSIONS:
+            raise InputError(
+                f"OME-Zarr version {self.version!r}; accepted are {', '.join(VERSIONS)}"
+            )
         super()._check()
         if self.path.exists() and not any((self.path / name).exists() for name in METADATA):
             raise InputError(
