@@ -3,8 +3,6 @@
 import hashlib
 import io
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +18,7 @@ from datasets_helpers import (
     tiff_files,
     tiff_of,
 )
+from process_helpers import run_python
 
 from paper_unet.datasets import fetch
 from paper_unet.errors import InputError
@@ -177,8 +176,7 @@ def test_a_killed_fetch_leaves_no_final_name(tiny, tmp_path):
     source.mkdir()
     for name in NAMES:
         (source / name).write_bytes(tiff_of(PIXELS[name]))
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "to"), str(source), *NAMES]
-    assert subprocess.run(command, check=False).returncode == -9
+    assert run_python(KILLED, str(tmp_path / "to"), str(source), *NAMES).returncode == -9
     folder = tmp_path / "to" / "tiny"
     assert [p.suffix for p in folder.iterdir()] == [".partial"]
     fetch(tiny, tmp_path / "to", source)

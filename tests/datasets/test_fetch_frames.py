@@ -20,6 +20,7 @@ from datasets_helpers import (
     tiff_of,
     write_files,
 )
+from process_helpers import run_python
 
 from paper_unet.datasets import fetch
 from paper_unet.errors import InputError
@@ -221,8 +222,8 @@ def test_a_killed_fetch_leaves_whole_folders_or_none(cells, tmp_path, after):
     """Killed before each of the three checks and of the three moves to the final names."""
     source = write_files(tmp_path / "from", cell_files())
     rows = [tuple(vars(part).values()) for part in cells.parts]
-    command = [sys.executable, "-c", KILLED_WITH_FRAMES, "to", "from", str(after), repr(rows)]
-    assert subprocess.run(command, check=False, cwd=tmp_path).returncode == -9
+    killed = run_python(KILLED_WITH_FRAMES, "to", "from", str(after), repr(rows), cwd=tmp_path)
+    assert killed.returncode == -9
     folder = tmp_path / "to" / "cells"
     final = [name for name in everything_below(folder) if ".partial" not in name]
     moved = list(PREFIXES)[: max(after - 3, 0)]

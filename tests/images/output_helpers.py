@@ -1,13 +1,11 @@
 """What the tests of the outputs share."""
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from process_helpers import run_python
 
 from paper_unet.images import Output
 
@@ -97,10 +95,7 @@ print(went_on)
 
 def run(out: Path, side: int, kill_at: int = 0) -> int | None:
     """Run in a process of its own; return how many pieces were there before, None if killed."""
-    process = subprocess.run(
-        [sys.executable, "-c", RUN, str(out), str(side), str(kill_at)],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+    process = run_python(RUN, str(out), str(side), str(kill_at))
     assert process.returncode in (0, -9), process.stderr
     return None if process.returncode else int(process.stdout)
 
@@ -138,7 +133,6 @@ except InputError as error:
 
 def run_limited(out: Path) -> str:
     """Write 262,144 bytes where a file may have 100,000; return what was said."""
-    process = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(out)], capture_output=True, text=True, check=True
-    )
+    process = run_python(LIMITED, str(out))
+    assert process.returncode == 0, process.stderr
     return process.stdout

@@ -2,14 +2,13 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tifffile
 from image_helpers import GREY, PIXELS
 from PIL import Image
+from process_helpers import run_python
 
 import paper_unet.images.outputs.tiff as tiff_output
 from paper_unet.errors import InputError
@@ -225,8 +224,7 @@ with create_tiff(sys.argv[1], (6, 16, 32), np.uint8) as writer:
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_a_killed_run_leaves_no_final_name_and_is_no_obstacle(tmp_path):
     path = tmp_path / "out.tif"
-    run = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
-    assert run.returncode == -9
+    assert run_python(KILLED, str(path)).returncode == -9
     assert [p.name for p in tmp_path.iterdir()] == ["out.tif.partial"]
     with (tmp_path / "out.tif.partial").open("ab") as leftover:
         leftover.write(b"from a larger stack" * 1000)
