@@ -19,12 +19,16 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SERVER = """
-import contextlib, json, os, runpy, sys, traceback, warnings
+EVERYTHING = """
+import contextlib
 import paper_unet.cli, paper_unet.large
 with contextlib.suppress(ImportError):
     import matplotlib.backends.backend_agg, matplotlib.backends.backend_pdf, matplotlib.figure
     import numba, skimage.segmentation
+"""
+SERVER = """
+import json, os, runpy, sys, traceback, warnings
+exec(sys.argv[1])
 
 def child(what, arguments, folder, out, error):
     sys.argv = [what if what.endswith(".py") else "-c", *arguments]
@@ -60,8 +64,8 @@ for line in sys.stdin:
 
 
 @cache
-def _server() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "error", "-c", SERVER]
+def _server(imports: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-c", SERVER, imports]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     atexit.register(server.communicate)  # it ends with its input
     return server
@@ -70,16 +74,23 @@ def _server() -> subprocess.Popen[bytes]:
 class Child:
     """A process that runs code as ``python -W error -c`` does, or a script of this path.
 
-    As a context manager, it is killed in the end. One at a time.
+    As a context manager, it is killed in the end. One at a time. ``imports`` are those of the
+    process that is forked.
     """
 
-    def __init__(self, what: str | Path, *arguments: str, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        what: str | Path,
+        *arguments: str,
+        cwd: Path | None = None,
+        imports: str = EVERYTHING,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.out, self.error = (Path(self._folder.name) / name for name in ("out", "error"))
         self.out.touch()
         self.error.touch()
         request = [str(what), arguments, str(cwd or Path.cwd()), str(self.out), str(self.error)]
-        server = _server()
+        server = _server(imports)
         assert server.stdin is not None and server.stdout is not None
         self._said = server.stdout
         server.stdin.write(json.dumps(request).encode() + b"\n")
@@ -112,14 +123,14 @@ class Child:
 
 
 def run_python(
-    what: str | Path, *arguments: str, cwd: Path | None = None
+    what: str | Path, *arguments: str, cwd: Path | None = None, imports: str = EVERYTHING
 ) -> subprocess.CompletedProcess[str]:
     """Run code or a script to its end; see `Child`."""
     if not hasattr(os, "fork"):
         code = [str(what)] if str(what).endswith(".py") else ["-c", str(what)]
         command = [sys.executable, "-W", "error", *code, *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
-    with Child(what, *arguments, cwd=cwd) as child:
+    with Child(what, *arguments, cwd=cwd, imports=imports) as child:
         return subprocess.CompletedProcess(
             [str(what), *arguments], child.wait(), child.out.read_text(), child.error.read_text()
         )

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from process_helpers import run_python
 from torch import nn
 
 from paper_unet.networks.base import initialise
@@ -105,12 +103,8 @@ def test_the_table_is_paired_by_seed(variants: Any) -> None:
 @pytest.mark.slow
 def test_quick(tmp_path: Path) -> None:
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", "--work", "work"]
-    subprocess.run(
-        [sys.executable, "-W", "error", EXPERIMENTS / "variants.py", *arguments],
-        cwd=tmp_path,
-        check=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done = run_python(EXPERIMENTS / "variants.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["source"] == "synthetic"
     runs = [(line["network"], line["recipe"]) for line in metrics["table"]]

@@ -6,10 +6,8 @@ import argparse
 import contextlib
 import importlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from process_helpers import run_python
 
 from paper_unet import TrainConfig, UNet, train
 from paper_unet.errors import InputError
@@ -34,12 +33,8 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 def run_quickly(name: str, tmp_path: Path) -> dict[str, object]:
     """Run a script as a user does and return its metrics."""
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", "--work", "work"]
-    subprocess.run(
-        [sys.executable, "-W", "error", EXPERIMENTS / f"{name}.py", *arguments],
-        cwd=tmp_path,
-        check=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done = run_python(EXPERIMENTS / f"{name}.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     metrics: dict[str, object] = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["source"] == "synthetic"
     assert {"date", "torch", "cpu"} <= set(metrics["environment"])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from process_helpers import run_python
 
 from paper_unet import UNet
 from paper_unet.datasets import CellFrames
@@ -31,12 +29,8 @@ def fig4(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.slow
 def test_it_runs_quickly_without_data_and_networks(tmp_path: Path) -> None:
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", "--work", "work"]
-    subprocess.run(
-        [sys.executable, "-W", "error", EXPERIMENTS / "fig4_cells.py", *arguments],
-        cwd=tmp_path,
-        check=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done = run_python(EXPERIMENTS / "fig4_cells.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["source"] == "synthetic"

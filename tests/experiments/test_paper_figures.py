@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -20,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from process_helpers import run_python
 from torch.utils.flop_counter import FlopCounterMode
 
 from paper_unet import UNet, separate_touching
@@ -333,12 +333,8 @@ def import_experiment(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 def run(name: str, tmp_path: Path, *more: str) -> dict[str, Any]:
     """Run a script as a user does; return its metrics after a look at what it left."""
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", *more]
-    subprocess.run(
-        [sys.executable, "-W", "error", EXPERIMENTS / f"{name}.py", *arguments],
-        cwd=tmp_path,
-        check=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    done = run_python(EXPERIMENTS / f"{name}.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     assert (out / f"{name}.png").stat().st_size > 10_000
     assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
