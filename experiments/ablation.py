@@ -251,7 +251,7 @@ def main() -> None:
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")
     if options.quick:
-        vars(options).update(width=4, steps=6, cell_steps=6, tile=252, seeds=1)
+        vars(options).update(width=2, steps=4, cell_steps=4, tile=252, seeds=1)
     started = time.time()
     with records.recorded(options):
         every = jobs(options)

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
     options = parser.parse_args()
     if options.quick:
-        vars(options).update(vars(argparse.Namespace(width=4, steps=20, tile=252)))
+        vars(options).update(vars(argparse.Namespace(width=2, steps=5, tile=252)))
     if options.threads:
         torch.set_num_threads(options.threads)
     started = time.time()

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs per point")
     options = recipes.parsed(parser)
     if options.quick:
-        vars(options).update(width=4, steps=6, tile=252, seeds=1, counts=[1, 24])
+        vars(options).update(width=2, steps=4, tile=252, seeds=1, counts=[1, 24])
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs per rate")
     options = parser.parse_args()
     if options.quick:
-        vars(options).update(rates=[1e-3, 1e-2], seeds=1, width=4, steps=20, tile=252)
+        vars(options).update(rates=[1e-3, 1e-2], seeds=1, width=2, steps=5, tile=252)
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,12 @@ def steps_of(name: str, options: argparse.Namespace) -> int:
 
 
 def _step(name: str, options: argparse.Namespace) -> int:
-    side = tile_of(name, options.tile)
-    work: int = cost(shadow(name, options.width), side).multiply_accumulates
+    return _work(name, options.width, tile_of(name, options.tile))
+
+
+@cache
+def _work(name: str, width: int, side: int) -> int:
+    work: int = cost(shadow(name, width), side).multiply_accumulates
     return work
 
 
@@ -224,7 +228,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=[PAPER, OWN], choices=[PAPER, OWN])
     options = parser.parse_args()
     if options.quick:
-        vars(options).update(width=4, steps=4, tile=252, seeds=1, rounds=1)
+        vars(options).update(width=2, steps=4, tile=252, seeds=1, rounds=1)
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
