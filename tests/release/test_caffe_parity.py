@@ -66,9 +66,10 @@ def test_scores_of_a_file_of_the_new_style_with_colour_and_three_classes(tmp_pat
 
 
 @pytest.mark.slow
-def test_scores_of_a_full_tile_at_full_width(tmp_path: Path) -> None:
+def test_scores_at_full_width(tmp_path: Path) -> None:
+    """Every sum has its full number of terms; how many there are is for the tests of full tiles."""
     layers = network(64)
-    compare(layers, caffemodel(as_trained(layers)), (572, 572), tmp_path)
+    compare(layers, caffemodel(as_trained(layers)), (252, 220), tmp_path)
     model = load_model(tmp_path / "net.safetensors")
     assert sum(p.numel() for p in model.parameters()) == 31_100_354
 
