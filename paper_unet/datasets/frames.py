@@ -33,7 +33,7 @@ class ExpectedFrames:
     dtype : str
         Of its values.
     sha256 : str
-        Over the files in order, see `frames_digest`; any lossless container passes.
+        Over the files in order, see `_frames_digest`; any lossless container passes.
     table : str
         A text file beside the frames; empty if there is none.
     required : bool
@@ -89,14 +89,14 @@ class ExpectedFrames:
             raise InputError(
                 f"{place}: has {listed(foreign)}, which the data set has not; move it away"
             )
-        if (found := frames_digest(folder, self)) != self.sha256:
+        if (found := _frames_digest(folder, self)) != self.sha256:
             raise InputError(
                 f"{place}: other content than published (SHA-256 expected {self.sha256}, found "
                 f"{found}); remove this folder and fetch a lossless copy"
             )
 
 
-def frames_digest(folder: Path, frames: ExpectedFrames) -> str:
+def _frames_digest(folder: Path, frames: ExpectedFrames) -> str:
     """Return one SHA-256 over the frames of a folder.
 
     Of each frame in order: a line ``NAME DTYPE YxX``, then the decoded pixels in C order, little

@@ -65,7 +65,7 @@ class WeightedFrame:
         in_gaps = float(self.weights[self.gaps].sum(dtype=np.float64))
         w_c = np.where(self.separated != 0, self.balance[1], self.balance[0])[~self.ignore]
         return {
-            "cells": len(cell_ids(self.instances)),
+            "cells": len(_cell_ids(self.instances)),
             "touching_pairs": len(touching_pairs(self.instances)),
             "touching_pairs_after": len(touching_pairs(self.separated)),
             "gap_pixels": int(self.gaps.sum()),
@@ -129,7 +129,7 @@ def weighted_frame(
     return WeightedFrame(image, instances, separated, unknown, weights, balance)
 
 
-def cell_ids(instances: NDArray[np.integer]) -> set[int]:
+def _cell_ids(instances: NDArray[np.integer]) -> set[int]:
     """Return the numbers of the cells in a label image, any shape."""
     return {int(label) for label in np.unique(instances)} - {0}
 
@@ -228,7 +228,7 @@ def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
 
 def _coloured_cells(frame: WeightedFrame) -> NDArray[np.float64]:
     """Lay each cell in its own colour over the image; RGB in [0, 1], (Y, X, 3)."""
-    count = max(len(cell_ids(frame.instances)), 1)
+    count = max(len(_cell_ids(frame.instances)), 1)
     hues = np.arange(count) * 0.618 % 1  # the golden section sets neighbouring numbers far apart
     colours = [hsv_to_rgb((hue, 0.85, 1)) for hue in hues]
     laid: NDArray[np.float64] = label2rgb(  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ ROTATIONS = 7
 """Sec. 4 averages over 7 rotated versions of the input."""
 
 
-class Scorer(Protocol):
+class _Scorer(Protocol):
     """Computes scores as its settings say, but for the average."""
 
     @property
@@ -32,7 +32,7 @@ class Scorer(Protocol):
         """Yield the scores (K, n, columns) of a region from top to bottom, on the CPU."""
 
 
-def region_scores(engine: Scorer, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
+def region_scores(engine: _Scorer, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
     """Yield the scores of a region from top to bottom, averaged as the engine's settings say.
 
     Parameters
@@ -64,7 +64,7 @@ def region_scores(engine: Scorer, section: Section, rows: Span, columns: Span) -
         yield rotated_mean(score, section.read(*section.everything))
 
 
-def image_scores(engine: Scorer, image: NDArray[np.float32]) -> Tensor:
+def image_scores(engine: _Scorer, image: NDArray[np.float32]) -> Tensor:
     """Return the scores (K, Y, X) of an image (C, Y, X) in memory, in [0, 1]."""
     section = whole(image)
     return torch.cat(list(region_scores(engine, section, *section.everything)), dim=1)
@@ -76,7 +76,7 @@ def canvas_side(shape: tuple[int, int]) -> int:
 
 
 def _flipped(
-    engine: Scorer, section: Section, rows: Span, columns: Span, flip: tuple[bool, bool]
+    engine: _Scorer, section: Section, rows: Span, columns: Span, flip: tuple[bool, bool]
 ) -> Tensor:
     """Scores of a region of the flipped section, flipped back; shape (K, rows, columns)."""
     y = (section.height - rows[1], section.height - rows[0]) if flip[0] else rows

@@ -86,9 +86,9 @@ class Tiled:
             )
 
     @cached_property
-    def forward(self) -> FusedPass | ForwardPass:
+    def forward(self) -> _FusedPass | _ForwardPass:
         """The network, ready to compute tiles."""
-        return (FusedPass if self.network.streams else ForwardPass)(self.network, self.precision)
+        return (_FusedPass if self.network.streams else _ForwardPass)(self.network, self.precision)
 
     def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
         """Yield the scores (K, n, columns) of a region, one row of tiles after the other."""
@@ -172,7 +172,7 @@ class Tiled:
         return COPY * 4 * each.parameters + more, each.maps * PRECISIONS[self.precision].itemsize
 
 
-class FusedPass:
+class _FusedPass:
     """The paper's network over one tile, by the layers that stream."""
 
     def __init__(self, network: Network, precision: Precision) -> None:
@@ -183,7 +183,7 @@ class FusedPass:
         return one_pass(self._layers, window)
 
 
-class ForwardPass:
+class _ForwardPass:
     """A network over one tile, by its own forward pass: a copy in evaluation mode."""
 
     def __init__(self, network: Network, precision: Precision) -> None:

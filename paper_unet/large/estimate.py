@@ -29,13 +29,13 @@ def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
     say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
     share = 1 - len(journal.done) / len(grid)
     if prediction.device == "cpu" or torch.cuda.is_available():
-        seconds = share * expected_seconds(job) / job.workers
+        seconds = share * _expected_seconds(job) / job.workers
         say(f"time: about {_duration(seconds)}, if the machine is ours alone")
     if journal.done:
         say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
 
 
-def expected_seconds(job: Job) -> float:
+def _expected_seconds(job: Job) -> float:
     """Return the arithmetic of a prediction over the rate of a matrix product on this machine."""
     grid, average = job.prediction.grid, job.prediction.settings.average
     versions = {"none": 1.0, "flips": 4.0, "rotations": 7.0}[average]

@@ -33,7 +33,7 @@ class Journal:
 
     def __init__(self, out: Path, descriptor: int) -> None:
         self.out = out
-        self.path = journal_path(out)
+        self.path = _journal_path(out)
         self.header: dict[str, Any] | None = None
         self.done: set[int] = set()
         self._descriptor = descriptor
@@ -57,7 +57,7 @@ class Journal:
             self._append(header)
             self.header = header
             return
-        difference = first_difference(self.header, header)
+        difference = _first_difference(self.header, header)
         if difference is not None:
             name, then, now = difference
             raise InputError(
@@ -143,7 +143,7 @@ def open_journal(out: str | Path) -> Iterator[Journal]:
         If another process has it, or the folder cannot be written.
     """
     out = Path(out)
-    path = journal_path(out)
+    path = _journal_path(out)
     taken = f"{out}: another process is writing it; wait for it, or choose another output name"
     with open_alone(path, taken) as file:
         sync_folder(path.parent)
@@ -158,7 +158,7 @@ def open_journal(out: str | Path) -> Iterator[Journal]:
                 sync_folder(path.parent)
 
 
-def journal_path(out: Path) -> Path:
+def _journal_path(out: Path) -> Path:
     """Return where the journal of an output lies."""
     return out.with_name(out.name + ".journal")
 
@@ -170,7 +170,7 @@ def current_run(out: Path) -> str | None:
     with other settings may have left workers behind.
     """
     try:
-        with journal_path(out).open("rb") as file:
+        with _journal_path(out).open("rb") as file:
             header = json.loads(file.readline())
     except (OSError, ValueError):
         return None
@@ -178,7 +178,7 @@ def current_run(out: Path) -> str | None:
     return run if isinstance(run, str) else None
 
 
-def first_difference(
+def _first_difference(
     then: dict[str, Any], now: dict[str, Any], prefix: str = ""
 ) -> tuple[str, str, str] | None:
     """Find the first field in which two headers differ.
@@ -199,7 +199,7 @@ def first_difference(
     for name in [*now, *(name for name in then if name not in now)]:
         left, right = then.get(name, _NOTHING), now.get(name, _NOTHING)
         if isinstance(left, dict) and isinstance(right, dict):
-            difference = first_difference(left, right, f"{prefix}{name}.")
+            difference = _first_difference(left, right, f"{prefix}{name}.")
             if difference is not None:
                 return difference
         elif left != right:

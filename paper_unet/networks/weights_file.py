@@ -80,7 +80,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
             f"{path}: is the checkpoint of an unfinished training; give the weights.safetensors "
             "that the finished one leaves beside it, or finish it with --resume"
         )
-    model = network_of(about, path)
+    model = _network_of(about, path)
     load_weights(model, tensors, path)
     return model.to(device).eval()
 
@@ -110,7 +110,7 @@ def describe(model: Network) -> dict[str, Any]:
     }
 
 
-def network_of(about: Mapping[str, Any], path: Path) -> Network:
+def _network_of(about: Mapping[str, Any], path: Path) -> Network:
     """Build the network that a file declares, its weights still random."""
     try:
         model = network_class(about.get("variant", UNet.variant)).from_config(
@@ -178,7 +178,7 @@ def channels_of(path: Path | str | None) -> int:
     path = BUNDLED if path is None else Path(path)
     about = json.loads(_parsed(path, weights=False)[1])
     with torch.device("meta"):
-        return network_of(about, path).config.in_channels
+        return _network_of(about, path).config.in_channels
 
 
 def _parsed(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], str, str]:

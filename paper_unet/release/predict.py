@@ -76,7 +76,7 @@ def predict_release(
     return len(frames)
 
 
-def is_stack(out: str | Path) -> bool:
+def _is_stack(out: str | Path) -> bool:
     """Whether the cells of all frames go into one file."""
     return Path(out).suffix.lower() in STACKS
 
@@ -105,7 +105,7 @@ def _segment(
     layers = Layers(model, config.precision)
     for z in tqdm(frames, unit="frame", disable=not report.progress):
         if stop():
-            if is_stack(config.out):
+            if _is_stack(config.out):
                 raise Stopped(stop.signal, "one stack is kept whole or not at all: give a folder")
             report.say(f"to go on: the same with --slices {z}:{frames[-1] + 1}")
             raise Stopped(stop.signal)
@@ -129,7 +129,7 @@ def _output(
 ) -> Iterator[Write]:
     """Take cells frame by frame: one stack of all, or a folder with a mask for each."""
     out = Path(config.out)
-    if is_stack(out):
+    if _is_stack(out):
         size = (len(frames), *stack.shape[1:])
         with create_tiff(out, size, np.uint16, overwrite=overwrite) as writer:
             yield lambda z, cells: writer.__setitem__(frames.index(z), cells)
@@ -139,7 +139,7 @@ def _output(
             f"{out}: the cells go into a folder of maskTTT.tif, whose name has no ending, or into "
             f"one stack that ends in {', '.join(STACKS)}"
         )
-    numbers = frame_numbers(Path(config.source), len(stack))
+    numbers = _frame_numbers(Path(config.source), len(stack))
     masks = {z: out / f"mask{numbers[z]:03d}.tif" for z in frames}
     for path in masks.values():
         check_free_name(path, overwrite=overwrite)
@@ -152,7 +152,7 @@ def _output(
     yield write
 
 
-def frame_numbers(source: Path, count: int) -> list[int]:
+def _frame_numbers(source: Path, count: int) -> list[int]:
     """Return the number of each frame: that of tTTT.tif in a folder of these, else from 0.
 
     Parameters

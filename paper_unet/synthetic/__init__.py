@@ -43,7 +43,7 @@ class SyntheticStack:
     instances: Ints
 
 
-def cut_sections(
+def _cut_sections(
     rng: np.random.Generator, tissue: Tissue, sections: int
 ) -> Iterator[tuple[NDArray[np.uint8], Ints]]:
     """Yield image (Y, X) and instances (Y, X) of each section."""
@@ -85,7 +85,7 @@ def synthetic_stack(
     look = look or Appearance()
     rng = np.random.default_rng(seed)
     tissue = draw_tissue(rng, sections, (height, width), look)
-    pairs = list(cut_sections(rng, tissue, sections))
+    pairs = list(_cut_sections(rng, tissue, sections))
     cells = np.stack([instances for _, instances in pairs])
     # A cell that the stack shows as two bodies, without their link, is two cells for the truth.
     instances = bodies(cells)

@@ -33,7 +33,7 @@ def _stamp_mitochondrion(
     stain += np.where(inside, np.maximum(0.9 * rim, matrix * (1 - cristae)), 0)
 
 
-def mitochondria_stain(tissue: Tissue, depth: float, cells: Ints) -> Floats:
+def _mitochondria_stain(tissue: Tissue, depth: float, cells: Ints) -> Floats:
     """Stain of the mitochondria in one section, 0-1, shape (Y, X); they stay inside their cells."""
     m = tissue.mitochondria
     stain = np.zeros(tissue.shape)
@@ -54,7 +54,7 @@ def mitochondria_stain(tissue: Tissue, depth: float, cells: Ints) -> Floats:
     return stain
 
 
-def vesicles_stain(rng: np.random.Generator, room: Bools, look: Appearance) -> Floats:
+def _vesicles_stain(rng: np.random.Generator, room: Bools, look: Appearance) -> Floats:
     """Stain of vesicles (rings) and microtubules (dots) in one section, shape (Y, X).
 
     A vesicle is about as large as a section is thick: none is seen in two sections. They crowd in
@@ -77,7 +77,7 @@ def vesicles_stain(rng: np.random.Generator, room: Bools, look: Appearance) -> F
     return stain
 
 
-def reticulum_stain(rng: np.random.Generator, room: Bools) -> Floats:
+def _reticulum_stain(rng: np.random.Generator, room: Bools) -> Floats:
     """Stain of thin curved sheets (endoplasmic reticulum) here and there, 0-1, shape (Y, X)."""
     extent = (1, *room.shape)
     level = SmoothField.draw(rng, extent, 14, 1).at(0, room.shape)
@@ -98,7 +98,7 @@ def stain_section(
     `instances` and `membranes` come from `cut_membranes`.
     """
     look, shape = tissue.look, tissue.shape
-    mitochondria = mitochondria_stain(tissue, depth, instances)
+    mitochondria = _mitochondria_stain(tissue, depth, instances)
     room = ndi.binary_erosion(instances > 0, iterations=3, border_value=1) & (mitochondria == 0)
     # Where two cells of different darkness meet is hidden under the membrane between them.
     cytoplasm = tissue.cell_stain[ndi.maximum_filter(instances, 7)]
@@ -106,8 +106,8 @@ def stain_section(
     mixed = 1.3 * grains(rng, shape, 1) + grains(rng, shape, 3)
     grain = look.grain * np.expm1(0.3 * mixed.clip(-4, 3.2)) / 0.5
     contrast = (1 + 0.15 * tissue.contrast.at(depth, shape)).clip(0.4, 1.4)
-    small = look.vesicle_stain * vesicles_stain(rng, room, look)
-    small += 0.8 * look.membrane_stain * reticulum_stain(rng, room)
+    small = look.vesicle_stain * _vesicles_stain(rng, room, look)
+    small += 0.8 * look.membrane_stain * _reticulum_stain(rng, room)
     organelles = look.mitochondrion_stain * mitochondria + small
     within = look.membrane_stain * contrast * membranes
     uneven = look.uneven * SmoothField.draw(rng, (1, *shape), 90, 1).at(0, shape)

@@ -13,7 +13,7 @@ from paper_unet.synthetic.smooth import SmoothField, basis
 
 
 @dataclass(frozen=True)
-class Discs:
+class _Discs:
     """The discs whose growth fills the section; discs with one `cell` number form one cell."""
 
     centre: Floats  # (N, 2), pixels
@@ -52,7 +52,7 @@ def _draw_chain(rng: np.random.Generator, start: Floats, radius: float, mean: fl
     return np.asarray(start + np.cumsum(steps, axis=0))
 
 
-def draw_discs(rng: np.random.Generator, shape: tuple[int, int], look: Appearance) -> Discs:
+def _draw_discs(rng: np.random.Generator, shape: tuple[int, int], look: Appearance) -> _Discs:
     """Pack chains of discs, large ones first: small cells then lie in bundles between large ones.
 
     The packing goes beyond the image so that cells can drift into it.
@@ -74,7 +74,7 @@ def draw_discs(rng: np.random.Generator, shape: tuple[int, int], look: Appearanc
         sizes = np.concatenate([sizes, np.full(len(row), radius)])
         chains = np.concatenate([chains, np.full(len(row), chain, np.int32)])
     chains = np.unique(chains, return_inverse=True)[1].astype(np.int32)
-    return Discs(centres, sizes, _join_branches(rng, centres, chains, look), chains)
+    return _Discs(centres, sizes, _join_branches(rng, centres, chains, look), chains)
 
 
 def _join_branches(
@@ -91,7 +91,7 @@ def _join_branches(
 
 
 def _draw_mitochondria(
-    rng: np.random.Generator, discs: Discs, sections: int, look: Appearance
+    rng: np.random.Generator, discs: _Discs, sections: int, look: Appearance
 ) -> Mitochondria:
     """Put mitochondria into some of the large discs."""
     roomy = np.flatnonzero(discs.radius > 21)
@@ -121,7 +121,7 @@ class Tissue:
 
     shape: tuple[int, int]
     look: Appearance
-    discs: Discs
+    discs: _Discs
     motion: Floats  # (chains, depth knots, 3): Y, X and growth
     mitochondria: Mitochondria
     cell_stain: Floats  # (cells + 1,), grey levels
@@ -211,7 +211,7 @@ def draw_tissue(
     def field(scale: float, depth_scale: float) -> SmoothField:
         return SmoothField.draw(rng, (sections, *shape), scale, depth_scale)
 
-    discs = draw_discs(rng, shape, look)
+    discs = _draw_discs(rng, shape, look)
     knots = int(np.ceil(sections / look.persistence)) + 6
     cells = int(discs.cell.max()) + 1
     dark = rng.random(cells) < look.dark_cells

@@ -242,7 +242,7 @@ def train_step(
     config: TrainConfig,
 ) -> Tensor:
     """One tile forward, back and down the gradient; returns the loss, still on the device."""
-    seed_dropout(config.seed, step, sampler.images.device)
+    _seed_dropout(config.seed, step, sampler.images.device)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, config)
     tile = sampler[step]
@@ -256,7 +256,7 @@ def train_step(
     return loss.detach()
 
 
-def seed_dropout(seed: int, step: int, device: torch.device) -> None:
+def _seed_dropout(seed: int, step: int, device: torch.device) -> None:
     """Make the drop-out of a step follow from (seed, step), on the CPU or on one GPU."""
     state = int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
     if device.type == "cuda":
