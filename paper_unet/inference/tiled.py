@@ -76,6 +76,7 @@ class Tiled:
         check_precision(precision)
         self.accepts(settings)
         self.context = network.context.with_halo(settings.halo)
+        self.forward = (_Fused if network.streams else _Own)(network, precision)
 
     def accepts(self, settings: InferenceSettings) -> None:
         """Raise InputError if the settings ask for what the network has not."""
@@ -84,11 +85,6 @@ class Tiled:
                 f"abutting tiles are of the paper's network, not of {self.network.variant}; leave "
                 "the tiling out" + (", and give a halo of 0" if self.network.context.padded else "")
             )
-
-    @cached_property
-    def forward(self) -> _FusedPass | _ForwardPass:
-        """The network, ready to compute tiles."""
-        return (_FusedPass if self.network.streams else _ForwardPass)(self.network, self.precision)
 
     def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
         """Yield the scores (K, n, columns) of a region, one row of tiles after the other."""
@@ -130,8 +126,7 @@ class Tiled:
         width = whole[1] if turned else min(plan.strip, shape[1])
         row = output * (width + output)
         held = held_bytes(self.network.config.out_channels, self.settings, plan, shape, row)
-        network, maps = self._tile_bytes(side)
-        return round(network + ALLOCATOR * maps + held)
+        return round(self.forward.loaded + ALLOCATOR * self.forward.maps_bytes(side) + held)
 
     def work(self, plan: Plan, shape: tuple[int, int]) -> float:
         """Return the multiply-accumulates of a section (Y, X), once, the tiles' halos included."""
@@ -142,62 +137,80 @@ class Tiled:
             for tile in across
         )
         height, width = (sum(tile.side for tile in axis) for axis in (rows, across))
-        per_input = self._macs(side := self._largest(shape)) / side**2
+        per_input = self.forward.macs(side := self._largest(shape)) / side**2
         return per_input * height * width * (1 + cut / len(across))
 
     def describe(self, grid_strips: int, plan: Plan) -> str:
         """Return how a section is computed, in words."""
         tiles = f"tiles of up to {self.settings.tile} pixels"
-        if self.network.streams:
-            return f"{self.settings.tiling} {tiles}"
-        return f"this network does not stream: {tiles} through its own forward pass"
+        return self.forward.words.format(tiles=tiles, tiling=self.settings.tiling)
 
     def _largest(self, shape: tuple[int, int]) -> int:
         """Return the longest side of a tile, pixels; a legal one."""
         return max(tile.side for side in shape for tile in self.tiles(side))
 
-    def _macs(self, side: int) -> int:
-        if self.network.streams:
-            return multiply_accumulates(self.network.config, side - 2 * HALO, side - 2 * HALO)
-        return cost(self.network, side).multiply_accumulates
 
-    def _tile_bytes(self, side: int) -> tuple[float, int]:
-        """Return the bytes of the loaded network, and of the maps of a tile."""
-        config = self.network.config
-        if self.network.streams:
-            maps = maps_bytes(config, self.precision, side - 2 * HALO, side)
-            return NETWORK * weights_bytes(config) + STARTED, maps
-        each = cost(self.network, side)
-        more = 2 * STARTED  # more kinds of layers
-        return COPY * 4 * each.parameters + more, each.maps * PRECISIONS[self.precision].itemsize
-
-
-class _FusedPass:
+class _Fused:
     """The paper's network over one tile, by the layers that stream."""
 
+    words = "{tiling} {tiles}"
+
     def __init__(self, network: Network, precision: Precision) -> None:
-        self._layers = Layers(network, precision)
+        self._network, self._precision = network, precision
+        self.loaded = NETWORK * weights_bytes(network.config) + STARTED
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return Layers(self._network, self._precision)
 
     def __call__(self, window: Tensor) -> Tensor:
         """Return the scores (K, h, w), float32, of a window (C, H, W) in [0, 1]."""
         return one_pass(self._layers, window)
 
+    def macs(self, side: int) -> int:
+        """Return the multiply-accumulates of a tile."""
+        return multiply_accumulates(self._network.config, side - 2 * HALO, side - 2 * HALO)
 
-class _ForwardPass:
-    """A network over one tile, by its own forward pass: a copy in evaluation mode."""
+    def maps_bytes(self, side: int) -> int:
+        """Return the bytes of the maps of a tile that are alive at once."""
+        return maps_bytes(self._network.config, self._precision, side - 2 * HALO, side)
+
+
+class _Own:
+    """A network over one tile by its own forward pass: a copy in evaluation mode."""
+
+    words = "this network does not stream: {tiles} through its own forward pass"
 
     def __init__(self, network: Network, precision: Precision) -> None:
-        self._device, self._dtype = network.head.weight.device, PRECISIONS[precision]
-        self._centre = network.centre
-        copied = copy.deepcopy(network).eval().to(self._dtype)
-        self._network = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network, self._dtype = network, PRECISIONS[precision]
+        parameters = sum(value.numel() for value in network.parameters())
+        self.loaded = COPY * 4 * parameters + 2 * STARTED  # more kinds of layers
+        self._costs: dict[int, Cost] = {}
+
+    @cached_property
+    def _copy(self) -> nn.Module:
+        copied = copy.deepcopy(self._network).eval().to(self._dtype)
+        return copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def __call__(self, window: Tensor) -> Tensor:
         """Return the scores (K, h, w), float32, of a window (C, H, W) in [0, 1]."""
-        image = window[None].to(self._device) - self._centre
+        image = window[None].to(self._network.head.weight.device) - self._network.centre
         image = image.to(self._dtype, memory_format=torch.channels_last)
-        scores: Tensor = self._network(image)[0]
+        scores: Tensor = self._copy(image)[0]
         return scores.float()
+
+    def macs(self, side: int) -> int:
+        """Return the multiply-accumulates of a tile."""
+        return self._cost(side).multiply_accumulates
+
+    def maps_bytes(self, side: int) -> int:
+        """Return the bytes of the maps of a tile that are alive at once."""
+        return self._cost(side).maps * self._dtype.itemsize
+
+    def _cost(self, side: int) -> Cost:
+        if side not in self._costs:
+            self._costs[side] = cost(self._network, side)
+        return self._costs[side]
 
 
 def tiled(
