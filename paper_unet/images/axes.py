@@ -1,20 +1,42 @@
-"""What the axes of a file mean: one grey stack, (Z, Y, X), or an error."""
+"""Which axes of a file are Z, C, Y and X, in grey and in colour; or an error."""
 
 from __future__ import annotations
 
-import math
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from paper_unet.errors import InputError
 
-UNKNOWN_AXES = "QI"
+GREY, COLOUR = "[ZQI]?YX", "[ZQI]?([CS]YX|YX[CS])"
+"""The letters that a stack may have: Q and I stand for what a file does not name."""
+
 AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
 
 
-def grey_stack_axes(
-    path: Path, found: str, shape: tuple[int, ...], given: str | None
-) -> tuple[int | None, tuple[int, int, int]]:
-    """Read a shape as (Z, Y, X) by the axes that a file names, or by those given.
+@dataclass(frozen=True)
+class Axes:
+    """Positions among the axes of a file, and the size that follows.
+
+    Attributes
+    ----------
+    z, c : int or None
+        None where the file has no such axis; all others have length 1.
+    y, x : int
+    shape : tuple of int, (Z, Y, X)
+    """
+
+    z: int | None
+    c: int | None
+    y: int
+    x: int
+    shape: tuple[int, int, int]
+
+
+def stack_axes(
+    path: Path, found: str, shape: tuple[int, ...], given: str | None, channels: int = 1
+) -> Axes:
+    """Resolve the axes that a file names, or those given, to a stack.
 
     Parameters
     ----------
@@ -26,47 +48,63 @@ def grey_stack_axes(
         Of the file.
     given : str, optional
         Wins over what the file says.
+    channels : int
+        Values for each pixel; 1 is grey.
 
     Returns
     -------
-    position : int or None
-        Which axis of the file is Z; None if all but Y and X have length 1.
-    shape : tuple of int, (Z, Y, X)
+    Axes
 
     Raises
     ------
     InputError
-        If this is not one grey stack.
+        If this is not one stack of so many channels.
     """
-    axes = found
     if len(shape) < 2:
         raise InputError(f"{path}: an array of shape {shape} is no image; accepted are ZYX and YX")
-    if given is not None:
-        axes = given.upper()
-        if len(axes) != len(shape) or len(set(axes)) != len(axes):
-            raise InputError(
-                f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
-                f"for each of its {len(shape)} axes, such as ZYX"
-            )
-    if not axes.endswith("YX"):
-        raise InputError(
-            f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX: save it so, or name "
-            "the axes with --axes"
-        )
-    leading = [(k, axes[k], n) for k, n in enumerate(shape[:-2]) if n != 1]
-    for _, axis, length in leading:
-        if axis not in "Z" + UNKNOWN_AXES:
-            raise InputError(
-                f"{path}: {length} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {axes}, "
-                f"shape {shape}); one grey stack is accepted: save one of them, or say --axes "
-                f"with Z in place of {axis} if these are sections"
-            )
-    if len(leading) > 1:
-        raise InputError(
-            f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX: save one stack, or "
-            f"name the axes with --axes"
-        )
-    size = math.prod(n for _, _, n in leading), shape[-2], shape[-1]
+    axes = found if given is None else _checked(path, found, shape, given, channels)
+    y, x = axes.rfind("Y"), axes.rfind("X")
+    kept = [k for k, n in enumerate(shape) if n != 1 or k in (y, x)]
+    letters = "".join(axes[k] for k in kept)
+    if not re.fullmatch(GREY if channels == 1 else COLOUR, letters):
+        raise _refusal(path, axes, shape, letters, channels)
+    c = next((k for k in kept if axes[k] in "CS"), None)
+    if c is not None and shape[c] != channels:
+        raise _refusal(path, axes, shape, letters, channels)
+    z = next((k for k in kept if k not in (c, y, x)), None)
+    size = 1 if z is None else shape[z], shape[y], shape[x]
     if 0 in size:
         raise InputError(f"{path}: shape {shape} has no pixels; export it again")
-    return (leading[0][0] if leading else None), size
+    return Axes(z, c, y, x, size)
+
+
+def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:
+    axes = given.upper()
+    if len(axes) != len(shape) or len(set(axes)) != len(axes):
+        raise InputError(
+            f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
+            f"for each of its {len(shape)} axes, such as {'ZYX' if channels == 1 else 'ZCYX'}"
+        )
+    return axes
+
+
+def _refusal(
+    path: Path, axes: str, shape: tuple[int, ...], letters: str, channels: int
+) -> InputError:
+    """Return the error that says what the file has, and what to do."""
+    if channels > 1:
+        return InputError(
+            f"{path}: axes {axes} of shape {shape}; a stack of {channels} values for each pixel "
+            "is needed, (Z)YXS or (Z)CYX: save it so, or name the axes with --axes"
+        )
+    axis = next((axis for axis in letters.removesuffix("YX") if axis not in "ZQI"), "")
+    if not letters.endswith("YX") or not axis:
+        return InputError(
+            f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX: save one stack so, "
+            "or name the axes with --axes"
+        )
+    return InputError(
+        f"{path}: {shape[axes.index(axis)]} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes "
+        f"{axes}, shape {shape}); one grey stack is accepted: save one of them, or say --axes with "
+        f"Z in place of {axis} if these are sections"
+    )

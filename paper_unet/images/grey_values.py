@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 
+# bool and complex have no grey value; int8 and 64-bit integers are no image format in use
+DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
+
 
 def to_unit_range(
     image: NDArray[Any],

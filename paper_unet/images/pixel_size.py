@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import tifffile
-
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
 MICROMETRES = {
@@ -28,15 +26,17 @@ def micrometres(value: object, unit: object) -> float | None:
     return length if math.isfinite(length) and length > 0 else None
 
 
-def tiff_pixel_size(file: tifffile.TiffFile, series: Any) -> PixelSize:
-    """Return the pixel size of a TIFF series: OME-XML, ImageJ's, or the resolution tags."""
+def tiff_pixel_size(file: Any, series: Any) -> PixelSize:
+    """Return the pixel size of a series of a `tifffile.TiffFile`: OME's, ImageJ's, or the tags'."""
+    from tifffile import xml2dict
+
     try:
         if file.is_ome and file.ome_metadata:
-            return _ome(tifffile.xml2dict(file.ome_metadata), file.series.index(series))
+            return _ome(xml2dict(file.ome_metadata), file.series.index(series))
         page = series.keyframe
         per = [_ratio(page.tags.get(name)) for name in ("YResolution", "XResolution")]
         if file.is_imagej:
-            about = file.imagej_metadata or {}
+            about: dict[str, Any] = file.imagej_metadata or {}
             unit = about.get("unit")
             depth = micrometres(about.get("spacing"), unit)
             y, x = (micrometres(1 / p, unit) if p else None for p in per)
@@ -46,7 +46,7 @@ def tiff_pixel_size(file: tifffile.TiffFile, series: Any) -> PixelSize:
         if factor is None:
             return UNKNOWN_SIZE
         y, x = (factor / p if p else None for p in per)
-        about = (file.shaped_metadata or ({},))[0]
+        about = dict((file.shaped_metadata or ({},))[0])
         return micrometres(about.get("spacing"), about.get("unit")), y, x
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError):
         return UNKNOWN_SIZE  # a damaged entry, or XML, is no reason to refuse the pixels

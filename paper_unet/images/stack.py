@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.system.files import file_stamp
 
 Span = tuple[int, int]
 PixelSize = tuple[float | None, float | None, float | None]
@@ -26,6 +27,9 @@ PROBES, PROBE_SIDE = 16, 64
 
 class Stack(ABC):
     """A stack of images on disk, read slice by slice or window by window.
+
+    Each format is a subclass that says what it accepts, in the table
+    `paper_unet.images.readers.READERS`.
 
     Attributes
     ----------
@@ -42,26 +46,49 @@ class Stack(ABC):
     cache_bytes : int
         What is kept decoded between windows, and held on the way there, bytes, at most; known
         without decoding.
+    format : str
+        The kind's name in journals, which outlives that of the class; the class's own if empty.
+    several : bool
+        Whether a file of this kind may hold several image series.
 
     Notes
     -----
     One reader at a time: a stack keeps one file position, so threads need a stack each.
     """
 
-    path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
-    channels: int = 1
     pixel_size: PixelSize = UNKNOWN_SIZE
     cache_bytes: int = 0
+    format: str = ""
+    several: bool = False
+
+    def __init__(
+        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    ) -> None:
+        self.path, self.channels = path, channels
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, path: Path) -> bool:
+        """Whether this kind reads a file or folder, by its name or what lies in it."""
+
+    @classmethod
+    def unfinished(cls, path: Path) -> bool:
+        """Whether it is the partial output of a run."""
+        return path.name.endswith(".partial")
 
     @abstractmethod
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read a window of slice z, 0 <= z < Z, inside it, as a new array."""
 
-    @abstractmethod
     def _stamp(self) -> dict[str, Any]:
         """Return JSON-able facts that change when the files do."""
+        return file_stamp(self.path)
+
+    def _sections(self) -> list[Path]:
+        """Return the files of the slices."""
+        return [self.path]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -90,8 +117,7 @@ class Stack(ABC):
                 "of small tiles or chunks"
             )
 
-    @abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (some have nothing to close)
         """Close the file; calling it twice does no harm."""
 
     def __len__(self) -> int:
@@ -135,11 +161,15 @@ class Stack(ABC):
 
         Shape, dtype, sizes and times of the files, and the SHA-256 of windows spread over it.
         """
+        kind, stamp = self.format or type(self).__name__, self._stamp()
+        if self.channels > 1:  # journals have one name for all kinds
+            kind = "ColourStack"
+            stamp = {"files": digest_of(self._sections()), "channels": self.channels}
         return {
-            "format": type(self).__name__,
+            "format": kind,
             "shape": list(self.shape),
             "dtype": self.dtype.name,
-            **self._stamp(),
+            **stamp,
             "pixels": self._probe(),
         }
 
@@ -167,6 +197,12 @@ class Stack(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of names, sizes and times of files."""
+    listing = "".join(f"{file.name} {file_stamp(file)}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def parse_slices(text: str | None, count: int) -> range:

@@ -13,6 +13,7 @@ from paper_unet import load_model, predict_image, predict_stack
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
+from paper_unet.images.readers.tiff_segments import Segments
 
 RNG = np.random.default_rng(5)
 PIXELS: NDArray[np.uint8] = RNG.integers(0, 256, (4, 3, 30, 40), np.uint8)  # Z C Y X
@@ -38,6 +39,20 @@ def planes(path: Path) -> None:
     tifffile.imwrite(path, PIXELS, photometric="rgb", planarconfig="separate")
 
 
+def planes_of_compressed_tiles(path: Path) -> None:
+    tifffile.imwrite(
+        path, PIXELS, photometric="rgb", planarconfig="separate", compression="zlib", tile=(16, 16)
+    )
+
+
+def planes_of_strips(path: Path) -> None:
+    tifffile.imwrite(path, PIXELS, photometric="rgb", planarconfig="separate", rowsperstrip=7)
+
+
+def one_page_for_all(path: Path) -> None:
+    tifffile.imwrite(path, LAST, photometric="rgb", truncate=True, metadata={"axes": "ZYXS"})
+
+
 def imagej(path: Path) -> None:
     tifffile.imwrite(
         path, LAST[:, None], imagej=True, photometric="rgb", metadata={"axes": "ZCYXS"}
@@ -52,7 +67,13 @@ def big_endian(path: Path) -> None:
     tifffile.imwrite(path, LAST, photometric="rgb", byteorder=">")
 
 
-@pytest.mark.parametrize("write", [plain, compressed_tiles, planes, imagej, ome_pages, big_endian])
+LAYOUTS = [
+    plain, compressed_tiles, planes, planes_of_compressed_tiles, planes_of_strips,
+    one_page_for_all, imagej, ome_pages, big_endian,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", LAYOUTS)
 def test_every_layout_of_a_tiff_gives_the_same_pixels(tmp_path: Path, write: Any) -> None:
     write(tmp_path / "a.tif")
     with open_stack(tmp_path / "a.tif", channels=3) as stack:
@@ -63,6 +84,29 @@ def test_every_layout_of_a_tiff_gives_the_same_pixels(tmp_path: Path, write: Any
         window[:] = 0  # a copy: what is read next is what is in the file
         np.testing.assert_array_equal(stack[1], PIXELS[1])
     np.testing.assert_array_equal(read_stack(tmp_path / "a.tif", channels=3), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("write", "pieces"), [(compressed_tiles, 2), (planes_of_compressed_tiles, 6), (plain, 0)]
+)
+def test_a_window_decodes_what_it_needs_and_once(
+    tmp_path: Path, write: Any, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of 16 x 16; each has all channels, or one."""
+    write(tmp_path / "a.tif")
+    decoded, decode = [], Segments._decode
+
+    def spy(self: Segments, sheet: int, index: int) -> NDArray[Any]:
+        decoded.append((sheet, index))
+        return decode(self, sheet, index)
+
+    monkeypatch.setattr(Segments, "_decode", spy)
+    with open_stack(tmp_path / "a.tif", channels=3) as stack:
+        for top in (2, 9):
+            window = stack.window(3, (top, top + 7), (17, 40))
+            np.testing.assert_array_equal(window, PIXELS[3, :, top : top + 7, 17:40])
+        assert stack.cache_bytes >= pieces * 16 * 16
+    assert len(decoded) == len(set(decoded)) == pieces
 
 
 def test_wide_values_keep_their_bits(tmp_path: Path) -> None:

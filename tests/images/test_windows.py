@@ -250,13 +250,13 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     def make(key: int) -> Callable[[], NDArray[Any]]:
         return lambda: (made.append(key), np.full(2**20, key, np.uint8))[1]
 
-    recent = ChunkCache(2**20, 2**30)
-    recent.room = 3 * 2**20
+    cache = ChunkCache(2**20, 2**30)
+    cache.room = 3 * 2**20
     for key in (1, 2, 3, 1, 4, 1, 2):
-        assert recent.get(key, 2**20, make(key))[0] == key
+        assert cache.get(key, 2**20, make(key))[0] == key
     assert made == [1, 2, 3, 4, 2]
-    recent.get(5, 2**22, make(5))  # more than there is room for: not kept, and all else is gone
-    recent.get(1, 2**20, make(1))
-    recent.clear()
-    recent.get(1, 2**20, make(1))
+    cache.get(5, 2**22, make(5))  # more than there is room for: not kept, and all else is gone
+    cache.get(1, 2**20, make(1))
+    cache.clear()
+    cache.get(1, 2**20, make(1))
     assert made == [1, 2, 3, 4, 2, 5, 1, 1]

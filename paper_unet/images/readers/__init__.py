@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.readers.colour import ColourStack
-from paper_unet.images.readers.folder import FolderStack, PngStack
-from paper_unet.images.readers.tiff import TiffStack
-from paper_unet.images.readers.zarr import ZarrStack, is_zarr
 from paper_unet.images.stack import Stack
+
+READERS: list[str | type[Stack]] = [
+    "paper_unet.images.readers.zarr:ZarrStack",
+    "paper_unet.images.readers.folder:FolderStack",
+    "paper_unet.images.readers.picture:PictureStack",
+    "paper_unet.images.readers.tiff:TiffStack",
+]
+"""The first that accepts a path reads it; as text it is imported when it is asked."""
+
+
+def reader_of(path: Path) -> type[Stack]:
+    """Return the class that reads a file or folder; the last ones of `READERS` take any."""
+    readers = (entry if isinstance(entry, type) else resolve_name(entry) for entry in READERS)
+    found: type[Stack] = next(reader for reader in readers if reader.accepts(path))
+    return found
 
 
 def open_stack(
@@ -49,30 +61,12 @@ def open_stack(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
-    if series is not None and (path.is_dir() or path.suffix.lower() == ".png"):
+    reader = reader_of(path)
+    if series is not None and not reader.several:
         raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
-    stored = path.is_dir() and is_zarr(path)
-    if stored and channels != 1:
-        raise InputError(
-            f"{path}: a Zarr is read as grey, the network takes {channels} channels; give a TIFF, "
-            "or a folder of PNG or JPEG files"
-        )
-    if any(name.endswith(".partial") for name in (path.parts if stored else [path.name])):
+    if reader.unfinished(path):
         raise InputError(f"{path}: is the partial output of a run; let it finish first")
-    if path.is_dir() and path.suffix.lower() == ".zarr" and not stored:
-        raise InputError(
-            f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
-            "export it again"
-        )
-    if channels != 1:
-        return ColourStack(path, channels=channels, axes=axes, series=series)
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"{path}: a JPEG is read in colour alone; use a network of 3 channels")
-    if path.is_dir():
-        return ZarrStack(path, axes=axes) if stored else FolderStack(path, axes=axes)
-    if path.suffix.lower() == ".png":
-        return PngStack(path)
-    return TiffStack(path, axes=axes, series=series)
+    return reader(path, axes=axes, series=series, channels=channels)
 
 
 def read_stack(

@@ -1,9 +1,9 @@
-"""Reading a TIFF file as one grey stack, page by page."""
+"""Reading a TIFF file as one stack, page by page."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +14,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.axes import grey_stack_axes
+from paper_unet.images.axes import stack_axes
 from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.readers.tiff_page import MINISWHITE, check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_structure import check_structure
-from paper_unet.images.stack import Span, Stack
-from paper_unet.system.files import file_stamp
+from paper_unet.images.stack import Span, Stack, digest_of
 
-# bool and complex have no grey value; int8 and 64-bit integers are no image format in use
-DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
-MINISWHITE, MINISBLACK = 0, 1
 LARGEST_SEGMENT = 2**30
 """Bytes that one compressed strip or tile may decode to."""
 
@@ -31,23 +28,35 @@ LARGEST_SEGMENT = 2**30
 class TiffStack(Stack):
     """A stack in a TIFF file; see `paper_unet.images.open_stack`."""
 
-    def __init__(self, path: Path, *, axes: str | None, series: int | None) -> None:
-        self.path = path
+    format = "TiffStack"
+    several = True
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        """Whether it is a file: its first bytes say more than its name."""
+        return not path.is_dir()
+
+    def __init__(
+        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    ) -> None:
+        super().__init__(path, channels=channels)
         pages = check_structure(path)
-        with silenced(), decoding(path, "the file"):
+        with _silenced(), _decoding(path, "the file"):
             self._file = tifffile.TiffFile(path)
             try:
-                self._series = choose_series(path, self._file, series)
+                self._series = _choose_series(path, self._file, series)
                 self._others = _other_files(path, self._file, self._series)
                 self._page = self._series.keyframe
-                _check_page(path, self._page)
+                check_page(path, self._page, channels)
                 self.dtype = self._page.dtype.newbyteorder("=")
-                self.shape = _stack_shape(path, self._series, axes)
+                self.shape = self._stack_shape(axes)
+                offset = self._find_pixels(pages)
                 self._segments = Segments(
-                    self._file, self._series, self._find_pixels(pages), self.shape, self.dtype
+                    self._file, self._series, offset, self.shape, self.dtype, channels
                 )
                 self.cache_bytes = self._segments.cache_bytes
-                self.pixel_size = tiff_pixel_size(self._file, self._series)
+                if channels == 1:  # journals of colour have none
+                    self.pixel_size = tiff_pixel_size(self._file, self._series)
                 _check_segment(path, self._segments)
             except BaseException:
                 self._file.close()
@@ -58,9 +67,22 @@ class TiffStack(Stack):
         self._segments.close()
         self._file.close()
 
+    def _stack_shape(self, given: str | None) -> tuple[int, int, int]:
+        """Return the size by the axes of the file, or by those given."""
+        axes, shape = str(self._series.axes), tuple(self._series.shape)
+        found = stack_axes(self.path, axes, shape, given, self.channels).shape
+        height, width = self._page.imagelength, self._page.imagewidth
+        if self.channels > 1 and found[1:] != (height, width):
+            raise InputError(
+                f"{self.path}: axes {given or axes} of shape {shape}, and pages of {height} x "
+                f"{width} pixels; name the axes with --axes"
+            )
+        return found
+
     def _find_pixels(self, pages: int) -> int | None:
-        """Offset of the pixels if there is one page for all slices, else None: one page each."""
-        count, height, width = self.shape
+        """Offset of the pixels if there is one page for all slices, else None: pages for each."""
+        values = self.channels * math.prod(self.shape)
+        count = self.shape[0] * self.channels // self._page.samplesperpixel
         _check_imagej_count(self.path, self._file, self._series)
         found = 1 if self._series.is_truncated else _count_pages(self._series, count)
         if found == count:
@@ -76,7 +98,7 @@ class TiffStack(Stack):
                 f"{self.path}: the file declares {count} slices and has {found} (in {pages} "
                 f"pages); copy or export it again"
             )
-        need = int(offset) + count * height * width * self.dtype.itemsize
+        need = int(offset) + values * self.dtype.itemsize
         have = self.path.stat().st_size
         if need > have:
             raise InputError(
@@ -86,10 +108,9 @@ class TiffStack(Stack):
         return int(offset)
 
     def _stamp(self) -> dict[str, Any]:
-        stamp: dict[str, Any] = file_stamp(self.path)
+        stamp = super()._stamp()
         if self._others:
-            listing = "".join(f"{other.name} {file_stamp(other)}\n" for other in self._others)
-            stamp["others"] = hashlib.sha256(listing.encode()).hexdigest()
+            stamp["others"] = digest_of(self._others)
         return stamp
 
     @property
@@ -98,8 +119,11 @@ class TiffStack(Stack):
         return self.path, *self._others
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        with silenced(), decoding(self.path, f"slice {z}"):
-            plane = self._segments.window(z, rows, columns)
+        with _silenced(), _decoding(self.path, f"slice {z}"):
+            planes = self._segments.window(z, rows, columns)
+        if self.channels > 1:
+            return planes
+        plane: NDArray[Any] = planes[0]
         if self._page.photometric == MINISWHITE:
             # the format counts down from white; with unsigned integers this is exact
             return np.asarray(np.iinfo(self.dtype).max - plane, self.dtype)
@@ -107,7 +131,7 @@ class TiffStack(Stack):
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
+def _silenced() -> Iterator[None]:
     """Keep the reader's log lines from the user, who gets our checks' one line instead."""
     logger = logging.getLogger("tifffile")
     level = logger.level
@@ -119,7 +143,7 @@ def silenced() -> Iterator[None]:
 
 
 @contextmanager
-def decoding(path: Path, what: str) -> Iterator[None]:
+def _decoding(path: Path, what: str) -> Iterator[None]:
     """Name the file and the slice in whatever a decoder raises: each codec has its own types."""
     try:
         yield
@@ -128,20 +152,14 @@ def decoding(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "imagecodecs" in reason:
-            raise _needs_codecs(path, reason) from error
+            raise needs_codecs(path, reason) from error
         raise InputError(
             f"{path}: {what} cannot be read ({reason}); the file is damaged: "
             f"copy or export it again"
         ) from error
 
 
-def _needs_codecs(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path}: {reason}; install it (pip install imagecodecs) or save the stack uncompressed"
-    )
-
-
-def choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
+def _choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
     """Return the image series that is asked for, or the only one."""
     found = file.series
     if series is None and len(found) == 1:
@@ -173,49 +191,6 @@ def _other_files(path: Path, file: tifffile.TiffFile, series: Any) -> list[Path]
                 "in another way than the first; save the stack as one file"
             )
     return others
-
-
-def _check_page(path: Path, page: Any) -> None:
-    """Refuse what is not one grey value of a known type for each pixel."""
-    if page.imagewidth == 0 or page.imagelength == 0:
-        raise InputError(
-            f"{path}: an image of {page.imagelength}x{page.imagewidth} pixels; export it again"
-        )
-    if page.samplesperpixel != 1:
-        raise InputError(
-            f"{path}: {page.samplesperpixel} values for each pixel (RGB, RGBA or channels); one "
-            f"grey value is accepted: convert it (ImageJ: Image > Type > 8-bit), or use a network "
-            "of as many channels"
-        )
-    if page.imagedepth != 1:
-        raise InputError(f"{path}: pages of several slices; save it with one page for each slice")
-    dtype = None if page.dtype is None else page.dtype.name
-    if dtype not in DTYPES:
-        raise InputError(
-            f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(DTYPES)}: "
-            f"convert it, masks to uint8"
-        )
-    if page.photometric not in (MINISBLACK, MINISWHITE):
-        name = getattr(page.photometric, "name", page.photometric)
-        raise InputError(
-            f"{path}: colour model {name}; grey values are accepted: convert it "
-            f"(ImageJ: Image > Lookup Tables > Grays, or Image > Type > 8-bit)"
-        )
-    if page.photometric == MINISWHITE and page.dtype.kind != "u":
-        raise InputError(
-            f"{path}: {dtype} with white as zero (MINISWHITE) has no defined inverse; save it "
-            f"with black as zero"
-        )
-    try:
-        page.decode(None, 0)  # no data: raises only if the codec is missing or unknown
-    except Exception as error:
-        raise _needs_codecs(path, " ".join(str(error).split())) from error
-
-
-def _stack_shape(path: Path, series: Any, axes: str | None) -> tuple[int, int, int]:
-    """Read the shape as (Z, Y, X) by the axes of the file, or by those given."""
-    _, shape = grey_stack_axes(path, str(series.axes), tuple(series.shape), axes)
-    return shape
 
 
 def _check_segment(path: Path, segments: Segments) -> None:

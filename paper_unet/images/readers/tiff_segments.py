@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from paper_unet.images.cache import ChunkCache
 from paper_unet.images.stack import Span
 
+SEPARATE = 2
+"""How TIFF says that a page has its channels one after the other."""
+
 
 class Segments:
-    """Where the pixels of a stack lie in its file.
+    """Where the pixels of a stack lie in its file: as sheets, each with some channels of a section.
+
+    A page of several values for each pixel is one sheet of all channels or, where it keeps them
+    separate, a sheet for each; a page of one value is a sheet.
 
     Parameters
     ----------
@@ -24,10 +30,11 @@ class Segments:
     series : tifffile.TiffPageSeries
         Its pages may lie in other files, which are opened one at a time.
     offset : int or None
-        Where the pixels begin if all slices lie in one block; None: one page for each slice.
+        Where the pixels begin if all lie in one block; None: each page has its own.
     shape : tuple of int, (Z, Y, X)
     dtype : numpy.dtype
         Native byte order.
+    channels : int
 
     Attributes
     ----------
@@ -44,10 +51,15 @@ class Segments:
         offset: int | None,
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
+        channels: int,
     ) -> None:
         self._file, self._series, self._offset = file, series, offset
         self._shape, self._dtype = shape, dtype
         page = series.keyframe
+        separate = page.samplesperpixel > 1 and page.planarconfig == SEPARATE
+        self._sheets_of_page = page.samplesperpixel if separate else 1
+        self._samples = 1 if separate else page.samplesperpixel
+        self._sheets = channels // self._samples  # of a section
         plain = offset is not None or bool(page.is_memmappable)
         self._tall, self._wide = shape[1], shape[2]
         if page.is_tiled:
@@ -55,9 +67,9 @@ class Segments:
         elif page.rowsperstrip:
             self._tall = min(page.rowsperstrip, shape[1])
         self._across = math.ceil(shape[2] / self._wide)
-        self._bytes = self._tall * self._wide * dtype.itemsize
+        self._bytes = self._tall * self._wide * self._samples * dtype.itemsize
         self.largest = 0 if plain else self._bytes
-        row = self._across * self.largest
+        row = self._sheets * self._across * self.largest
         self._cache = ChunkCache(row, math.ceil(shape[1] / self._tall) * row)
         # what is read from the file, and a copy in native byte order
         self.cache_bytes = self._cache.room + 2 * self.largest
@@ -72,23 +84,40 @@ class Segments:
             self._other = None
 
     def window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        """Read a window as a new array."""
-        start = self._find(z)
+        """Read a window as a new array, (C, rows, columns)."""
+        first = z * self._sheets
+        sheets = [self._window(first + k, rows, columns) for k in range(self._sheets)]
+        planes = [np.moveaxis(sheet, -1, 0) for sheet in sheets]
+        return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.concatenate(planes))
+
+    def _window(self, sheet: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read a window of a sheet, (rows, columns, samples)."""
+        start = self._find(sheet)
         if start is not None:
-            return self._read_rows(self._file_of(z), start, rows, columns)
-        out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self._dtype)
+            return self._read_rows(self._file_of(sheet), start, rows, columns)
+        out = self._empty(rows, columns, self._dtype)
         for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
             for right in range(columns[0] // self._wide, -(-columns[1] // self._wide)):
-                key = z, down * self._across + right
+                key = sheet, down * self._across + right
                 part = self._cache.get(key, self._bytes, partial(self._decode, *key))
                 _paste(out, rows[0], columns[0], part, down * self._tall, right * self._wide)
         return out
 
-    def _file_of(self, z: int) -> tifffile.FileHandle:
-        """Return the open file of a slice: an OME-TIFF may name others that hold some."""
+    def _empty(self, rows: Span, columns: Span, dtype: np.dtype[Any]) -> NDArray[Any]:
+        return np.empty((rows[1] - rows[0], columns[1] - columns[0], self._samples), dtype)
+
+    def _page_of(self, sheet: int) -> tuple[Any, slice]:
+        """Return the page that has a sheet, and which of its strips or tiles are the sheet's."""
+        number, plane = divmod(sheet, self._sheets_of_page)
+        page = self._series.pages[number]
+        count = len(page.dataoffsets) // self._sheets_of_page
+        return page, slice(plane * count, (plane + 1) * count)
+
+    def _file_of(self, sheet: int) -> tifffile.FileHandle:
+        """Return the open file of a sheet: an OME-TIFF may name others that hold some."""
         if self._offset is not None:
             return self._file.filehandle
-        file: tifffile.TiffFile = self._series.pages[z].parent
+        file: tifffile.TiffFile = self._page_of(sheet)[0].parent
         if file not in (self._file, self._other):
             if self._other is not None:
                 self._other.filehandle.close()
@@ -96,29 +125,29 @@ class Segments:
             file.filehandle.open()
         return file.filehandle
 
-    def _find(self, z: int) -> int | None:
-        """Return where the rows of a slice lie one behind the other; None if they do not."""
+    def _find(self, sheet: int) -> int | None:
+        """Return where the rows of a sheet lie one behind the other; None if they do not."""
+        size = math.prod(self._shape[1:]) * self._samples * self._dtype.itemsize
         if self._offset is not None:
-            return self._offset + z * math.prod(self._shape[1:]) * self._dtype.itemsize
+            return self._offset + sheet * size
         if self.largest:
             return None
-        if self._start[0] != z:
+        if self._start[0] != sheet:
             # the first page is so, but that says nothing of the others
-            page = self._series.pages[z]
-            places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+            page, own = self._page_of(sheet)
+            places = list(zip(page.dataoffsets[own], page.databytecounts[own], strict=True))
             start, end = places[0][0], sum(places[-1])
             joined = all(sum(one) == two[0] for one, two in pairwise(places))
-            whole = end - start == math.prod(self._shape[1:]) * self._dtype.itemsize
-            self._start = z, int(start) if joined and whole else None
+            self._start = sheet, int(start) if joined and end - start == size else None
         return self._start[1]
 
     def _read_rows(
         self, file: tifffile.FileHandle, start: int, rows: Span, columns: Span
     ) -> NDArray[Any]:
         """Read rows that lie uncompressed in the file."""
-        width, size = self._shape[2], self._dtype.itemsize
+        width, size = self._shape[2], self._samples * self._dtype.itemsize
         stored = self._dtype.newbyteorder(self._file.byteorder)
-        out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), stored)
+        out = self._empty(rows, columns, stored)
         start += (rows[0] * width + columns[0]) * size
         # plain reads: a memory map of a file cut short meanwhile would kill the process
         read = file.read_array
@@ -129,16 +158,20 @@ class Segments:
                 read(stored, row.size, start + k * width * size, out=row)
         return out.view(self._dtype)  # the reader swaps the bytes
 
-    def _decode(self, z: int, index: int) -> NDArray[Any]:
-        page = self._series.pages[z]
-        file = self._file_of(z)
+    def _decode(self, sheet: int, index: int) -> NDArray[Any]:
+        page, own = self._page_of(sheet)
+        file = self._file_of(sheet)
+        index += own.start
         file.seek(int(page.dataoffsets[index]))
         data = file.read(int(page.databytecounts[index]))
-        segment, _, shape = page.decode(data, index, jpegtables=page.keyframe.jpegtables)
+        first = page.keyframe
+        tables = page.jpegtables or first.jpegtables
+        segment, _, shape = first.decode(
+            data, index, jpegtables=tables, jpegheader=first.jpegheader
+        )
         if segment is None:
             raise ValueError(f"strip or tile {index} holds no data")
-        plane = segment[0, : shape[1], : shape[2], 0]
-        return np.asarray(plane, self._dtype)
+        return np.asarray(segment[0, : shape[1], : shape[2]], self._dtype)
 
 
 def _paste(

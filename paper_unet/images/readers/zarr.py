@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.axes import grey_stack_axes
+from paper_unet.images.axes import stack_axes
 from paper_unet.images.cache import ChunkCache
+from paper_unet.images.grey_values import DTYPES
 from paper_unet.images.pixel_size import micrometres
-from paper_unet.images.readers.tiff import DTYPES
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
 
@@ -37,16 +36,28 @@ OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr array or group."""
-    return any((path / name).exists() for name in DOCUMENTS)
-
-
 class ZarrStack(Stack):
     """A stack in a Zarr store: an array, or the full resolution of an OME-Zarr image."""
 
-    def __init__(self, path: Path, *, axes: str | None) -> None:
-        self.path = path
+    format = "ZarrStack"
+
+    @classmethod
+    def accepts(cls, path: Path) -> bool:
+        """Whether a folder holds what describes a Zarr, or is called one."""
+        return path.is_dir() and (_is_zarr(path) or path.suffix.lower() == ".zarr")
+
+    @classmethod
+    def unfinished(cls, path: Path) -> bool:
+        """Whether it is the partial output of a run, or an array in one."""
+        return any(name.endswith(".partial") for name in path.parts)
+
+    def __init__(
+        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    ) -> None:
+        super().__init__(path, channels=channels)
+        import zarr
+
+        _check_store(path, channels)
         with _reading(path, "the store"):
             opened = zarr.open(path, mode="r")
         size: list[float | None] = []
@@ -60,10 +71,11 @@ class ZarrStack(Stack):
                 "convert it, masks to uint8"
             )
         self.dtype = self._array.dtype.newbyteorder("=")
-        self._axis, self.shape = grey_stack_axes(path, found, self._array.shape, axes)
+        self._axes = stack_axes(path, found, self._array.shape, axes)
+        self.shape = self._axes.shape
         sizes = dict(zip(found, size, strict=False))
         self.pixel_size = (sizes.get("Z"), sizes.get("Y"), sizes.get("X"))
-        self._tall, self._wide = self._array.chunks[-2:]
+        self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
         _check_chunk(path, self._array.chunks, self.dtype)
         row = self._tall * self.shape[2] * self.dtype.itemsize
         self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
@@ -71,6 +83,8 @@ class ZarrStack(Stack):
 
     def _on_the_way(self, row: int) -> int:
         """Bytes, at most, that zarr holds of chunks, encoded and decoded, while it reads a row."""
+        import zarr
+
         chunk: int = math.prod(self._array.chunks) * self.dtype.itemsize
         across: int = math.ceil(self.shape[2] / self._wide)
         at_once = int(zarr.config.get("async.concurrency") or across)
@@ -130,12 +144,31 @@ class ZarrStack(Stack):
 
     def _read_chunks(self, z: int, down: int, across: Span) -> NDArray[Any]:
         top = down * self._tall
-        where: list[Any] = [0] * (self._array.ndim - 2)
-        if self._axis is not None:
-            where[self._axis] = z
-        where += [slice(top, min(top + self._tall, self.shape[1])), slice(*across)]
+        where: list[Any] = [0] * self._array.ndim
+        if self._axes.z is not None:
+            where[self._axes.z] = z
+        where[self._axes.y] = slice(top, min(top + self._tall, self.shape[1]))
+        where[self._axes.x] = slice(*across)
         with _reading(self.path, f"slice {z}"):
             return np.asarray(self._array[tuple(where)], self.dtype)
+
+
+def _is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return any((path / name).exists() for name in DOCUMENTS)
+
+
+def _check_store(path: Path, channels: int) -> None:
+    if not _is_zarr(path):
+        raise InputError(
+            f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
+            "export it again"
+        )
+    if channels != 1:
+        raise InputError(
+            f"{path}: a Zarr is read as grey, the network takes {channels} channels; give a TIFF, "
+            "or a folder of PNG or JPEG files"
+        )
 
 
 @contextmanager
@@ -205,6 +238,8 @@ def _pixel_size(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[flo
 
 
 def _arrays(group: Any) -> str:
+    import zarr
+
     names = [name for name, member in group.members(max_depth=3) if isinstance(member, zarr.Array)]
     if not names:
         return "it holds no array"

@@ -1,0 +1,70 @@
+"""What a page of a TIFF may hold: values of a known type and meaning, in a known encoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paper_unet.errors import InputError
+from paper_unet.images.grey_values import DTYPES
+
+MINISWHITE, MINISBLACK, RGB, YCBCR = 0, 1, 2, 6
+
+
+def check_page(path: Path, page: Any, channels: int) -> None:
+    """Refuse what is not one value of a known type for each pixel, or one for each channel."""
+    if page.imagewidth == 0 or page.imagelength == 0:
+        raise InputError(
+            f"{path}: an image of {page.imagelength}x{page.imagewidth} pixels; export it again"
+        )
+    if page.imagedepth != 1:
+        raise InputError(f"{path}: pages of several slices; save it with one page for each slice")
+    _check_colour(path, page, channels)
+    dtype = None if page.dtype is None else page.dtype.name
+    if dtype not in DTYPES:
+        raise InputError(
+            f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(DTYPES)}: "
+            f"convert it, masks to uint8"
+        )
+    if page.photometric == MINISWHITE and page.dtype.kind != "u":
+        raise InputError(
+            f"{path}: {dtype} with white as zero (MINISWHITE) has no defined inverse; save it "
+            f"with black as zero"
+        )
+    try:
+        page.decode(None, 0)  # no data: raises only if the codec is missing or unknown
+    except Exception as error:
+        raise needs_codecs(path, " ".join(str(error).split())) from error
+
+
+def _check_colour(path: Path, page: Any, channels: int) -> None:
+    """Refuse other numbers of values for each pixel, and values of another meaning."""
+    models: tuple[int, ...] = (MINISBLACK, MINISWHITE)
+    if channels == 1:
+        values = (
+            "one grey value is accepted: convert it (ImageJ: Image > Type > 8-bit), or use a "
+            "network of as many channels"
+        )
+        model = (
+            "grey values are accepted: convert it (ImageJ: Image > Lookup Tables > Grays, or "
+            "Image > Type > 8-bit)"
+        )
+    else:
+        models = (MINISBLACK, RGB, YCBCR)
+        values = f"{channels} are needed: convert it, or use a network of other channels"
+        model = "convert it to RGB"
+    samples = page.samplesperpixel
+    if samples not in (1, channels):
+        raise InputError(
+            f"{path}: {samples} values for each pixel (RGB, RGBA or channels); {values}"
+        )
+    if page.photometric not in models:
+        name = getattr(page.photometric, "name", page.photometric)
+        raise InputError(f"{path}: colour model {name}; {model}")
+
+
+def needs_codecs(path: Path, reason: str) -> InputError:
+    """Return the error of an encoding that is not installed."""
+    return InputError(
+        f"{path}: {reason}; install it (pip install imagecodecs) or save the stack uncompressed"
+    )
