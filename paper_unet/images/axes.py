@@ -21,7 +21,7 @@ class Axes:
     Attributes
     ----------
     z, c : int or None
-        None where the file has no such axis; all others have length 1.
+        None where the file has no such axis. All axes that are not named here have length 1.
     y, x : int
     shape : tuple of int, (Z, Y, X)
     """
@@ -71,7 +71,8 @@ def stack_axes(
     c = next((k for k in kept if axes[k] in "CS"), None)
     if c is not None and shape[c] != channels:
         raise _refusal(path, axes, shape, letters, channels)
-    z = next((k for k in kept if k not in (c, y, x)), None)
+    # of one section too, the position tells its size
+    z = next((k for k in [*kept, axes.find("Z")] if k not in (c, y, x, -1)), None)
     size = 1 if z is None else shape[z], shape[y], shape[x]
     if 0 in size:
         raise InputError(f"{path}: shape {shape} has no pixels; export it again")

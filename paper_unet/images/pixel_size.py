@@ -46,7 +46,8 @@ def tiff_pixel_size(file: Any, series: Any) -> PixelSize:
         if factor is None:
             return UNKNOWN_SIZE
         y, x = (factor / p if p else None for p in per)
-        about = dict((file.shaped_metadata or ({},))[0])
+        described = [one for one in file.series if one.kind == "shaped"]
+        about = file.shaped_metadata[described.index(series)] if series in described else {}
         return micrometres(about.get("spacing"), about.get("unit")), y, x
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError):
         return UNKNOWN_SIZE  # a damaged entry, or XML, is no reason to refuse the pixels

@@ -71,6 +71,74 @@ def test_a_resolution_of_nothing_is_unknown(tmp_path: Path, ratio: tuple[int, in
         assert stack.pixel_size == pytest.approx((None, 0.01, None))
 
 
+@pytest.mark.parametrize("unit", ["nanometer", "second", None])
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    ("names", "given"), [("tyx", "ZYX"), ("syx", "zyx"), ("tzcyx", "ZTCYX"), ("tyx", "QYX")]
+)
+def test_given_axes_take_the_sizes_of_their_places_in_an_ome_zarr(
+    tmp_path: Path, version: int, unit: str | None, names: str, given: str
+) -> None:
+    """Sections saved as time points: the step along the first axis is that of Z."""
+    shape = (6, *(1 for _ in names[1:-2]), 16, 32)
+    ome_array(tmp_path / "a.zarr", version, names, shape, unit)
+    with open_stack(tmp_path / "a.zarr", axes=given) as stack:
+        assert stack.shape == (6, 16, 32)
+        depth = 0.05 if unit == "nanometer" else None
+        assert stack.pixel_size == pytest.approx((depth, 0.004, 0.008))
+
+
+def test_one_section_of_an_ome_zarr_has_a_depth(tmp_path: Path) -> None:
+    ome_array(tmp_path / "a.zarr", 3, "zyx", (1, 16, 32), "nanometer")
+    with open_stack(tmp_path / "a.zarr") as stack:
+        assert stack.pixel_size == pytest.approx((0.05, 0.004, 0.008))
+
+
+def ome_array(
+    path: Path, version: int, names: str, shape: tuple[int, ...], unit: str | None
+) -> None:
+    """An OME-Zarr of 50 along its first axis, 4 along Y and 8 along X; one unit for the first."""
+    group = zarr.create_group(path, zarr_format=version)  # type: ignore[arg-type]
+    group.create_array("0", shape=shape, dtype="u1")
+    units = [unit, *("parsec" for _ in names[1:-2]), "nanometer", "nanometer"]
+    axes = [
+        {"name": name, "type": "time" if name == "t" else "space", **({"unit": u} if u else {})}
+        for name, u in zip(names, units, strict=True)
+    ]
+    scale = [50, *(1 for _ in names[1:-2]), 4, 8]
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}]
+    image = {"version": "0.4", "axes": axes, "datasets": datasets}
+    if version == 2:
+        group.attrs["multiscales"] = [image]
+    else:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_sections_saved_as_time_points_keep_the_depth_of_a_tiff(tmp_path: Path, kind: str) -> None:
+    """These formats have one depth for the file, not one for each axis."""
+    about: dict[str, Any] = {"axes": "TYX"}
+    if kind == "ome":
+        about |= {"PhysicalSizeZ": 50.0, "PhysicalSizeZUnit": "nm", "TimeIncrement": 7.0}
+    else:
+        about |= {"spacing": 0.05, "unit": "um", "finterval": 7.0}
+    tifffile.imwrite(tmp_path / "a.tif", GREY, metadata=about, **{kind: True})
+    with open_stack(tmp_path / "a.tif", axes="ZYX") as stack:
+        assert stack.pixel_size[0] == pytest.approx(0.05)
+
+
+def test_each_series_of_a_tiff_has_its_own_depth(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for depth in (1.0, 2.0):
+            writer.write(
+                GREY, resolution=(1e4, 1e4), resolutionunit=3,
+                metadata={**ZYX, "spacing": depth, "unit": "um"},
+            )  # fmt: skip
+    for series, depth in enumerate((1.0, 2.0)):
+        with open_stack(tmp_path / "a.tif", series=series) as stack:
+            assert stack.pixel_size == pytest.approx((depth, 1, 1))
+
+
 def test_damaged_ome_xml_is_no_reason_to_refuse_the_pixels(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", GREY[0], description="<OME><broken </OME>", metadata=None)
     with open_stack(tmp_path / "a.tif") as stack:

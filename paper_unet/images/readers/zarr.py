@@ -73,8 +73,9 @@ class ZarrStack(Stack):
         self.dtype = self._array.dtype.newbyteorder("=")
         self._axes = stack_axes(path, found, self._array.shape, axes)
         self.shape = self._axes.shape
-        sizes = dict(zip(found, size, strict=False))
-        self.pixel_size = (sizes.get("Z"), sizes.get("Y"), sizes.get("X"))
+        if size:  # by position: another letter may stand for Z
+            z, y, x = self._axes.z, self._axes.y, self._axes.x
+            self.pixel_size = None if z is None else size[z], size[y], size[x]
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
         _check_chunk(path, self._array.chunks, self.dtype)
         row = self._tall * self.shape[2] * self.dtype.itemsize
