@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from large_helpers import sections, small_network
 
 
@@ -10,6 +12,14 @@ def folder(tmp_path: Path) -> Path:
     small_network(tmp_path / "net.safetensors")
     sections(tmp_path / "in.tif")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def threads_are_put_back() -> Iterator[None]:
+    """A prediction sets the threads of its process; the tests after it have theirs again."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -108,8 +108,9 @@ def test_the_plan_is_told_before_the_start(folder: Path) -> None:
 def test_a_crash_leaves_no_final_name_and_the_same_call_goes_on(
     folder: Path, name: str, after: int
 ) -> None:
-    expected = content(predict_file(settings(folder, f"whole-{name}")))
-    config, out = settings(folder, name), folder / name
+    threads = {"threads": torch.get_num_threads()}
+    expected = content(predict_file(settings(folder, f"whole-{name}", **threads)))
+    config, out = settings(folder, name, **threads), folder / name
     crashing = Crashing(pieces=after)
     with pytest.raises(Fails):
         predict_file(config, executor=crashing)
