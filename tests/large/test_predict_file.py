@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import tifffile
 import torch
 from large_helpers import NAMES, SHAPE, Crashing, Fails, content, sections, settings
+from process_helpers import Child, run_python
 
 from paper_unet import load_model, predict_image
 from paper_unet.cli import main
@@ -393,22 +392,22 @@ MAIN = "import sys; from paper_unet.cli import main; sys.exit(main())"
 @pytest.mark.slow
 def test_sigterm_of_the_command_line(folder: Path) -> None:
     """Exit code 143, the command to go on with, and the same bytes in the end."""
-    sections(folder / "in.tif", (40, 400, 400))
+    sections(folder / "in.tif", (20, 400, 400))
     command = [
-        sys.executable, "-c", MAIN, "predict", str(folder / "in.tif"), "-o",
-        str(folder / "out.tif"), "--weights", str(folder / "net.safetensors"), "--threads", "1",
+        MAIN, "predict", str(folder / "in.tif"), "-o", str(folder / "out.tif"),
+        "--weights", str(folder / "net.safetensors"), "--threads", "1",
     ]  # fmt: skip
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    journal = folder / "out.tif.journal"
-    while run.poll() is None and not (journal.exists() and b'"done"' in journal.read_bytes()):
-        time.sleep(0.02)
-    run.send_signal(signal.SIGTERM)
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode == 143, errors
+    with Child(*command) as run:
+        journal = folder / "out.tif.journal"
+        while run.poll() is None and not (journal.exists() and b'"done"' in journal.read_bytes()):
+            time.sleep(0.02)
+        os.kill(run.pid, signal.SIGTERM)
+        code, errors = run.wait(), run.error.read_text()
+    assert code == 143, errors
     assert "to go on: paper-unet predict" in errors
     assert "stopped by SIGTERM; what is finished is kept" in errors.splitlines()[-1]
     assert not (folder / "out.tif").exists()
-    subprocess.run(command, check=True, capture_output=True)
+    assert run_python(*command).returncode == 0
     whole = predict_file(settings(folder, "whole.tif"))
     assert content(folder / "out.tif") == content(whole)
 
@@ -444,14 +443,12 @@ print(done)
 @pytest.mark.parametrize("name", NAMES)
 def test_random_kills(folder: Path, name: str) -> None:
     """kill -9 at random moments of one prediction, each time gone on with; equal bytes."""
-    sections(folder / "in.tif", (24, 520, 520))
+    sections(folder / "in.tif", (12, 520, 520))
     start = time.perf_counter()
     expected = content(predict_file(settings(folder, f"whole-{name}")))
     span = (time.perf_counter() - start) / 4
-    run = subprocess.run(
-        [sys.executable, "-c", KILLING, str(folder), name, KILLS, str(span)],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
-    )  # fmt: skip
+    arguments = str(folder), name, KILLS, str(span)
+    run = run_python(KILLING, *arguments, cwd=Path(__file__).parent)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[-1] == KILLS
     assert content(folder / name) == expected

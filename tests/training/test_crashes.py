@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from process_helpers import Child
 from train_helpers import bits, interrupted, log_of, result, run, small, train_module, without_time
 
 from paper_unet import TrainConfig, load_model
@@ -58,7 +57,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 torch.set_num_threads(int(sys.argv[2]))
 from test_crashes import long_run, run
 run(long_run(Path(sys.argv[3])), resume=True)
@@ -66,24 +65,20 @@ run(long_run(Path(sys.argv[3])), resume=True)
 
 
 def long_run(out: Path) -> TrainConfig:
-    return small(out, steps=240, log_every=3, checkpoint_every=10)
+    return small(out, steps=120, log_every=3, checkpoint_every=10)
 
 
 def train_and_kill(out: Path, lines: int) -> None:
     """Train in a process of its own; kill -9 as soon as its log has so many lines."""
     here, threads = str(Path(__file__).parent), str(torch.get_num_threads())
-    command = [sys.executable, "-c", CHILD, here, threads, str(out)]
-    child = subprocess.Popen(command)
-    try:
+    with Child(CHILD, here, threads, str(out)) as child:
         until = time.monotonic() + 300
         while not (out / LOG).exists() or (out / LOG).read_text().count("\n") < lines:
-            assert child.poll() is None, "the child ended by itself"
+            assert child.poll() is None, child.error.read_text()  # it ended by itself
             assert time.monotonic() < until, "the child does not train"
             time.sleep(0.01)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        code = child.wait()
-    assert code == -signal.SIGKILL
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -91,11 +86,11 @@ def train_and_kill(out: Path, lines: int) -> None:
 def test_kill_9_and_resume_is_bit_equal_to_a_run_without(tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     run(long_run(whole))
-    train_and_kill(killed, 15)
+    train_and_kill(killed, 8)
     first = read_tensors(killed / CHECKPOINT)[1]["step"]
-    train_and_kill(killed, 55)
+    train_and_kill(killed, 22)
     second = read_tensors(killed / CHECKPOINT)[1]["step"]
-    assert 0 < first < second < 240
+    assert 0 < first < second < 120
     assert not (killed / WEIGHTS).exists()
     run(long_run(killed), resume=True)
     assert result(killed) == result(whole)
