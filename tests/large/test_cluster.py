@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,20 @@ def test_an_error_of_the_input_comes_back_as_one_line(folder: Path, cluster: Das
     assert not (folder / "out.tif").exists()
 
 
+@pytest.fixture
+def forked_workers() -> Iterator[None]:
+    """Workers are forked from a process that has imported what they need: many are started."""
+    dask_config = pytest.importorskip("dask").config
+    forkserver.set_forkserver_preload(["distributed", "paper_unet.large.cluster", "paper_unet"])
+    forkserver.ensure_running()
+    with dask_config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
 KILLS = int(os.environ.get("PAPER_UNET_KILLS", "3"))
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_workers(folder: Path, name: str) -> None:
     """kill -9 of workers at random moments: others, or their successors, do the rest."""
