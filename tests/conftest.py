@@ -10,6 +10,7 @@ settings.load_profile("any_speed")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes share the cores; for those they start, too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of more threads: waiting is idle
 
 
 def _real_data(name: str) -> Path:

@@ -161,6 +161,7 @@ def test_killed_workers(folder: Path, name: str) -> None:
     assert content(folder / name) == expected
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_that_are_gone_for_good_are_started_again(folder: Path) -> None:
     """On a busy machine dask gives up a worker that takes too long to come back."""
     expected = content(predict_file(settings(folder, "whole.tif")))
