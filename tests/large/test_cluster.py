@@ -233,7 +233,7 @@ def test_the_command_line_on_a_local_cluster(
         "--threads", "1", "-o",
     ]  # fmt: skip
     assert main([*arguments, str(folder / "one.zarr")]) == 0
-    assert main([*arguments, str(folder / "two.zarr"), "--dask", "local:2"]) == 0
+    assert main([*arguments, str(folder / "two.zarr"), "--dask", "local:1"]) == 0
     assert content(folder / "one.zarr") == content(folder / "two.zarr")
     assert "memory: about" in capsys.readouterr().err
 

@@ -1,12 +1,12 @@
 import errno
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
+from process_helpers import Child
 
 from paper_unet.errors import InputError
 from paper_unet.large.journal import open_journal
@@ -224,11 +224,10 @@ with open_journal(sys.argv[1]) as journal:
 def test_kill_loses_no_record_and_frees_the_lock(tmp_path):
     pytest.importorskip("fcntl")
     out = tmp_path / "out.tif"
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(out)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "0\n"
+    with Child(KILLED, str(out)) as process:
+        while not process.out.read_text().startswith("0\n"):
+            assert process.poll() is None, process.error.read_text()
+            time.sleep(0.01)
         with (
             pytest.raises(InputError, match=r"out\.tif: another process is writing it") as got,
             open_journal(out),
@@ -237,7 +236,8 @@ def test_kill_loses_no_record_and_frees_the_lock(tmp_path):
         assert "\n" not in str(got.value)
         time.sleep(0.2)
         process.kill()
-        said = [0, *(int(line) for line in process.stdout)]
+        assert process.wait() == -signal.SIGKILL
+        said = [int(line) for line in process.out.read_text().splitlines()]
     with open_journal(out) as journal:
         assert journal.header == {"a": 1}
         assert journal.done >= set(said)
