@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Final
 
 import lazy_loader
@@ -55,8 +55,7 @@ DATA_SETS: Final = {
 
 def data_set(name: str) -> DataSet:
     """Return the description of a data set by its name in `DATA_SETS`."""
-    module, _, attribute = DATA_SETS[name].partition(":")
-    found: DataSet = getattr(import_module(module), attribute)
+    found: DataSet = resolve_name(DATA_SETS[name])
     return found
 
 

@@ -8,7 +8,7 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
 from paper_unet.errors import InputError
@@ -90,9 +90,5 @@ def _found(name: str) -> Callable[..., Any]:
     name = RENAMED.get(name, name)
     if name not in NETWORKS:
         raise InputError(f"no network is called {name!r}; accepted are {', '.join(NETWORKS)}")
-    module, _, path = NETWORKS[name].partition(":")
-    found: Any = import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    maker: Callable[..., Any] = found
+    maker: Callable[..., Any] = resolve_name(NETWORKS[name])
     return maker
