@@ -21,10 +21,10 @@ from pathlib import Path
 
 EVERYTHING = """
 import contextlib
-import paper_unet.cli, paper_unet.large
+import paper_unet.cli, paper_unet.large, torch._dynamo  # which every optimiser imports
 with contextlib.suppress(ImportError):
     import matplotlib.backends.backend_agg, matplotlib.backends.backend_pdf, matplotlib.figure
-    import numba, skimage.segmentation
+    import paper_unet.metrics._kernels, skimage.segmentation
 """
 SERVER = """
 import json, os, runpy, sys, traceback, warnings

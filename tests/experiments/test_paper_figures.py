@@ -230,7 +230,7 @@ def test_exact_tiles_agree_and_abutting_ones_differ(monkeypatch: pytest.MonkeyPa
 def test_a_section_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     script = import_experiment("fig2_overlap_tile", monkeypatch)
     options = Namespace(image=None, data=Path("none"), quick=True, section=30)
-    with pytest.raises(InputError, match="--section is 30; synthetic has 0 to 29"):
+    with pytest.raises(InputError, match="--section is 30; synthetic has 0 to 27"):
         script.read(options)
 
 
