@@ -52,4 +52,4 @@ def choose_plan(
         )
     # each band costs a little beside the arithmetic
     work = {plan: engine.work(plan, shape) * (1 + 2 / plan.band) for plan in fitting}
-    return min(fitting, key=lambda plan: (work[plan], needed[plan]))
+    return min(fitting, key=lambda plan: (work[plan], -plan.strip, needed[plan]))

@@ -280,6 +280,7 @@ WHOLE = [
     (4000, 400, "out.tif", {"average": "flips"}),
     (600, 12_000, "out.tif", {"network": "keras"}),
     (2000, 2000, "out.tif", {"network": "annotated", "average": "flips"}),
+    (2000, 2000, "out.tif", {"network": "annotated", "memory": "450MB"}),
     (600, 1000, "out.tif", {"network": "three_level", "average": "rotations"}),
 ]
 """Wide or turned sections through a network so narrow that the scores take most of the memory."""
