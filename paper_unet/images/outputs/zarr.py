@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import zarr
+from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
@@ -149,8 +152,6 @@ class ZarrOutput(Output):
     def _arrays(self) -> list[Any]:
         """Return the array of each level, opened for this process."""
         if self._handle is None:
-            import zarr
-
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
                 try:
@@ -174,10 +175,6 @@ class ZarrOutput(Output):
         return 2 if self.version == "0.4" else 3
 
     def _create(self) -> None:
-        import zarr
-        from numcodecs.zstd import Zstd
-        from zarr.codecs import ZstdCodec
-
         old = self._format == 2
         attributes = ome_attributes(self.version, len(self.levels), self.pixel_size)
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
