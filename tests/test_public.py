@@ -103,3 +103,15 @@ def test_the_package_is_typed_versioned_and_has_its_command() -> None:
 def test_the_front_door_is_short() -> None:
     lines = (PACKAGE / "__init__.py").read_text().splitlines()
     assert len(lines) < 20
+
+
+def test_the_function_stands_before_the_module_of_its_name() -> None:
+    """Whichever is imported first, and by whom."""
+    code = (
+        "import sys, paper_unet.weight_map, paper_unet.training.data\n"
+        "from paper_unet import weight_map\n"
+        "home = sys.modules[weight_map.__module__]\n"
+        "assert callable(weight_map) and weight_map is home.weight_map\n"
+        "assert paper_unet.weight_map is weight_map\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
