@@ -132,6 +132,8 @@ class Layers:
         Of its tiles.
     sigmoid : bool
         False: the paper's scores are those of a softmax.
+    centre : float
+        What is subtracted from the input; 0 where it was moved into the first biases.
     dtype : torch.dtype
     device : torch.device
     """
@@ -144,7 +146,7 @@ class Layers:
                 "release's only, since others have no valid convolutions to carry on"
             )
         self.config, self.sigmoid, self.context = model.config, model.sigmoid, model.context
-        self.dtype = PRECISIONS[precision]
+        self.dtype, self.centre = PRECISIONS[precision], model.centre
         self.device = model.head.weight.device
         self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]
         self.up = [self._double(getattr(model, f"up{k}")) for k in range(DEPTH)]

@@ -87,6 +87,7 @@ class Pipeline:
 
     def push(self, image: Tensor) -> Tensor | None:
         """Let the next input rows in, (C, n, width); return the scores that this completes."""
+        image = image - self.layers.centre if self.layers.centre else image
         maps: Tensor | None = image[None].to(
             self.layers.device, self.layers.dtype, memory_format=torch.channels_last
         )

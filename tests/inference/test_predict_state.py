@@ -7,6 +7,8 @@ from predict_helpers import SECTIONS, random_network
 
 from paper_unet import predict_image
 from paper_unet.errors import InputError
+from paper_unet.inference.settings import Engine
+from paper_unet.training.initial_weights import absorb_shift
 
 
 def test_modes_are_put_back_and_dropout_is_off_meanwhile() -> None:
@@ -56,3 +58,15 @@ def test_the_state_of_torch_and_of_the_network_is_untouched(average: str) -> Non
         assert parameter.requires_grad
         assert parameter.grad is None
     assert np.array_equal(image, SECTIONS[0])
+
+
+@pytest.mark.parametrize("engine", ["stream", "tiles"])
+def test_a_centre_that_was_not_moved_into_the_biases_is_subtracted(engine: Engine) -> None:
+    model, moved = random_network(2), random_network(2)
+    model.centre = 0.375
+    absorb_shift(moved, 0.375)
+    found = predict_image(model, SECTIONS[0], engine=engine)
+    expected = predict_image(moved, SECTIONS[0], engine=engine)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    without = predict_image(random_network(2), SECTIONS[0], engine=engine)
+    assert np.abs(found - without).max() > 1e-3
