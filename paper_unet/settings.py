@@ -46,21 +46,23 @@ class Limits:
     Attributes
     ----------
     low, high : float
-        ``low`` is accepted, ``high`` is where ``closed``.
-    closed : bool
+        ``low`` is accepted unless ``above``, ``high`` where ``closed``.
+    closed, above : bool
     """
 
     low: float
     high: float = math.inf
     closed: bool = False
+    above: bool = False
 
     def admit(self, value: float) -> bool:
         """Whether a number lies between them; NaN does not."""
-        return self.low <= value and (value <= self.high if self.closed else value < self.high)
+        enough = self.low < value if self.above else self.low <= value
+        return enough and (value <= self.high if self.closed else value < self.high)
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"must be finite and at least {self.low:g}"
+            return f"must be finite and {'above' if self.above else 'at least'} {self.low:g}"
         return f"must be in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
 
 
@@ -137,11 +139,12 @@ class Option:
     def _kept(self, value: Any) -> Any:
         if self.kind is str:
             value = os.fspath(value) if isinstance(value, os.PathLike) else value
-        elif self.kind is tuple and value is not None:
+        elif self.kind is tuple and isinstance(value, Iterable):
             value = tuple(value)
         whole = {int: (int,), float: (int, float)}.get(self.kind, (self.kind,))
         numpy_number = hasattr(value, "item") and isinstance(value.item(), whole)
         fits = isinstance(value, whole) or numpy_number
+        fits = fits and (self.kind is not tuple or len(value) == 2)
         if not fits or (isinstance(value, bool) and self.kind is not bool):
             raise InputError(f"{self.name} is {value!r}; it must be {WORDS[self.kind]}")
         return value.item() if numpy_number else value

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.networks.table import RENAMED, network_class, network_names
 from paper_unet.settings import AugmentSettings, Choices, Limits, part
-
-SMALLEST_RATE: Final = 5e-324
-"""Any rate above 0."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class TrainConfig(AugmentSettings):
     ] = None
     steps: Annotated[int, "how many tiles to learn from (not in the paper)", Limits(1)] = 20_000
     momentum: Annotated[float, "(sec. 3: 0.99)", Limits(0, 1)] = 0.99
-    lr: Annotated[float, "learning rate (not in the paper)", Limits(SMALLEST_RATE)] = 1e-3
+    lr: Annotated[float, "learning rate (not in the paper)", Limits(0, above=True)] = 1e-3
     warmup: Annotated[int, "steps of linear warm-up (not in the paper)", Limits(0)] = 100
     decay: Annotated[
         float,
