@@ -72,10 +72,7 @@ class LocalExecutor:
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
-            for run in runs:
-                yield from worker.compute(run, stop)
-                if stop():
-                    return
+            yield from worker.compute(runs, stop)
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks one after the other."""

@@ -71,7 +71,8 @@ def free_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free) + kept  # PyTorch keeps what it freed, for itself
     return min([int(psutil.virtual_memory().available), *_cgroup_rest()])
 
 
