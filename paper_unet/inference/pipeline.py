@@ -24,8 +24,8 @@ from torch import Tensor
 
 from paper_unet.geometry import DEPTH, input_size, output_size, skip_crop
 from paper_unet.inference.layers import Convolution, Layers, UpConvolution
-from paper_unet.inference.moves import copy_into, copy_pixels, joined, pooled
 from paper_unet.inference.replay import Recorder, Replay
+from paper_unet.networks.moves import copy_into, copy_pixels, joined, pooled
 
 Push = Callable[[Tensor], Tensor | None]
 """Lets the next input rows of a strip in, (C, n, columns); gives the scores that this completes."""
@@ -118,7 +118,7 @@ class Pipeline:
         return None if maps is None else self.layers.head(maps)
 
     def state(self) -> list[Tensor]:
-        """Return all rows that are on their way, in an order that `load` knows."""
+        """Return all rows that are on their way, in an order that `take_up` knows."""
         tensors: list[Tensor] = []
         for valid in self._valids():
             tensors += valid.kept or [self._none() for _ in valid.convolution.groups]
@@ -128,7 +128,7 @@ class Pipeline:
             tensors.append(self._none(stage.drop))
         return tensors
 
-    def load(self, tensors: list[Tensor]) -> None:
+    def take_up(self, tensors: list[Tensor]) -> None:
         """Take what `state` gave."""
         coming = iter(tensors)
         for valid in self._valids():
@@ -184,7 +184,7 @@ class Recorded:
     def _band(self, tensors: list[Tensor]) -> list[Tensor]:
         image, *state = tensors
         pipeline = Pipeline(self.layers, image.shape[2])
-        pipeline.load(state)
+        pipeline.take_up(state)
         scores = pipeline.push(image)
         return [image.new_empty(0) if scores is None else scores, *pipeline.state()]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from paper_unet.inference.averaging import Engine, region_scores
 from paper_unet.inference.intake import Intake
-from paper_unet.inference.overlap import behind_by
 from paper_unet.inference.readout import Readout, refuse_infinite
 from paper_unet.inference.section import Section, Span
 from paper_unet.inference.timings import NO_TIMINGS, Timings
 from paper_unet.inference.transfer import Received
+from paper_unet.system.overlap import behind_by
 
 
 class FlawedPixelsError(Exception):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paper_unet.geometry import mirror_indices
 from paper_unet.inference.intake import Intake, placed
-from paper_unet.inference.overlap import ahead
+from paper_unet.system.overlap import ahead
 
 Span = tuple[int, int]
 """Half-open range of rows or columns, pixels."""

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, to_unit_range
 from paper_unet.inference.intake import Intake
 from paper_unet.inference.layers import exact_arithmetic
-from paper_unet.inference.overlap import behind, behind_by
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.readout import Readout
 from paper_unet.inference.rows import FlawedPixelsError, begun_rows
@@ -27,6 +27,7 @@ from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
+from paper_unet.system.overlap import behind, behind_by
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,13 @@ class Worker:
         self, strips: list[list[Piece]]
     ) -> Iterator[tuple[list[Piece], Callable[[], NDArray[np.generic]]]]:
         """Begin to compute one band after the other, under settings that hold for that alone."""
-        coming = self._rows(strips[0]) if strips else iter(())
-        for pieces, following in zip(strips, [*strips[1:], None], strict=True):
-            # of the next strip, the first windows are read while this one is computed
-            rows, coming = coming, self._rows(following) if following else iter(())
+        begun: deque[Iterator[Callable[[], NDArray[np.generic]]]] = deque()
+        for pieces, following in zip_longest(strips, strips[1:], fillvalue=[]):
+            if not begun:
+                begun.append(self._rows(pieces))
+            if following:  # of the next strip, the first windows are read meanwhile
+                begun.append(self._rows(following))
+            rows = begun.popleft()
             while True:
                 with exact_arithmetic(self.prediction.precision):
                     wait = next(rows, None)

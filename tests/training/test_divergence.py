@@ -21,14 +21,14 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     run(small(tmp_path / "good", steps=13))
     config = small(tmp_path / "bad run", steps=13)
-    loss_of_old, calls = train_module.energy, 0
+    loss_of_old, calls = step_module.energy, 0
 
     def turns_bad(*args: Any, **options: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return loss_of_old(*args, **options) * (bad if calls == 11 else 1.0)
 
-    monkeypatch.setattr(train_module, "energy", turns_bad)
+    monkeypatch.setattr(step_module, "energy", turns_bad)
     with pytest.raises(DivergedError) as stop:
         run(config)
     rate = f"{learning_rate(10, config):.3g}"
