@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -52,7 +53,7 @@ class Convolution:
     Parameters
     ----------
     layer : nn.Conv2d
-        Its weights are copied.
+        Its weights are copied when they are needed.
     dtype : torch.dtype
         Of the maps and of the copy.
 
@@ -63,21 +64,32 @@ class Convolution:
     """
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
-        weight = layer.weight.detach().to(dtype)
-        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-        self.fused = weight.device.type == "cpu" and can_fuse(dtype)
-        self.cudnn = weight.device.type == "cuda" and hasattr(torch, "cudnn_convolution_relu")
+        self._layer, self._dtype = layer, dtype
+        kind = layer.weight.device.type
+        self.fused = kind == "cpu" and can_fuse(dtype)
+        self.cudnn = kind == "cuda" and hasattr(torch, "cudnn_convolution_relu")
         channels = layer.in_channels
         size = GROUP if self.fused else channels
         self.groups = [slice(k, min(k + size, channels)) for k in range(0, channels, size)]
-        self.weights = [self._pack(weight[:, group]) for group in self.groups]
 
-    def _pack(self, weight: Tensor) -> Tensor:
-        weight = weight.contiguous(memory_format=torch.channels_last)
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """In the dtype of the maps."""
+        bias = self._layer.bias
+        return None if bias is None else bias.detach().to(self._dtype, copy=True)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """Of each group of channels; made when the first maps come, while a GPU is at those."""
+        weight = self._layer.weight.detach()
+        parts = [
+            weight[:, group].to(self._dtype, memory_format=torch.channels_last, copy=True)
+            for group in self.groups
+        ]
         if not self.fused:
-            return weight
-        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_VALID)
-        return packed
+            return parts
+        reorder = torch.ops.mkldnn._reorder_convolution_weight
+        return [reorder(part, *_VALID) for part in parts]
 
     def __call__(self, maps: list[Tensor]) -> Tensor:
         """Map one (1, c, h, w), channels-last, for each group to (1, C', h - 2, w - 2)."""
@@ -104,11 +116,22 @@ class UpConvolution:
         layer = layers[0]
         if not isinstance(layer, nn.ConvTranspose2d) or layer.bias is None:
             raise InputError("the network's up-convolutions must be 2x2 layers with a bias")
-        self.channels = layer.out_channels
-        weight = layer.weight.detach().permute(0, 2, 3, 1)  # in, dy, dx, out
-        self.weight = weight.reshape(layer.in_channels, -1).to(dtype)
-        self.bias = layer.bias.detach().to(dtype).repeat(4)
-        self.relu = len(layers) > 1
+        self.channels, self.relu = layer.out_channels, len(layers) > 1
+        self._layer, self._dtype = layer, dtype
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """Shape (in, 4 * out), the four pixels of a block one after the other."""
+        weight = self._layer.weight.detach().to(self._dtype, copy=True).permute(0, 2, 3, 1)
+        return weight.reshape(self._layer.in_channels, -1)
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """Of the four pixels."""
+        bias = self._layer.bias
+        if bias is None:
+            raise RuntimeError("a bias was there before")
+        return bias.detach().to(self._dtype).repeat(4)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Map (1, C, h, w), channels-last, to (h, w, 2, 2, C'): each pixel's block of 2 x 2."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -117,6 +118,13 @@ class Pipeline:
             maps = self.up[level](maps)
         return None if maps is None else self.layers.head(maps)
 
+    def shapes(self) -> tuple[int, ...]:
+        """Return how many rows are on their way in each place; what `push` does depends on that."""
+        kept = [valid.kept[0].shape[2] if valid.kept else 0 for valid in self._valids()]
+        odd = [pool.odd is not None for pool in self.pool]
+        waiting = [sum(rows.shape[2] for rows in stage.waiting) for stage in self.up]
+        return (*kept, *odd, *waiting, *(stage.drop for stage in self.up))
+
     def state(self) -> list[Tensor]:
         """Return all rows that are on their way, in an order that `take_up` knows."""
         tensors: list[Tensor] = []
@@ -165,28 +173,30 @@ class Recorded:
 
     def __init__(self, layers: Layers, recorder: Recorder | None) -> None:
         self.layers = layers
-        self._replay = Replay(self._band, recorder) if recorder else None
+        self._replay = Replay(partial(_band, layers), recorder)
 
     def strip(self, width: int) -> Push:
         """Return what lets the rows of a new strip in, input columns wide."""
         pipeline = Pipeline(self.layers, width)
-        if self._replay is None:
-            return pipeline.push
-        replay, state = self._replay, pipeline.state()
 
         def push(image: Tensor) -> Tensor | None:
-            nonlocal state
-            scores, *state = replay([image, *state])
-            return scores.clone() if scores.numel() else None
+            shapes = (tuple(image.shape), pipeline.shapes())
+            found = self._replay(shapes, lambda: [image, *pipeline.state()])
+            if found is None:
+                return pipeline.push(image)
+            pipeline.take_up(found[1:])
+            return found[0].clone() if found[0].numel() else None
 
-        return push
+        return push if self._replay.records else pipeline.push
 
-    def _band(self, tensors: list[Tensor]) -> list[Tensor]:
-        image, *state = tensors
-        pipeline = Pipeline(self.layers, image.shape[2])
-        pipeline.take_up(state)
-        scores = pipeline.push(image)
-        return [image.new_empty(0) if scores is None else scores, *pipeline.state()]
+
+def _band(layers: Layers, tensors: list[Tensor]) -> list[Tensor]:
+    """`Pipeline.push` as a function of the rows that come and of those on their way."""
+    image, *state = tensors
+    pipeline = Pipeline(layers, image.shape[2])
+    pipeline.take_up(state)
+    scores = pipeline.push(image)
+    return [image.new_empty(0) if scores is None else scores, *pipeline.state()]
 
 
 class Valid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -10,16 +11,12 @@ from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
-from paper_unet.images import Stack, to_unit_range
-from paper_unet.inference.intake import Intake
-from paper_unet.inference.layers import exact_arithmetic
+from paper_unet.images import Stack
+from paper_unet.inference.in_memory import InMemory
 from paper_unet.inference.readout import Readout
-from paper_unet.inference.rows import FlawedPixelsError, finished_rows
-from paper_unet.inference.section import whole
 from paper_unet.inference.settings import Average, Engine, InferenceSettings, Precision
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
-from paper_unet.inference.transfer import link_to
 from paper_unet.networks.base import Network
 
 OutputDtype = Literal["float32", "uint8", "uint16"]
@@ -139,7 +136,7 @@ def predict_image(
     check_class(model, of_class)
     scorer = engine_for(model, settings, precision)
     readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
-    return _predict(model, scorer, image, value_range, readout)
+    return next(InMemory(model, scorer, value_range, readout)([(None, image)]))
 
 
 def predict_stack(
@@ -199,45 +196,19 @@ def predict_stack(
     target: Sink | NDArray[Any]
     size = (stack.shape[0], *stack.shape[-2:])
     target = np.empty(size, readout.dtype) if out is None else out
-    for z in tqdm(range(len(stack)), unit="section", disable=not progress):
-        with naming(f"section {z}"):
-            image = np.asarray(stack[z])
-            section = _predict(model, scorer, image, value_range, readout)
+    sections = InMemory(model, scorer, value_range, readout)(_named(stack))
+    for z, section in enumerate(
+        tqdm(sections, total=len(stack), unit="section", disable=not progress)
+    ):
         target[z] = section
     return target
 
 
-def _predict(
-    model: Network,
-    scorer: Streaming | Tiled,
-    image: NDArray[np.generic],
-    value_range: tuple[float, float] | None,
-    readout: Readout,
-) -> NDArray[Any]:
-    channels = model.config.in_channels
-    stacked = image[None] if image.ndim == 2 else image
-    if stacked.ndim != 3 or stacked.shape[0] != channels or stacked.size == 0:
-        wanted = "(Y, X)" if channels == 1 else f"({channels}, Y, X)"
-        raise InputError(
-            f"the image has shape {image.shape}; {wanted} with at least one pixel is needed (a "
-            "colour image must become grey first, a stack goes through predict_stack)"
-        )
-    if value_range is None:
-        value_range = model.grey_ranges.get(image.dtype.name)
-    dtype = stacked.dtype.newbyteorder("=")
-    section = whole(stacked, Intake(dtype, value_range, link=link_to(scorer.device)))
-    scorer.fit(stacked.shape[1:])
-    result = np.empty(stacked.shape[1:], readout.dtype)
-    done = 0
-    with exact_arithmetic(scorer.precision):
-        try:
-            for part in finished_rows(scorer, section, readout, *section.everything):
-                result[done : done + len(part)] = part
-                done += len(part)
-        except FlawedPixelsError:
-            to_unit_range(stacked, value_range)  # counts them
-            raise
-    return result
+def _named(stack: Slices) -> Iterator[tuple[str, NDArray[Any]]]:
+    for z in range(len(stack)):
+        with naming(f"section {z}"):
+            image = np.asarray(stack[z])
+        yield f"section {z}", image
 
 
 def _output_dtype(name: OutputDtype) -> np.dtype[Any]:

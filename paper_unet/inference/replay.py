@@ -9,6 +9,8 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
+from paper_unet.system.device import recording
+
 SEEN: Final = 2
 """How often a call is made as it is before it is recorded: cuDNN has then chosen its kernels."""
 
@@ -36,14 +38,14 @@ class Replay:
     """A function of tensors whose calls are recorded when the same shapes come again.
 
     What is recorded reads its inputs from tensors that stay where they are and leaves its results
-    in others; both are copied in and out.
+    in others; the inputs are copied in.
 
     Parameters
     ----------
     function : callable
         Maps a list of tensors to a list of tensors, and does the same for the same shapes.
     recorder : callable or None
-        None: the function is called as it is.
+        None: nothing is recorded.
     """
 
     def __init__(self, function: Function, recorder: Recorder | None) -> None:
@@ -51,19 +53,38 @@ class Replay:
         self._seen: dict[Hashable, int] = {}
         self._graphs: dict[Hashable, _Graph] = {}
 
-    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the results; they are the caller's until the next call."""
+    @property
+    def records(self) -> bool:
+        """Whether anything is ever recorded."""
+        return self._recorder is not None
+
+    def __call__(
+        self, shapes: Hashable, inputs: Callable[[], Sequence[Tensor]]
+    ) -> list[Tensor] | None:
+        """Return the results of the function by what is recorded, or None: it is to be called.
+
+        Parameters
+        ----------
+        shapes : hashable
+            Of the inputs; what is recorded is known by them.
+        inputs : callable
+            Gives the inputs.
+
+        Returns
+        -------
+        list of Tensor or None
+            The caller's until the next call.
+        """
         if self._recorder is None:
-            return self._function(list(inputs))
-        key = tuple((tuple(tensor.shape), tensor.dtype, tensor.stride()) for tensor in inputs)
-        graph = self._graphs.get(key)
+            return None
+        graph = self._graphs.get(shapes)
         if graph is None:
-            self._seen[key] = self._seen.get(key, 0) + 1
-            if self._seen[key] <= SEEN or len(self._graphs) == MOST:
-                return self._function(list(inputs))
-            self._graphs[key] = graph = self._recorded(inputs, self._recorder)
+            self._seen[shapes] = self._seen.get(shapes, 0) + 1
+            if self._seen[shapes] <= SEEN or len(self._graphs) == MOST:
+                return None
+            self._graphs[shapes] = graph = self._recorded(inputs(), self._recorder)
         else:
-            _copy_all(graph.inputs, inputs)
+            _copy_all(graph.inputs, inputs())
         graph.replay()
         return graph.outputs
 
@@ -83,7 +104,7 @@ class CudaRecorder:
     def __call__(self, work: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], list[Tensor]]:
         """Record the work; it is not done until the first replay."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.device(self._device), recording(graph, self._pool):
             outputs = work()
         return graph.replay, outputs
 

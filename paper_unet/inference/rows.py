@@ -16,7 +16,6 @@ from paper_unet.inference.readout import Readout, refuse_infinite
 from paper_unet.inference.section import Section, Span
 from paper_unet.inference.timings import NO_TIMINGS, Timings
 from paper_unet.inference.transfer import Received
-from paper_unet.system.overlap import behind_by
 
 
 class FlawedPixelsError(Exception):
@@ -79,11 +78,3 @@ def _received(coming: Callable[[], Received], timings: Timings) -> NDArray[Any]:
         raise FlawedPixelsError
     refuse_infinite(bool(finite))
     return values
-
-
-def finished_rows(
-    engine: Engine, section: Section, readout: Readout, rows: Span, columns: Span
-) -> Iterator[NDArray[Any]]:
-    """Yield the output of a region, from top to bottom; what `begun_rows` gives, waited for."""
-    begun = begun_rows(engine, section, readout, rows, columns)
-    return (wait() for wait in behind_by(section.intake.link.behind, begun))

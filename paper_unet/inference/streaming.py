@@ -14,6 +14,8 @@ from paper_unet.inference.averaging import canvas_side
 from paper_unet.inference.layers import Layers, check_precision
 from paper_unet.inference.memory import (
     ALLOCATOR,
+    CARD,
+    CARD_STARTED,
     NETWORK,
     STARTED,
     held_bytes,
@@ -92,14 +94,19 @@ class Streaming:
                 "fixed: leave it out"
             )
 
-    def fit(self, shape: tuple[int, int]) -> None:
+    def fit(self, shape: tuple[int, ...]) -> None:
         """On a GPU, choose the band for whole sections (Y, X) in memory: what there is room for."""
         if self.device.type == "cpu":
             return
+        height, width = shape
         room = SHARE * free_memory(self.device)
-        plans = [Plan(band, shape[1], shape[0]) for band in self._bands_for(shape[1])]
-        fitting = (plan.band for plan in plans if self.peak_bytes(plan, shape) <= room)
-        self.band = next(fitting, self.bands[-1])
+        everything = rounded_up(input_size(height), STRIDE)
+        bands = self._bands_for(width)
+        if everything * width <= 2 * FULL:
+            bands = (everything, *bands)
+        plans = [Plan(band, width, height) for band in bands]
+        fitting = (plan.band for plan in plans if self.peak_bytes(plan, (height, width)) <= room)
+        self.band = next(fitting, bands[-1])
 
     @cached_property
     def layers(self) -> Layers:
@@ -206,6 +213,8 @@ class Streaming:
         band = min(plan.band, input_size(max(shape[0], side)))
         maps = maps_bytes(config, self.precision, columns, band)
         held = held_bytes(config.out_channels, self.settings, plan, shape, row=0)
+        if self.device.type == "cuda":
+            return round(NETWORK * weights_bytes(config) + CARD_STARTED + CARD * maps + held)
         return round(NETWORK * weights_bytes(config) + STARTED + ALLOCATOR * maps + held)
 
     def work(self, plan: Plan, shape: tuple[int, int]) -> float:

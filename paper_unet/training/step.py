@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from paper_unet.networks.base import Network
+from paper_unet.system.device import recording
 from paper_unet.system.overlap import Ahead
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.tiles import Sample, TileSampler, energy
@@ -37,6 +38,8 @@ class Trainer:
         Made by `new_optimizer`.
     sampler : TileSampler
     config : TrainConfig
+    record : bool
+        Whether a GPU may replay what was recorded; the values are the same.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         sampler: TileSampler,
         config: TrainConfig,
+        *,
+        record: bool = True,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.sampler, self.config = sampler, config
@@ -52,6 +57,8 @@ class Trainer:
         self._on_card = self._device.type == "cuda"
         numbers = torch.from_numpy(sampler.numbers(0))
         self._numbers = numbers.float().to(self._device) if self._on_card else numbers
+        self._records = record and self._on_card
+        _lay_out_state(optimizer)
         self._taken = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._found: Tensor | None = None
@@ -78,7 +85,7 @@ class Trainer:
         self._taken += 1
         if not self._on_card:
             return self._work()
-        if self._taken <= WARM_UP:
+        if self._taken <= WARM_UP or not self._records:
             return self._beside()
         if self._graph is None:
             self._record()
@@ -130,7 +137,7 @@ class Trainer:
     def _record(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.cuda.graph(self._graph):
+        with recording(self._graph):
             self._found = self._work()
 
     def _replayed(self) -> Tensor:
@@ -153,6 +160,17 @@ def _of_a_constant(scores: Tensor, tile: Sample, config: TrainConfig) -> tuple[T
     wide = scores.float()
     spread = (wide - wide.mean(dim=(0, 2, 3), keepdim=True)).square().mean().sqrt()
     return best, spread
+
+
+def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """Give what an optimiser keeps of each parameter the memory layout of that.
+
+    A checkpoint knows none, and fused updates need one for all.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value).detach()
 
 
 def _seed_dropout(seed: int, step: int, device: torch.device) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from torch import Tensor
-from train_helpers import log_of, run, small, train_module
+from train_helpers import log_of, run, small
 
+import paper_unet.training.step as step_module
 from paper_unet.errors import DivergedError
 from paper_unet.networks.weights_file import read_tensors
 from paper_unet.training.config import learning_rate
