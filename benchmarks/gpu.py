@@ -11,6 +11,7 @@ bfloat16 autocast, four windows at a time. Prints Markdown tables, writes everyt
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -140,10 +141,12 @@ def prediction(bench: Bench, side: int) -> None:
     ):
         row(name, precision, lambda c=call: c(bench, image))  # type: ignore[misc]
     for overlap in (0.25, 0.5):
-        call = monai_window(bench, image, overlap)
-        if call is not None:
-            name = f"MONAI sliding window, overlap {overlap}, bfloat16 autocast"
-            row(name, "bfloat16", call, exact=False)
+        for channels_last in (False, True):
+            call = monai_window(bench, image, overlap, channels_last)
+            if call is not None:
+                layout = ", channels-last" if channels_last else ""
+                name = f"MONAI sliding window, overlap {overlap}, bfloat16 autocast{layout}"
+                row(name, "bfloat16", call, exact=False)
     bench.table(f"prediction of {side} x {side}, uint8 to uint8 in memory", rows)
 
 
@@ -180,7 +183,7 @@ def plain_loop(bench: Bench, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def monai_window(
-    bench: Bench, image: NDArray[np.uint8], overlap: float
+    bench: Bench, image: NDArray[np.uint8], overlap: float, channels_last: bool
 ) -> Callable[[], object] | None:
     """Return MONAI's sliding window over the zero-padded network; None where it is missing."""
     try:
@@ -189,7 +192,9 @@ def monai_window(
         return None
     side = min(512, image.shape[0])
     inferer = SlidingWindowInferer((side, side), sw_batch_size=4, overlap=overlap)
-    same = SamePadded(bench.model).eval()
+    same: torch.nn.Module = SamePadded(bench.model).eval()
+    if not channels_last:
+        same = same.model.to(memory_format=torch.contiguous_format)
 
     def call() -> NDArray[np.uint8]:
         with torch.inference_mode(), torch.autocast(bench.device.type, torch.bfloat16):
@@ -242,6 +247,7 @@ def memory(bench: Bench, side: int) -> None:
     rows: list[Row] = []
     for precision in bench.product:
         for band in (64, 256, 1024):
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             base = torch.cuda.memory_allocated()

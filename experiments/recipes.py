@@ -93,8 +93,6 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         "tile": options.tile,
         "device": options.device,
         "precision": options.precision,
-        "channels_last": True,
-        "checkpoint_every": 250,
         "seed": seed,
     }
     for name in ("lr", "network", "optimizer"):

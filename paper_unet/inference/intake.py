@@ -7,6 +7,7 @@ for later, so that nothing waits.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -69,16 +70,11 @@ class Intake:
 
     def _look_up(self) -> None:
         """Tabulate what every value becomes; where one division says the same, that is faster."""
-        every = np.arange(256**self.dtype.itemsize, dtype=self.dtype)
-        table = to_unit_range(every, self.value_range)
-        low, high = self.value_range or (0.0, 255.0)
-        step = np.float32(high) - np.float32(low)
-        quick = np.clip((every.astype(np.float32) - np.float32(low)) / step, 0, 1)
-        device = self.link.device
-        if np.array_equal(quick.astype(np.float32), table):
-            self._step = torch.tensor(step, device=device)
+        step, table = _table(self.dtype, self.value_range)
+        if table is None:
+            self._step = torch.tensor(step, device=self.link.device)
         else:
-            self._table = torch.from_numpy(table).to(device)
+            self._table = torch.from_numpy(table).to(self.link.device)
 
     def __call__(
         self, values: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]
@@ -170,10 +166,27 @@ def _bordered(image: Tensor, columns: NDArray[np.intp], start: int) -> Tensor:
     result[:, :, start : start + side] = image
     for part in (slice(0, start), slice(start + side, len(columns))):
         if part.start < part.stop:
-            result[:, :, part] = image.index_select(2, torch.from_numpy(columns[part]))
+            result[:, :, part] = image.index_select(2, _indices(columns[part], image.device))
     return result
 
 
 def _indices(indices: NDArray[np.intp], device: torch.device) -> Tensor:
-    # pageable memory: the copy is made before this returns
-    return torch.from_numpy(np.ascontiguousarray(indices)).to(device)
+    return _indices_there(np.ascontiguousarray(indices, np.int64).tobytes(), device)
+
+
+@lru_cache(maxsize=64)
+def _indices_there(indices: bytes, device: torch.device) -> Tensor:
+    """Bands of a section ask for the same columns: only the first one waits for them."""
+    return torch.from_numpy(np.frombuffer(indices, np.int64).copy()).to(device)
+
+
+@lru_cache(maxsize=16)
+def _table(
+    dtype: np.dtype[Any], value_range: tuple[float, float] | None
+) -> tuple[np.float32, NDArray[np.float32] | None]:
+    """Return the difference of white and black, and what values become if that does not tell."""
+    every = np.arange(256**dtype.itemsize, dtype=dtype)
+    table = to_unit_range(every, value_range)
+    low, high = (np.float32(value) for value in value_range or (0.0, 255.0))
+    quick = np.clip((every.astype(np.float32) - low) / (high - low), 0, 1)
+    return high - low, None if np.array_equal(quick.astype(np.float32), table) else table

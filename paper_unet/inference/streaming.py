@@ -81,6 +81,7 @@ class Streaming:
     ) -> None:
         self.network, self.settings, self.precision = network, settings, precision
         self.device = network.head.weight.device
+        self._on_card = self.device.type == "cuda"
         self.band = band or self.bands[0]
         check_precision(precision)
         self.accepts(settings)
@@ -96,7 +97,7 @@ class Streaming:
 
     def fit(self, shape: tuple[int, ...]) -> None:
         """On a GPU, choose the band for whole sections (Y, X) in memory: what there is room for."""
-        if self.device.type == "cpu":
+        if not self._on_card:
             return
         height, width = shape
         room = SHARE * free_memory(self.device)
@@ -189,11 +190,11 @@ class Streaming:
     @property
     def bands(self) -> tuple[int, ...]:
         """Numbers of rows that may enter at a time on this device, the best one first."""
-        return BANDS[self.device.type]
+        return BANDS["cuda" if self._on_card else "cpu"]
 
     def _bands_for(self, columns: int) -> tuple[int, ...]:
         """Return the bands that make sense for a strip: no more pixels than fill a GPU."""
-        if self.device.type == "cpu":
+        if not self._on_card:
             return self.bands
         last = self.bands[-1]
         return tuple(band for band in self.bands if band * columns <= FULL or band == last)
@@ -213,7 +214,7 @@ class Streaming:
         band = min(plan.band, input_size(max(shape[0], side)))
         maps = maps_bytes(config, self.precision, columns, band)
         held = held_bytes(config.out_channels, self.settings, plan, shape, row=0)
-        if self.device.type == "cuda":
+        if self._on_card:
             return round(NETWORK * weights_bytes(config) + CARD_STARTED + CARD * maps + held)
         return round(NETWORK * weights_bytes(config) + STARTED + ALLOCATOR * maps + held)
 

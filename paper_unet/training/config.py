@@ -119,7 +119,9 @@ class TrainConfig(AugmentSettings):
         bool | None, "memory layout of the feature maps; default: where there is a GPU"
     ] = None
     log_every: Annotated[int, "steps", Limits(1)] = 20
-    checkpoint_every: Annotated[int, "steps", Limits(1)] = 500
+    checkpoint_every: Annotated[
+        int | None, "steps; default: 500, on a GPU 2500, which are seconds", Limits(1)
+    ] = None
     validate_every: Annotated[
         int,
         "steps between losses of the held-out sections; 0: scores at the end alone",
@@ -145,13 +147,14 @@ class TrainConfig(AugmentSettings):
             object.__setattr__(self, name, value)
 
     def on(self, device: torch.device) -> Self:
-        """Return the configuration with what a device decides: precision and memory layout."""
+        """Return the configuration with what a device decides: precision, layout, checkpoints."""
         card = device.type == "cuda"
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if card and _has_bfloat16() else "float32"
         layout = card if self.channels_last is None else self.channels_last
-        return replace(self, precision=precision, channels_last=layout)
+        every = self.checkpoint_every or (2500 if card else 500)
+        return replace(self, precision=precision, channels_last=layout, checkpoint_every=every)
 
     @property
     def input_side(self) -> int:

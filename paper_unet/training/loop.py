@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -198,6 +198,7 @@ def _optimise(
     step = restore(out, config, made_from, model, optimizer) if resume else 0
     prepare_folder(out, config, step)
     started, pending = time.monotonic(), []
+    every = config.checkpoint_every or config.steps
     model.train()
     device, collapse = sampler.images.device, Collapse(config)
     with (
@@ -210,7 +211,7 @@ def _optimise(
         while step < config.steps:
             pending.append(train_step(trainer, step))
             step += 1
-            due = step % config.log_every == 0 or step % config.checkpoint_every == 0
+            due = step % config.log_every == 0 or step % every == 0
             look = unseen is not None and step % config.validate_every == 0
             if not (due or look or step == config.steps or stop()):
                 continue
@@ -222,7 +223,7 @@ def _optimise(
             append_log(out, step, losses, config, time.monotonic() - started, **seen)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
-            if step % config.checkpoint_every == 0 or step == config.steps or stop():
+            if step % every == 0 or step == config.steps or stop():
                 save_checkpoint(out, step, config, made_from, model, optimizer)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
@@ -255,7 +256,9 @@ def _stop_if_not_finite(
     bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if bad is not None:
         at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
-    elif bool(torch.stack(torch._foreach_norm(list(model.parameters()))).isfinite().all()):
+    elif bool(
+        torch.stack(torch._foreach_norm(list(model.parameters()), math.inf)).isfinite().all()
+    ):
         return
     else:
         at, what = step, "the weights became infinite"
@@ -265,3 +268,8 @@ def _stop_if_not_finite(
         f"{what} at step {at} with learning rate {learning_rate(at - 1, config):.3g}{where}: train "
         "anew with a smaller --lr"
     )
+
+
+def _are_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether all values are finite; asked of a GPU once, not once for each tensor."""
+    return bool(torch.stack(torch._foreach_norm(list(tensors), math.inf)).isfinite().all())

@@ -32,7 +32,7 @@ def test_the_loss_falls_on_an_easy_problem(tmp_path: Path) -> None:
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
-    config = small(tmp_path / "deep" / "run")
+    config = small(tmp_path / "deep" / "run").on(torch.device("cpu"))
     model = run(config)
     out = Path(config.out)
     assert {path.name for path in out.iterdir()} - {".lock"} == {WEIGHTS, CHECKPOINT, CONFIG, LOG}

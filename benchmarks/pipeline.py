@@ -1,0 +1,228 @@
+"""The host's share of a prediction: everything but what is done where the network is.
+
+    python benchmarks/pipeline.py --out pipeline.json              # about three minutes
+    python benchmarks/pipeline.py --against ../before              # beside another checkout
+    python benchmarks/pipeline.py --side 512 --repeats 1           # small, for CI
+
+The device is replaced by one that takes grey values as they are stored and gives rows of zeros in
+the output's dtype at once: what is left is reading, cutting, handing over, putting together and
+writing. Beside it, with the CPU as the device, only the network is replaced, by one that gives
+scores of zero: scaling, mirroring, softmax and rounding are left. ``disk`` is what writing and
+syncing the same bytes takes without any of it. Where another checkout is given, its network is
+replaced likewise, in turn with this one's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CASES = ("memory", "tiff", "zarr", "cpu_arithmetic")
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Replace the network by one that gives scores of zero, whatever version this is."""
+    from paper_unet.inference.pipeline import Pipeline
+
+    made: dict[tuple[int, ...], Tensor] = {}
+
+    def push(self: Any, image: Tensor) -> Tensor | None:
+        """Give as many rows as the network would, from memory that is there."""
+        rows = getattr(self, "_rows_in", 0) + image.shape[1]
+        before, self._rows_in = getattr(self, "_rows_in", 0), rows
+        count = _rows_out(rows) - _rows_out(before)
+        if not count:
+            return None
+        shape = (2, count, image.shape[2] - 184)
+        if shape not in made:
+            made[shape] = torch.zeros(shape)
+        return made[shape]
+
+    with mock.patch.object(Pipeline, "push", push):
+        yield
+
+
+def _rows_out(rows: int) -> int:
+    """Rows of scores that the first rows of input complete."""
+    for _ in range(4):
+        rows = (rows - 4) // 2
+    rows -= 4
+    for _ in range(4):
+        rows = 2 * rows - 4
+    return max(rows, 0)
+
+
+@contextmanager
+def no_device() -> Iterator[None]:
+    """Replace all that is done on the device: scaling, network, softmax, rounding."""
+    from paper_unet.inference.intake import Intake
+    from paper_unet.inference.readout import Readout
+
+    made: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+    there = torch.tensor(True)
+
+    def taken_in(self: Any, values: NDArray[Any], rows: Any, columns: Any) -> Tensor:
+        """Hand the grey values over as they are stored; nobody looks at them."""
+        sent = self.link.send(np.ascontiguousarray(values))
+        return sent[:1, :1, :1].expand(1, len(rows), len(columns))
+
+    def read_out(self: Any, scores: Tensor) -> tuple[Tensor, Tensor]:
+        shape = tuple(scores.shape[1:])
+        if shape not in made:
+            dtype = getattr(torch, self.dtype.name)
+            made[shape] = (torch.zeros(shape, dtype=dtype), there)
+        return made[shape]
+
+    with (
+        no_network(),
+        mock.patch.object(Intake, "__call__", taken_in),
+        mock.patch.object(Readout, "__call__", read_out),
+    ):
+        yield
+
+
+def section(side: int) -> NDArray[np.uint8]:
+    """Return noise: as hard to compress as a section gets."""
+    return np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+
+
+def in_memory(model: Any, image: NDArray[np.uint8], dtype: str) -> Callable[[], object]:
+    """Return a prediction in memory; versions without a dtype give float32."""
+    from inspect import signature
+
+    from paper_unet import predict_image
+
+    more = {"dtype": dtype} if "dtype" in signature(predict_image).parameters else {}
+    return lambda: predict_image(model, image, **more)
+
+
+def from_file(folder: Path, image: NDArray[np.uint8], ending: str) -> Callable[[], object]:
+    """Return a prediction from file to file."""
+    from paper_unet.images import create_output
+    from paper_unet.large import PredictConfig
+    from paper_unet.large.run import predict_file
+
+    source = create_output(folder / f"in{ending}", (1, *image.shape), "uint8")
+    source.prepare(resume=False)
+    source.write(0, 0, 0, image)
+    source.sync(0, (0, image.shape[0]), (0, image.shape[1]))
+    for tasks in source.stages():
+        for task in tasks:
+            source.run(task)
+    source.finish()
+    config = PredictConfig(
+        str(folder / f"in{ending}"), str(folder / f"out{ending}"), dtype="uint8", device="cpu"
+    )
+    return lambda: predict_file(config, overwrite=True)
+
+
+def disk(folder: Path, image: NDArray[np.uint8]) -> float:
+    """Return the rate at which the bytes of a section are written and synced, Mpx/s."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        with (folder / "bytes").open("wb") as file:
+            for rows in np.array_split(image, max(1, len(image) // 1024)):
+                file.write(rows.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        best = min(best, time.perf_counter() - start)
+    return float(image.size / best / 1e6)
+
+
+def measure(case: str, side: int) -> float:
+    """Return the rate of one case in this process, Mpx/s: the best of three after a warm-up."""
+    from paper_unet import load_model
+
+    model, image = load_model(), section(side)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if case == "disk":
+            return disk(folder, image)
+        new = (Path(sys.modules["paper_unet"].__path__[0]) / "inference" / "intake.py").exists()
+        replaced = no_device if new and case != "cpu_arithmetic" else no_network
+        if case in ("memory", "cpu_arithmetic"):
+            call = in_memory(model, image, "uint8")
+        else:
+            call = from_file(folder, image, f".{'tif' if case == 'tiff' else case}")
+        best = float("inf")
+        with replaced():
+            for k in range(4):
+                start = time.perf_counter()
+                call()
+                best = min(best, time.perf_counter() - start if k else float("inf"))
+    return float(image.size / best / 1e6)
+
+
+def child(case: str, side: int, threads: int, checkout: Path | None) -> float:
+    """Measure a case in a process of its own, with the package of a checkout."""
+    command = [sys.executable, __file__, "--case", case, "--side", str(side)]
+    command += ["--threads", str(threads)]
+    paths = [str(checkout)] if checkout else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)} if paths else None
+    run = subprocess.run(  # noqa: S603  (itself)
+        command, capture_output=True, text=True, check=False, env=environment
+    )
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    return float(run.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=8192, help="of the section, pixels")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=3, help="processes for each case, in turn")
+    parser.add_argument("--against", type=Path, help="a checkout of another version")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--case", choices=[*CASES, "disk"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        torch.set_num_threads(options.threads)
+        print(measure(options.case, options.side))
+        return
+    from paper_unet.system.environment import environment
+
+    found: dict[str, Any] = {"environment": environment(), "side": options.side}
+    found["threads"] = options.threads
+    print("\n".join(f"{key}: {value}" for key, value in found["environment"].items()))
+    print(f"threads: {options.threads}; one section of {options.side} x {options.side}, uint8\n")
+    print("| case | Mpx/s | the other checkout | ratio |")
+    print("|---|---|---|---|")
+    for case in (*CASES, "disk"):
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(options.repeats):
+            rates[False].append(child(case, options.side, options.threads, None))
+            if options.against and case != "disk":
+                rates[True].append(child(case, options.side, options.threads, options.against))
+        now = statistics.median(rates[False])
+        then = statistics.median(rates[True]) if rates[True] else None
+        found[f"{case}_mpx_s"] = now
+        if then is not None:
+            found[f"{case}_mpx_s_against"] = then
+        other = ("", "") if then is None else (f"{then:.0f}", f"{now / then:.1f}")
+        print(f"| {case} | {now:.0f} | {other[0]} | {other[1]} |", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
