@@ -20,7 +20,7 @@ from paper_unet.inference.predict import engine_for, probability
 from paper_unet.inference.section import Section, Span
 from paper_unet.inference.settings import InferenceSettings, Precision
 from paper_unet.large.journal import current_run
-from paper_unet.large.pieces import Grid, Piece
+from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
 
 
@@ -70,8 +70,8 @@ class Worker:
         self.stack.close()
         self.prediction.output.close()
 
-    def compute(self, run: range, stop: Callable[[], bool] = lambda: False) -> Iterator[int]:
-        """Compute neighbouring pieces of a strip; yield each one's number when it is on disk.
+    def compute(self, run: range, stop: Callable[[], bool] = lambda: False) -> Iterator[Done]:
+        """Compute neighbouring pieces of a strip; yield each one when it is on disk.
 
         Parameters
         ----------
@@ -87,9 +87,9 @@ class Worker:
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )
-            output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
+            stored = output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
             output.sync(piece.z, piece.rows, piece.columns)
-            yield piece.index
+            yield Done(piece.index, stored)
 
     def _pieces(
         self, pieces: list[Piece], stop: Callable[[], bool]

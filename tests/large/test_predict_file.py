@@ -23,6 +23,7 @@ from paper_unet.images import read_stack
 from paper_unet.images.outputs.tiff import TiffOutput
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.memory import bytes_of
+from paper_unet.large.pieces import Done
 from paper_unet.large.run import Report
 from paper_unet.large.worker import Prediction, Worker, quantised
 from paper_unet.system.stop import Stopped, stopping
@@ -219,7 +220,7 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     expected = content(predict_file(settings(folder, f"whole-{name}")))
 
     class Remembering(Crashing):
-        def pieces(self, prediction: Prediction, *rest: Any) -> Iterator[int]:
+        def pieces(self, prediction: Prediction, *rest: Any) -> Iterator[Done]:
             self.prediction = prediction
             yield from super().pieces(prediction, *rest)
 
@@ -229,7 +230,7 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     left_behind = Worker(first.prediction)
     request.addfinalizer(left_behind.close)
     last = len(first.prediction.grid) - 1
-    assert list(left_behind.compute(range(last, last + 1))) == [last]  # its run is not over
+    assert [done.piece for done in left_behind.compute(range(last, last + 1))] == [last]  # its run is not over
     with pytest.raises(Fails):
         predict_file(settings(folder, name), executor=second, overwrite=True)
     with pytest.raises(InputError, match="was started anew; this one writes no more"):

@@ -19,10 +19,12 @@ import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import Output, Task
+from paper_unet.images.outputs.stored import NOTHING, Stored, stored_bytes, stored_files
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import sync_file, sync_folder
@@ -75,10 +77,37 @@ class ZarrOutput(Output):
             shutil.rmtree(self.partial, ignore_errors=True)
             raise
 
-    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window of whole chunks; see `Output.write`."""
         self._check_window(z, row, column, pixels)
         self._store(0, z, row, column, pixels)
+        rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
+        written = self._opened()[0].written
+        files = self._files(z, rows, columns)
+        return stored_files(written[path.relative_to(self.partial).as_posix()] for path in files)
+
+    def stored(self, z: int, rows: Span, columns: Span) -> Stored:
+        """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
+        return stored_files(_file_stored(path) for path in self._files(z, rows, columns))
+
+    def size_stored(self, z: int, rows: Span, columns: Span) -> int:
+        """Return the bytes of the chunks of a window; see `Output.size_stored`."""
+        files = self._files(z, rows, columns)
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def frame(self) -> Stored:
+        """Read the metadata of the group and its arrays; see `Output.frame`."""
+        return stored_files(_file_stored(path) for path in sorted(self._metadata()))
+
+    def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
+        """Whether the chunks of a window are there and can be decoded."""
+        if not all(path.is_file() for path in self._files(z, rows, columns)):
+            return False
+        try:
+            self._arrays()[0][z, slice(*rows), slice(*columns)]
+        except Exception:  # damage raises errors of many types
+            return False
+        return True
 
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a window is on disk to stay; see `Output.sync`."""
@@ -151,24 +180,31 @@ class ZarrOutput(Output):
 
     def _arrays(self) -> list[Any]:
         """Return the array of each level, opened for this process."""
+        arrays: list[Any] = self._opened()[1]
+        return arrays
+
+    def _opened(self) -> tuple[_Chunks, list[Any]]:
         if self._handle is None:
+            if not self.partial.is_dir():  # the store would make it
+                raise self.nothing_left("is gone")
+            store = _Chunks(self.partial)
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
                 try:
-                    group = zarr.open_group(self.partial, mode="r+")
+                    group = zarr.open_group(store, mode="r+")
                     arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
                 except FileNotFoundError:
-                    raise self._nothing_left("is gone") from None
+                    raise self.nothing_left("is gone") from None
                 except (KeyError, ValueError, TypeError) as error:
-                    raise self._nothing_left("cannot be read") from error
+                    raise self.nothing_left("cannot be read") from error
             found = [(array.shape, array.dtype, array.chunks) for array in arrays]
             if found != [(shape, self.dtype, (1, CHUNK, CHUNK)) for shape in self.levels]:
-                raise self._nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+                raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
             if group.metadata.zarr_format != self._format:
-                raise self._nothing_left(f"is not OME-Zarr {self.version}")
-            self._handle = arrays
-        arrays_: list[Any] = self._handle
-        return arrays_
+                raise self.nothing_left(f"is not OME-Zarr {self.version}")
+            self._handle = store, arrays
+        handle: tuple[_Chunks, list[Any]] = self._handle
+        return handle
 
     @property
     def _format(self) -> int:
@@ -192,7 +228,9 @@ class ZarrOutput(Output):
 
     def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape
-        array = self._arrays()[level]
+        store, arrays = self._opened()
+        store.written.clear()
+        array = arrays[level]
         with self._naming_full_disk():
             array[z, row : row + height, column : column + width] = pixels
 
@@ -201,12 +239,21 @@ class ZarrOutput(Output):
         top = self.partial / str(level) / ("" if self._format == 2 else "c")
         return top / str(z) / str(row // CHUNK)
 
+    def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
+        """Yield the files of the chunks of a window of the pixels, row by row."""
+        for row in range(rows[0], rows[1], CHUNK):
+            yield from self._row_of_files(self._chunks(0, z, row), columns)
+
+    @staticmethod
+    def _row_of_files(folder: Path, columns: Span) -> Iterator[Path]:
+        yield from (folder / str(k // CHUNK) for k in range(columns[0], columns[1], CHUNK))
+
     def _sync_chunks(self, level: int, z: int, rows: Span, columns: Span) -> None:
         with self._naming_full_disk():
             for row in range(rows[0], rows[1], CHUNK):
                 folder = self._chunks(level, z, row)
-                for column in range(columns[0], columns[1], CHUNK):
-                    sync_file(folder / str(column // CHUNK))
+                for path in self._row_of_files(folder, columns):
+                    sync_file(path)
                 sync_folder(folder)
             for above in list(folder.parents)[:3]:  # the section's, "c", and the level's
                 sync_folder(above)
@@ -242,3 +289,23 @@ class ZarrOutput(Output):
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
                             "they removed? start anew with --overwrite"
                         )
+
+
+class _Chunks(LocalStore):
+    """Files of chunks; knows of each one that was written what its bytes are."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.written: dict[str, Stored] = {}
+
+    async def set(self, key: str, value: Any) -> None:
+        self.written[key] = stored_bytes([value.as_numpy_array()])
+        await super().set(key, value)
+
+
+def _file_stored(path: Path) -> Stored:
+    """Read a file; one that is not there has no bytes."""
+    try:
+        return stored_bytes([path.read_bytes()]) if path.is_file() else NOTHING
+    except OSError:  # a disk that cannot read it
+        return NOTHING
