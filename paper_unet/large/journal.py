@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.large.lines import read_lines, sealed_line
 from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
+
+LONGEST_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 class Journal:
@@ -73,9 +76,10 @@ class Journal:
         else:
             self.compare(header)
 
-    def compare(self, header: dict[str, Any]) -> None:
-        """Raise InputError if the interrupted run had another header; see `begin`."""
-        difference = _first_difference(self.header or {}, header)
+    def compare(self, header: dict[str, Any], aside: Collection[str] = ()) -> None:
+        """Raise InputError if the interrupted run had another header, but for fields ``aside``."""
+        left = {name: value for name, value in (self.header or {}).items() if name not in aside}
+        difference = _first_difference(left, header)
         if difference is not None:
             name, then, now = difference
             raise InputError(
@@ -291,7 +295,8 @@ _NOTHING = object()
 
 
 def _shown(value: object) -> str:
-    return "nothing" if value is _NOTHING else json.dumps(value)
+    text = "nothing" if value is _NOTHING else json.dumps(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _contents(descriptor: int) -> bytes:

@@ -86,14 +86,14 @@ def prepare(
     model = load_model(config.weights)
     _check_values(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))
-    _drop_what_is_over(config, facts, output, journal, overwrite)
     shape = stack.shape[1], stack.shape[2]
     engine = engine_for(model, part(config, InferenceSettings), config.precision)
 
     def needed(plan: Plan) -> int:
         return base + engine.peak_bytes(plan, shape)
 
-    left = _left(journal, facts, output, overwrite)
+    given = {} if config.threads is None else {"threads": config.threads}
+    left = _left(journal, {**facts, **given}, output, overwrite)
     if left is not None and overwrite and needed(left.plan) > allowed:
         journal.restart()
         left = None
@@ -114,21 +114,21 @@ def prepare(
     return Job(prediction, engine, most, allowed, executor.workers())
 
 
-def _left(
-    journal: Journal, facts: dict[str, Any], output: Output, overwrite: bool
-) -> Left | None:
+def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
     """Return what goes on from an interrupted run; None if there is nothing, or it is dropped."""
+    # without pixels: killed after the last step, or before the first, or they were removed
+    if not output.partial.exists():
+        journal.restart()
     if journal.header is None:
         return None
-    journal.compare({**journal.header, **facts})
     try:
-        left = left_in(journal, output)
+        journal.compare(wanted, aside={"plan", "threads", "run"} - wanted.keys())
+        return left_in(journal, output)
     except InputError:
         if not overwrite:
             raise
         journal.restart()
         return None
-    return left
 
 
 def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
@@ -136,19 +136,6 @@ def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
     check_class(model, config.of_class)
     value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
-
-
-def _drop_what_is_over(
-    config: PredictConfig, facts: dict[str, Any], output: Output, journal: Journal, overwrite: bool
-) -> None:
-    """Forget a journal without pixels, and with ``overwrite`` one of other settings."""
-    if journal.header is None:
-        return
-    wanted = facts if config.threads is None else {**facts, "threads": config.threads}
-    unlike = any(journal.header.get(name) != value for name, value in wanted.items())
-    # without pixels: killed after the last step, or before the first, or they were removed
-    if not output.partial.exists() or (overwrite and unlike):
-        journal.restart()
 
 
 def _prediction(

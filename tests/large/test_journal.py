@@ -12,6 +12,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.large.journal import open_journal
 
+
 def entries(path: Path) -> list[dict]:
     """The lines of a journal, without their checksums, which each has."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]

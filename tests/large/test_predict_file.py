@@ -230,7 +230,8 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     left_behind = Worker(first.prediction)
     request.addfinalizer(left_behind.close)
     last = len(first.prediction.grid) - 1
-    assert [done.piece for done in left_behind.compute(range(last, last + 1))] == [last]  # its run is not over
+    done = list(left_behind.compute(range(last, last + 1)))  # its run is not over
+    assert [piece for piece, _ in done] == [last]
     with pytest.raises(Fails):
         predict_file(settings(folder, name), executor=second, overwrite=True)
     with pytest.raises(InputError, match="was started anew; this one writes no more"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -23,10 +24,6 @@ class Stored(NamedTuple):
     crc32: int
 
 
-NOTHING = Stored(0, 0)
-"""No bytes at all: what is missing."""
-
-
 def stored_bytes(parts: Iterable[Any]) -> Stored:
     """Return what bytes-like parts are, one behind the other; none of them is copied."""
     size = crc = 0
@@ -41,3 +38,11 @@ def stored_files(files: Iterable[Stored]) -> Stored:
     files = list(files)
     text = b"".join(struct.pack("<QL", *file) for file in files)
     return Stored(sum(file.size for file in files), zlib.crc32(text))
+
+
+def stored_file(path: Path) -> Stored:
+    """Return what a file is; no bytes where there is none, or it cannot be read."""
+    try:
+        return stored_bytes([path.read_bytes()]) if path.is_file() else Stored(0, 0)
+    except OSError:
+        return Stored(0, 0)

@@ -19,12 +19,12 @@ import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import Output, Task
-from paper_unet.images.outputs.stored import NOTHING, Stored, stored_bytes, stored_files
+from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
+from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import sync_file, sync_folder
@@ -88,7 +88,7 @@ class ZarrOutput(Output):
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
-        return stored_files(_file_stored(path) for path in self._files(z, rows, columns))
+        return stored_files(stored_file(path) for path in self._files(z, rows, columns))
 
     def size_stored(self, z: int, rows: Span, columns: Span) -> int:
         """Return the bytes of the chunks of a window; see `Output.size_stored`."""
@@ -97,7 +97,7 @@ class ZarrOutput(Output):
 
     def frame(self) -> Stored:
         """Read the metadata of the group and its arrays; see `Output.frame`."""
-        return stored_files(_file_stored(path) for path in sorted(self._metadata()))
+        return stored_files(stored_file(path) for path in sorted(self._metadata()))
 
     def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
         """Whether the chunks of a window are there and can be decoded."""
@@ -129,10 +129,9 @@ class ZarrOutput(Output):
         """Compute a row of chunks of a level from the level before; see `Output.run`."""
         _, height, width = self.levels[task.level]
         rows = task.row, min(task.row + CHUNK, height)
-        source = self._arrays()[task.level - 1]
         for column in range(0, width, CHUNK):
-            last = min(column + CHUNK, width)
-            window = source[task.z, 2 * rows[0] : 2 * rows[1], 2 * column : 2 * last]
+            columns = column, min(column + CHUNK, width)
+            window = self._decoded(task.level - 1, task.z, rows, columns)
             self._store(task.level, task.z, task.row, column, halved(window))
         self._sync_chunks(task.level, task.z, rows, (0, width))
 
@@ -183,11 +182,11 @@ class ZarrOutput(Output):
         arrays: list[Any] = self._opened()[1]
         return arrays
 
-    def _opened(self) -> tuple[_Chunks, list[Any]]:
+    def _opened(self) -> tuple[Chunks, list[Any]]:
         if self._handle is None:
             if not self.partial.is_dir():  # the store would make it
                 raise self.nothing_left("is gone")
-            store = _Chunks(self.partial)
+            store = Chunks(self.partial)
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
                 try:
@@ -203,7 +202,7 @@ class ZarrOutput(Output):
             if group.metadata.zarr_format != self._format:
                 raise self.nothing_left(f"is not OME-Zarr {self.version}")
             self._handle = store, arrays
-        handle: tuple[_Chunks, list[Any]] = self._handle
+        handle: tuple[Chunks, list[Any]] = self._handle
         return handle
 
     @property
@@ -225,6 +224,20 @@ class ZarrOutput(Output):
                 chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
                 dimension_names=None if old else ("z", "y", "x"),
             )
+
+    def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read a window that is given in pixels of the level above."""
+        places = (slice(2 * start, 2 * stop) for start, stop in (rows, columns))
+        try:
+            window: NDArray[Any] = self._arrays()[level][z, *places]
+        except (InputError, OSError):
+            raise
+        except Exception as error:  # damage raises errors of many types
+            raise InputError(
+                f"{self.partial}: section {z} of level {level} cannot be decoded ({error}); run "
+                "the same again with verify: what is damaged is computed again"
+            ) from error
+        return window
 
     def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape
@@ -289,23 +302,3 @@ class ZarrOutput(Output):
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
                             "they removed? start anew with --overwrite"
                         )
-
-
-class _Chunks(LocalStore):
-    """Files of chunks; knows of each one that was written what its bytes are."""
-
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self.written: dict[str, Stored] = {}
-
-    async def set(self, key: str, value: Any) -> None:
-        self.written[key] = stored_bytes([value.as_numpy_array()])
-        await super().set(key, value)
-
-
-def _file_stored(path: Path) -> Stored:
-    """Read a file; one that is not there has no bytes."""
-    try:
-        return stored_bytes([path.read_bytes()]) if path.is_file() else NOTHING
-    except OSError:  # a disk that cannot read it
-        return NOTHING
