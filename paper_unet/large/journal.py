@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images import Stored
 from paper_unet.large.lines import read_lines, sealed_line
 from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
 

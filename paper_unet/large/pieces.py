@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images import Stored
 from paper_unet.inference.section import Span
 from paper_unet.inference.settings import Plan
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 
 from tqdm import tqdm
 
-from paper_unet.images import Output
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images import Output, Stored
 from paper_unet.large.journal import Journal
 from paper_unet.large.pieces import Grid
 from paper_unet.system.stop import Stop, Stopped

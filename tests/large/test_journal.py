@@ -9,7 +9,7 @@ import pytest
 from process_helpers import Child
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images import Stored
 from paper_unet.large.journal import open_journal
 
 

@@ -416,7 +416,7 @@ def test_sigterm_of_the_command_line(folder: Path) -> None:
 
 # --- kill -9 ------------------------------------------------------------------------------------
 
-KILLS = os.environ.get("PAPER_UNET_KILLS", "10")
+KILLS = os.environ.get("PAPER_UNET_KILLS", "20")
 KILLING = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path
