@@ -12,7 +12,14 @@ may leave of it:
 - ``nothing``: all that was not synced is lost;
 - ``names``: names are there as they are, and what was not synced of their contents reads as zeros;
 - ``contents``: contents are there as they are, under the names that were synced.
+
+`crashed` tries them all, one after the other.
 """
+
+import json
+from pathlib import Path
+
+from process_helpers import run_python
 
 HOOK = '''
 import builtins, io, os, shutil, signal, stat, threading
@@ -186,3 +193,84 @@ def _bytes_of(key, how):
         return os.pread(disk.kept[key], size, 0) if key in disk.kept else synced
     return synced[:size] + bytes(max(0, size - len(synced)))
 '''
+
+POINTS = '''
+import json, sys, traceback
+
+made, scratch, losses = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def forked(work, *given):
+    """Work in a process of its own; return how it ended."""
+    child = os.fork()
+    if not child:
+        try:
+            work(*given)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def fresh(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(made, folder)
+    return folder
+
+def undisturbed(folder):
+    armed(0)
+    begin(folder)
+    names = list(disk.calls)
+    (scratch / "calls.json").write_text(json.dumps(names))
+
+def crash(number, half=False, how=None):
+    folder, after = fresh(scratch / "run"), scratch / "after"
+    shutil.rmtree(after, ignore_errors=True)
+    def work():
+        if how is not None:
+            recorded(folder)
+        armed(number, half, None if how is None else lambda: lost(after, how))
+        begin(folder)
+    where = number, names[number - 1], half, how
+    assert forked(work) == -signal.SIGKILL, where
+    if how is not None:
+        shutil.rmtree(folder)
+        after.rename(folder)
+        for file in made.iterdir():  # what has been there for long is as it was
+            shutil.copystat(file, folder / file.name)
+    found = outcome(folder)
+    assert found in (None, expected), where
+    assert forked(go_on, folder) == 0, (*where, sorted(os.listdir(folder)))
+    assert outcome(folder) == expected, where
+    assert sorted(os.listdir(folder)) == listing, where
+
+folder = fresh(scratch / "run")
+assert forked(undisturbed, folder) == 0
+expected, listing = outcome(folder), sorted(os.listdir(folder))
+names = json.loads((scratch / "calls.json").read_text())
+ways, done = ("nothing", "names", "contents"), 0
+for number, called in enumerate(names, 1):
+    if losses == "none":
+        crashes = [{}, {"half": True}] if called in ("write", "pwrite") else [{}]
+    else:
+        crashes = [{"how": how} for how in (ways if losses == "all" else (ways[number % 3],))]
+    for given in crashes:
+        crash(number, **given)
+        done += 1
+print(json.dumps([names, done]))
+'''
+
+
+def crashed(code: str, folder: Path, losses: str, cwd: Path) -> tuple[list[str], int]:
+    """Crash at every point; return the calls of an undisturbed run, and how many crashes.
+
+    `code` defines ``begin(folder)``, which works in a folder like ``made``; ``go_on(folder)``, the
+    same after a crash; and ``outcome(folder)``, what is to be equal, None if it is not there.
+    `losses` is ``none`` (a kill), ``one`` (of three losses at every call, in turn) or ``all``.
+    """
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    arguments = str(folder / "made"), str(scratch), losses
+    run = run_python(HOOK + code + POINTS, *arguments, cwd=cwd)
+    assert run.returncode == 0, run.stderr[-4000:]
+    calls, done = json.loads(run.stdout.splitlines()[-1])
+    return calls, done
