@@ -4,8 +4,8 @@ python benchmarks/verification.py BEFORE [--after REVISION] [--rounds 20] [--out
 
 BEFORE is a git revision; what it is compared with is the working tree, unless told. Each has a
 process of its own; the two predict the demo's stack in turn, the order changing each time, and then
-go on with a run of which all pieces are done. The rate of `--verify` is that of a long stack, beside
-reading the same files. Prints Markdown tables.
+go on with a run of which all pieces are done. The rate of `--verify` is that of a long stack,
+beside reading the same files. Prints Markdown tables.
 """
 
 from __future__ import annotations
