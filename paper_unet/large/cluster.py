@@ -182,7 +182,7 @@ def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
     with _lock:
         try:
             with using_threads(prediction.threads):
-                return list(_loaded(token, prediction).compute(range(start, stop)))
+                return list(_loaded(token, prediction).compute([range(start, stop)]))
         except InputError as error:  # trying again would not help
             return error
 

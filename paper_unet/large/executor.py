@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from paper_unet.images import Output, Task
+from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import (
@@ -46,7 +47,15 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Computes in this process."""
+    """Computes in this process.
+
+    Attributes
+    ----------
+    timings : Timings or None
+        The seconds of each stage, when all is computed.
+    """
+
+    timings: Timings | None = None
 
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
@@ -73,10 +82,8 @@ class LocalExecutor:
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
-            for run in runs:
-                yield from worker.compute(run, stop)
-                if stop():
-                    return
+            yield from worker.compute(runs, stop)
+            self.timings = worker.timings
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks one after the other."""

@@ -93,6 +93,9 @@ def predict_file(
                         stop=stop, progress=report.progress,
                     )  # fmt: skip
                 _work(job.prediction, journal, executor, report, stop)
+                if config.timings:
+                    taken = getattr(executor, "timings", None)
+                    report.say(f"stages: {taken.line() if taken else 'measured in one process'}")
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()
