@@ -39,6 +39,12 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="replace the output")
     command.add_argument(
+        "--verify",
+        action="store_true",
+        help="when going on: read all that is finished and compare it with what was written, not "
+        "only a share of it",
+    )
+    command.add_argument(
         "--release",
         action="store_true",
         help="write a number for each cell, by the procedure of the authors' driver of 2015",
@@ -59,6 +65,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.release:
         if options.dask is not None:
             raise InputError("--release computes in this process; leave --dask out")
+        if options.verify:
+            raise InputError("--release leaves nothing to go on with; leave --verify out")
         frames = predict_release(config, settings, overwrite=options.overwrite, report=report)
         print(f"wrote {config.out}: {frames} frames, a number for each cell, uint16")
         return
@@ -67,7 +75,10 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"{names} are of --release; add it or leave them out")
     try:
         with _executor(options.dask, config) as executor:
-            predict_file(config, overwrite=options.overwrite, executor=executor, report=report)
+            predict_file(
+                config, overwrite=options.overwrite, verify=options.verify, executor=executor,
+                report=report,
+            )  # fmt: skip
     except Stopped:
         go_on_with(sys.argv[1:])
         raise

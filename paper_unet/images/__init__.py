@@ -9,6 +9,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.outputs import create_output
 from paper_unet.images.outputs.output import Output, Task
+from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.readers import open_stack, read_stack
 from paper_unet.images.stack import PixelSize, Stack, parse_slices
@@ -18,6 +19,7 @@ __all__ = [
     "PixelSize",
     "Stack",
     "StackWriter",
+    "Stored",
     "Task",
     "create_output",
     "create_tiff",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Task
 from paper_unet.inference.layers import keep_freed_memory
+from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import using_threads
 from paper_unet.system.stop import Stop
@@ -118,12 +119,12 @@ class Dask:
                 return heard
             time.sleep(0.2)
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
-        """Compute the runs; yield the number of each piece that is on disk."""
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+        """Compute the runs; yield each piece that is on disk."""
         token = uuid.uuid4().hex
         jobs = [(token, prediction, run.start, run.stop) for run in runs]
-        for indices in self._spread(_compute, jobs, stop):
-            yield from indices
+        for pieces in self._spread(_compute, jobs, stop):
+            yield from pieces
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
@@ -177,7 +178,7 @@ _worker: tuple[str, Worker] | None = None
 
 
 def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
-    """Compute pieces with the network that this process has loaded; return their numbers."""
+    """Compute pieces with the network that this process has loaded; return what is on disk."""
     with _lock:
         try:
             with using_threads(prediction.threads):

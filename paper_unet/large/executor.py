@@ -10,6 +10,7 @@ import torch
 
 from paper_unet.images import Output, Task
 from paper_unet.inference.timings import Timings
+from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import (
     free_memory,
@@ -23,8 +24,8 @@ from paper_unet.system.stop import Stop
 class Executor(Protocol):
     """Where pieces are computed: in this process, or on a cluster."""
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
-        """Compute the runs; yield the number of each piece that is on disk."""
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+        """Compute the runs; yield each piece that is on disk."""
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
@@ -78,7 +79,7 @@ class LocalExecutor:
         base = resident_memory() if where.type == "cpu" else 0
         return base, base + free_memory(where)
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
             yield from worker.compute(runs, stop)

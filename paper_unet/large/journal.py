@@ -1,21 +1,29 @@
 """What of a long run is done: a file beside the output that survives kill -9 and power loss.
 
 ``OUT.journal`` has a JSON object in each line: first the header, all that has to agree for a run
-to be the same run, then ``{"done": k}`` for each piece that is on disk. A line that a crash cut is
-ignored, so its piece is done again.
+to be the same run; then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
+``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
+bytes there; ``{"again": [k, ...]}`` takes pieces back. Each line has a checksum itself. A last line
+that a crash cut is ignored, so its piece is done again; anything else that is not as it was
+written is refused. Journals of earlier versions have no checksums.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
+from paper_unet.images import Stored
+from paper_unet.large.lines import read_lines, sealed_line
 from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
+
+LONGEST_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 class Journal:
@@ -27,17 +35,26 @@ class Journal:
         ``OUT.journal``.
     header : dict or None
         What this run, or the one that was interrupted, began with; None if neither has begun.
+    sealed : bool
+        Whether the header has a checksum; those of earlier versions have none.
+    frame : Stored or None
+        What `Output.frame` was when the output was prepared.
     done : set of int
         The pieces that are recorded.
+    stored : dict
+        What `Output.stored` is of a piece; None where it is not known.
     """
 
-    def __init__(self, out: Path, descriptor: int) -> None:
+    def __init__(self, out: Path, descriptor: int, *, overwrite: bool = False) -> None:
         self.out = out
         self.path = _journal_path(out)
         self.header: dict[str, Any] | None = None
+        self.sealed = True
+        self.frame: Stored | None = None
         self.done: set[int] = set()
-        self._descriptor = descriptor
-        self._read()
+        self.stored: dict[int, Stored | None] = {}
+        self._descriptor, self._crc = descriptor, 0
+        self._read(overwrite)
 
     def begin(self, header: dict[str, Any]) -> None:
         """Start a run, or go on with the one that was interrupted.
@@ -56,8 +73,13 @@ class Journal:
         if self.header is None:
             self._append(header)
             self.header = header
-            return
-        difference = _first_difference(self.header, header)
+        else:
+            self.compare(header)
+
+    def compare(self, header: dict[str, Any], aside: Collection[str] = ()) -> None:
+        """Raise InputError if the interrupted run had another header, but for fields ``aside``."""
+        left = {name: value for name, value in (self.header or {}).items() if name not in aside}
+        difference = _first_difference(left, header)
         if difference is not None:
             name, then, now = difference
             raise InputError(
@@ -68,11 +90,19 @@ class Journal:
     def restart(self) -> None:
         """Forget what is there."""
         self._cut(0)
-        self.header = None
+        self.header = self.frame = None
+        self.sealed, self._crc = True, 0
         self.done.clear()
+        self.stored.clear()
 
-    def record(self, piece: int) -> None:
+    def record(self, piece: int, stored: Stored | None = None) -> None:
         """Note that a piece is done; on disk when this returns.
+
+        Parameters
+        ----------
+        piece : int
+        stored : Stored, optional
+            Its bytes on disk.
 
         Raises
         ------
@@ -82,15 +112,35 @@ class Journal:
         if self.header is None:
             raise ValueError(f"{self.path}: begin comes before record")
         if piece not in self.done:
-            self._append({"done": int(piece)})
-            self.done.add(int(piece))
+            entry = {} if stored is None else {"stored": list(stored)}
+            self._note({"done": int(piece), **entry})
+
+    def record_frame(self, frame: Stored | None) -> None:
+        """Note what lies beside the pixels of the output, now that it is prepared."""
+        if frame is not None and frame != self.frame:
+            self._note({"frame": list(frame)})
+
+    def take_back(self, pieces: Iterable[int]) -> None:
+        """Note that pieces have to be done again after all."""
+        self._note({"again": sorted(pieces)})
+
+    def damaged(self, what: str) -> InputError:
+        """Return the error of a journal that cannot be gone on with, and why."""
+        return InputError(
+            f"{self.path}: {what}, so it is not as this program wrote it; put back what it was, "
+            "start anew with overwrite, or choose another output name"
+        )
 
     def remove(self) -> None:
         """Drop the journal of a run that is finished; the file goes when the lock does."""
         self.restart()
 
+    def _note(self, entry: dict[str, Any]) -> None:
+        self._append(entry)
+        self._take(entry)
+
     def _append(self, entry: dict[str, Any]) -> None:
-        line = (json.dumps(entry) + "\n").encode()
+        line, crc = sealed_line(entry, self._crc)
         end = os.lseek(self._descriptor, 0, os.SEEK_END)
         remedy = "make room and run the same command again: it goes on where it stopped"
         with naming_full_disk(self.path, len(line), remedy):
@@ -101,21 +151,53 @@ class Journal:
             except OSError:
                 os.ftruncate(self._descriptor, end)
                 raise
+        self._crc = crc
 
-    def _read(self) -> None:
-        """Take over the lines that are whole; cut off the rest."""
+    def _read(self, overwrite: bool) -> None:
+        """Take over the lines that are whole; cut off what a crash left of the last one."""
         data = _contents(self._descriptor)
-        entries, whole = _whole_lines(data)
-        if entries:
-            self.header = entries[0]
-            self.done = {entry["done"] for entry in entries[1:]}
-        elif data.strip(b"\0") and not data.startswith(b"{"):
+        if data.strip(b"\0") and not data.startswith(b"{"):
             raise InputError(
                 f"{self.path}: is no journal of an interrupted run; move it elsewhere, or choose "
                 "another output name"
             )
-        if whole < len(data):
-            self._cut(whole)
+        lines = read_lines(data)
+        try:
+            if lines.bad is not None:
+                raise self.damaged(f"line {lines.bad} is damaged")
+            for number, entry in enumerate(lines.entries):
+                if not (self._take(entry) if number else _is_header(entry)):
+                    raise self.damaged(f"line {number + 1} is of no use there")
+        except InputError:
+            if not overwrite:
+                raise
+            self.restart()
+            return
+        self.header = lines.entries[0] if lines.entries else None
+        self.sealed, self._crc = lines.sealed, lines.crc
+        if lines.length < len(data):
+            self._cut(lines.length)
+
+    def _take(self, entry: dict[str, Any]) -> bool:
+        """Take over what a line says; return whether it says something."""
+        if "done" in entry:
+            return self._take_piece(entry["done"], entry.get("stored"))
+        if "frame" in entry:
+            self.frame = _stored(entry["frame"])
+            return self.frame is not None
+        again = entry.get("again")
+        if not isinstance(again, list) or not _are_counts(again):
+            return False
+        self.done.difference_update(again)
+        return True
+
+    def _take_piece(self, piece: Any, values: Any) -> bool:
+        stored = _stored(values)
+        if not _are_counts([piece]) or (values is not None and stored is None):
+            return False
+        self.done.add(piece)
+        self.stored[piece] = stored
+        return True
 
     def _cut(self, length: int) -> None:
         os.ftruncate(self._descriptor, length)
@@ -123,13 +205,15 @@ class Journal:
 
 
 @contextmanager
-def open_journal(out: str | Path) -> Iterator[Journal]:
+def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journal]:
     """Open the journal of an output, for this process alone.
 
     Parameters
     ----------
     out : str or Path
         The output's final name; the journal is ``<name>.journal`` beside it.
+    overwrite : bool
+        Whether one that is damaged is dropped.
 
     Yields
     ------
@@ -140,14 +224,14 @@ def open_journal(out: str | Path) -> Iterator[Journal]:
     Raises
     ------
     InputError
-        If another process has it, or the folder cannot be written.
+        If another process has it, the folder cannot be written, or it is damaged.
     """
     out = Path(out)
     path = _journal_path(out)
     taken = f"{out}: another process is writing it; wait for it, or choose another output name"
     with open_alone(path, taken) as file:
         sync_folder(path.parent)
-        journal = Journal(out, file.fileno())
+        journal = Journal(out, file.fileno(), overwrite=overwrite)
         try:
             yield journal
         finally:
@@ -172,7 +256,7 @@ def current_run(out: Path) -> str | None:
     try:
         with _journal_path(out).open("rb") as file:
             header = json.loads(file.readline())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     run = header.get("run") if isinstance(header, dict) else None
     return run if isinstance(run, str) else None
@@ -211,7 +295,8 @@ _NOTHING = object()
 
 
 def _shown(value: object) -> str:
-    return "nothing" if value is _NOTHING else json.dumps(value)
+    text = "nothing" if value is _NOTHING else json.dumps(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _contents(descriptor: int) -> bytes:
@@ -222,18 +307,17 @@ def _contents(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """Return the entries up to the first line that is not whole, and where they end."""
-    entries: list[dict[str, Any]] = []
-    whole = 0
-    for line in data.splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except ValueError:  # a power loss may leave zeros in place of a line
-            break
-        is_piece = isinstance(entry, dict) and type(entry.get("done")) is int
-        if not line.endswith(b"\n") or not isinstance(entry, dict) or bool(entries) != is_piece:
-            break
-        entries.append(entry)
-        whole += len(line)
-    return entries, whole
+def _is_header(entry: dict[str, Any]) -> bool:
+    return not {"done", "frame", "again"} & entry.keys()
+
+
+def _stored(values: Any) -> Stored | None:
+    """Return what a list of two numbers says; None if it is another thing."""
+    if not isinstance(values, list) or len(values) != 2 or not _are_counts(values):
+        return None
+    return Stored(*values)
+
+
+def _are_counts(values: list[Any]) -> bool:
+    """Whether all are whole numbers, none below 0."""
+    return all(type(value) is int and value >= 0 for value in values)

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from paper_unet.images import Stored
 from paper_unet.inference.section import Span
 from paper_unet.inference.settings import Plan
 
@@ -29,6 +31,13 @@ class Piece:
     z: int
     rows: Span
     columns: Span
+
+
+class Done(NamedTuple):
+    """A piece that is on disk, and its bytes there if their checksum is known."""
+
+    piece: int
+    stored: Stored | None
 
 
 @dataclass(frozen=True)

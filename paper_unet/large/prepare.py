@@ -20,6 +20,7 @@ from paper_unet.inference.tiled import Tiled
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.executor import Executor
 from paper_unet.large.journal import Journal
+from paper_unet.large.left import Left, left_in
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.pieces import Grid
 from paper_unet.large.plan import choose_plan
@@ -85,24 +86,23 @@ def prepare(
     model = load_model(config.weights)
     _check_values(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))
-    _drop_what_is_over(config, facts, output, journal, overwrite)
-    left = journal.header or {}
-    facts["threads"] = config.threads or left.get("threads") or executor.threads()
     shape = stack.shape[1], stack.shape[2]
     engine = engine_for(model, part(config, InferenceSettings), config.precision)
 
     def needed(plan: Plan) -> int:
         return base + engine.peak_bytes(plan, shape)
 
-    if left and overwrite and needed(Plan(**left["plan"])) > allowed:
+    given = {} if config.threads is None else {"threads": config.threads}
+    left = _left(journal, {**facts, **given}, output, overwrite)
+    if left is not None and overwrite and needed(left.plan) > allowed:
         journal.restart()
-        left = {}
-    if left:
-        plan = Plan(**left["plan"])
-    else:
+        left = None
+    if left is None:
         plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
-    facts["run"] = left.get("run") or uuid.uuid4().hex
-    journal.begin({**facts, "plan": left.get("plan") if left else asdict(plan)})
+        left = Left(plan, config.threads or executor.threads(), uuid.uuid4().hex)
+    plan = left.plan
+    facts |= {"threads": config.threads or left.threads, "run": left.run}
+    journal.begin({**facts, "plan": asdict(plan)})
     if (most := needed(plan)) > allowed:
         raise InputError(
             f"{config.out}: the interrupted run was planned for {megabytes(most)} of memory, "
@@ -114,24 +114,28 @@ def prepare(
     return Job(prediction, engine, most, allowed, executor.workers())
 
 
+def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
+    """Return what goes on from an interrupted run; None if there is nothing, or it is dropped."""
+    # without pixels: killed after the last step, or before the first, or they were removed
+    if not output.partial.exists():
+        journal.restart()
+    if journal.header is None:
+        return None
+    try:
+        journal.compare(wanted, aside={"plan", "threads", "run"} - wanted.keys())
+        return left_in(journal, output)
+    except InputError:
+        if not overwrite:
+            raise
+        journal.restart()
+        return None
+
+
 def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
     """Refuse before hours of work what every section would be refused for."""
     check_class(model, config.of_class)
     value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
-
-
-def _drop_what_is_over(
-    config: PredictConfig, facts: dict[str, Any], output: Output, journal: Journal, overwrite: bool
-) -> None:
-    """Forget a journal without pixels, and with ``overwrite`` one of other settings."""
-    if journal.header is None:
-        return
-    wanted = facts if config.threads is None else {**facts, "threads": config.threads}
-    unlike = any(journal.header.get(name) != value for name, value in wanted.items())
-    # without pixels: killed after the last step, or before the first, or they were removed
-    if not output.partial.exists() or (overwrite and unlike):
-        journal.restart()
 
 
 def _prediction(

@@ -19,6 +19,7 @@ from paper_unet.large.executor import Executor, LocalExecutor
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
+from paper_unet.large.verify import check_frame, take_back_damaged
 from paper_unet.large.worker import Prediction
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
@@ -36,6 +37,7 @@ def predict_file(
     config: PredictConfig,
     *,
     overwrite: bool = False,
+    verify: bool = False,
     executor: Executor | None = None,
     report: Report | None = None,
 ) -> Path:
@@ -50,7 +52,10 @@ def predict_file(
         Every setting.
     overwrite : bool
         Whether an existing output may be replaced; it stays until the new one is complete. Also
-        drops what an interrupted run with other settings left.
+        drops what an interrupted run with other settings left, or what is damaged of it.
+    verify : bool
+        Whether to read all that an interrupted run finished, and not only a share of it, and
+        compare it with what was written. What is damaged is computed again.
     executor : Executor, optional
         Default: this process. `paper_unet.large.cluster.Dask` computes on a cluster.
     report : Report, optional
@@ -64,8 +69,8 @@ def predict_file(
     Raises
     ------
     InputError
-        If the input cannot be used, the output exists, an interrupted run had other settings, or
-        the memory or the disk does not suffice. One line.
+        If the input cannot be used, the output exists, an interrupted run had other settings or
+        what it left is damaged, or the memory or the disk does not suffice. One line.
     Stopped
         If SIGINT or SIGTERM came; the same call goes on.
     """
@@ -78,11 +83,15 @@ def predict_file(
         for file in stack.files:
             refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
-        with open_journal(Path(config.out)) as journal:
+        with open_journal(Path(config.out), overwrite=overwrite) as journal:
             job = prepare(config, stack, output, executor, journal, overwrite)
             announce(report.say, job, journal)
             with _nothing_for_nothing(output, journal):
-                _prepare_output(output, journal, overwrite)
+                if _goes_on(output, journal, overwrite):
+                    take_back_damaged(
+                        journal, output, job.prediction.grid, every=verify, say=report.say,
+                        stop=stop, progress=report.progress,
+                    )  # fmt: skip
                 _work(job.prediction, journal, executor, report, stop)
                 if config.timings:
                     taken = getattr(executor, "timings", None)
@@ -93,11 +102,12 @@ def predict_file(
     return Path(config.out)
 
 
-def _prepare_output(output: Output, journal: Journal, overwrite: bool) -> None:
-    """Make the partial output, or check the one that is there; if told, replace a damaged one."""
+def _goes_on(output: Output, journal: Journal, overwrite: bool) -> bool:
+    """Take the partial output that is there, or make one; if told, replace a damaged one."""
     if journal.done:
         try:
             output.prepare(resume=True)
+            check_frame(journal, output)
         except InputError:
             if not overwrite:
                 raise
@@ -106,8 +116,10 @@ def _prepare_output(output: Output, journal: Journal, overwrite: bool) -> None:
             journal.restart()
             journal.begin(header)
         else:
-            return
+            return True
     output.prepare(resume=False)
+    journal.record_frame(output.frame())
+    return False
 
 
 @contextmanager
@@ -148,9 +160,9 @@ def _work(
         total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
     ) as bar:
         runs = list(grid.runs(missing, executor.longest(len(missing))))
-        for index in executor.pieces(prediction, runs, stop):
-            journal.record(index)
-            bar.update(_pixels(grid, index))
+        for piece, stored in executor.pieces(prediction, runs, stop):
+            journal.record(piece, stored)
+            bar.update(_pixels(grid, piece))
     if stop():
         raise Stopped(stop.signal)
     if len(journal.done) != len(grid):

@@ -25,7 +25,7 @@ from paper_unet.inference.settings import InferenceSettings, Precision
 from paper_unet.inference.timings import Timings
 from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
-from paper_unet.large.pieces import Grid, Piece
+from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
 from paper_unet.system.overlap import behind, behind_by
 
@@ -94,8 +94,8 @@ class Worker:
 
     def compute(
         self, runs: Sequence[range], stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[int]:
-        """Compute runs of pieces; yield each piece's number when it is on disk.
+    ) -> Iterator[Done]:
+        """Compute runs of pieces; yield each piece when it is on disk.
 
         What is read, computed and written at one time are different pieces.
 
@@ -108,8 +108,8 @@ class Worker:
         """
         return behind(self._write, self._pieces(runs, stop), self._writing)
 
-    def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> int:
-        """Write a piece; return its number when it is on disk."""
+    def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> Done:
+        """Write a piece; return it when it is on disk."""
         piece, pixels = finished
         output = self.prediction.output
         with self.timings("write"):
@@ -117,9 +117,9 @@ class Worker:
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )
-            output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
+            stored = output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
             output.sync(piece.z, piece.rows, piece.columns)
-        return piece.index
+        return Done(piece.index, stored)
 
     def _pieces(
         self, runs: Sequence[range], stop: Callable[[], bool]

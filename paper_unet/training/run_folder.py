@@ -4,51 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from paper_unet.errors import InputError
-from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
-from paper_unet.settings import options
 from paper_unet.system.files import open_alone, sync_folder, write_atomic
-from paper_unet.training.config import TrainConfig, learning_rate
-
-CHECKPOINT, WEIGHTS, LOG, CONFIG = (
-    "checkpoint.safetensors",
-    "weights.safetensors",
-    "log.jsonl",
-    "config.json",
+from paper_unet.training.checkpoint import (
+    CHECKPOINT,
+    as_of_today,
+    comparable,
+    restore,
+    save_checkpoint,
 )
+from paper_unet.training.config import TrainConfig
+from paper_unet.training.log import LOG, append_log, log_until
 
+WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
-def comparable(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that have to agree for a run to be the same run.
-
-    Not where it lies and how it reports; nor the names of the files, since the data themselves
-    are compared.
-    """
-    aside = ("out", "log_every", "checkpoint_every", "validate_every", "images", "labels")
-    kept = {key: value for key, value in asdict(config).items() if key not in aside}
-    settings: dict[str, Any] = json.loads(json.dumps(kept))
-    return settings
-
-
-def as_of_today(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `comparable` wrote as it would be written now.
-
-    A setting that came later had its default before; some values have other names now.
-    """
-    known = {option.name for option in options(TrainConfig)}
-    config = TrainConfig(**{name: value for name, value in stored.items() if name in known})
-    return {**stored, **comparable(config)}
+__all__ = [
+    "CHECKPOINT",
+    "CONFIG",
+    "LOG",
+    "WEIGHTS",
+    "append_log",
+    "as_of_today",
+    "comparable",
+    "locked",
+    "prepare_folder",
+    "refuse_to_overwrite",
+    "restore",
+    "save_checkpoint",
+    "start_digest",
+]
 
 
 def start_digest(config: TrainConfig) -> str:
@@ -83,60 +71,6 @@ def locked(out: Path) -> AbstractContextManager[object]:
     return open_alone(out / ".lock", taken)
 
 
-def restore(
-    out: Path,
-    config: TrainConfig,
-    made_from: Mapping[str, str],
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    """Load the checkpoint of a folder, if there is one, and return its step.
-
-    ``made_from`` tells what the run is made from by content, which must be as the checkpoint has
-    it: ``data`` is the fingerprint of the training set, ``start`` the `start_digest`.
-    """
-    path = out / CHECKPOINT
-    if not path.exists():
-        return 0
-    tensors, about = read_tensors(path)
-    then = as_of_today(about.get("config", {}))
-    then |= {name: about.get(name, "") for name in made_from}
-    now = {**comparable(config), **made_from}
-    differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"{path}: was trained with {key} = {then.get(key)!r}, now {now.get(key)!r}; give the "
-            "same settings and data to resume, or another folder"
-        )
-    load_weights(model, {k: v for k, v in tensors.items() if "/" not in k}, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return int(about["step"])
-
-
-def save_checkpoint(
-    out: Path,
-    step: int,
-    config: TrainConfig,
-    made_from: Mapping[str, str],
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write the weights, the optimiser's memory and the step, atomically."""
-    tensors = dict(model.state_dict())
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"optimizer/{index}/{key}"] = value
-    about = {**describe(model), "config": comparable(config), **made_from, "step": step}
-    write_tensors(out / CHECKPOINT, tensors, about)
-
-
 def prepare_folder(out: Path, config: TrainConfig, step: int) -> None:
     """Write the resolved configuration; drop what a run that goes on from ``step`` makes anew."""
     stale = [WEIGHTS] if step else [WEIGHTS, CHECKPOINT, LOG]
@@ -146,29 +80,4 @@ def prepare_folder(out: Path, config: TrainConfig, step: int) -> None:
         partial.unlink()
     sync_folder(out)
     write_atomic(out / CONFIG, (json.dumps(asdict(config), indent=2) + "\n").encode())
-    log = out / LOG
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    write_atomic(log, "".join(line for line in lines if _is_before(line, step)).encode())
-
-
-def _is_before(line: str, step: int) -> bool:
-    """Whether a line of the log is whole and not later than the step; a crash may cut one."""
-    try:
-        return line.endswith("\n") and json.loads(line)["step"] <= step
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
-def append_log(
-    out: Path, step: int, losses: list[float], config: TrainConfig, seconds: float, **more: float
-) -> None:
-    """Add one line: step, mean loss since the last line, learning rate, seconds, and more."""
-    entry = {
-        "step": step,
-        "loss": float(np.mean(losses)),
-        "lr": learning_rate(step - 1, config),
-        "seconds": round(seconds, 3),
-        **more,
-    }
-    with (out / LOG).open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    write_atomic(out / LOG, b"".join(log_until(out, step)))

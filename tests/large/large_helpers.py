@@ -14,6 +14,7 @@ from paper_unet import UNet
 from paper_unet.images import Output, Task
 from paper_unet.large import PredictConfig
 from paper_unet.large.executor import LocalExecutor
+from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.stop import Stop
@@ -70,11 +71,11 @@ class Crashing(LocalExecutor):
         self.left = {"pieces": pieces, "tasks": tasks}
         self.done: list[int] = []
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
-        for index in super().pieces(prediction, runs, stop):
+    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+        for done in super().pieces(prediction, runs, stop):
             self._count("pieces")
-            self.done.append(index)
-            yield index
+            self.done.append(done.piece)
+            yield done
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         for _ in super().tasks(output, tasks, stop):

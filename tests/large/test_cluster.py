@@ -22,6 +22,7 @@ from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.large import predict_file
 from paper_unet.large.cluster import Dask, connect, local_threads
+from paper_unet.large.pieces import Done
 
 distributed = pytest.importorskip("distributed")
 
@@ -57,11 +58,11 @@ def test_begun_on_one_machine_and_finished_on_a_cluster(folder: Path, cluster: D
 
 def test_begun_on_a_cluster_and_finished_on_one_machine(folder: Path, cluster: Dask) -> None:
     class Stopping(Dask):
-        def pieces(self, *args: object) -> Iterator[int]:
-            for count, index in enumerate(super().pieces(*args)):  # type: ignore[arg-type]
+        def pieces(self, *args: object) -> Iterator[Done]:
+            for count, done in enumerate(super().pieces(*args)):  # type: ignore[arg-type]
                 if count == 3:
                     raise Fails
-                yield index
+                yield done
 
     expected = content(predict_file(settings(folder, "whole.tif")))
     with pytest.raises(Fails):
@@ -77,7 +78,7 @@ def test_one_network_for_each_worker(folder: Path, cluster: Dask) -> None:
     tokens: list[object] = []
 
     class Watching(Dask):
-        def pieces(self, *args: object) -> Iterator[int]:
+        def pieces(self, *args: object) -> Iterator[Done]:
             yield from super().pieces(*args)  # type: ignore[arg-type]
             tokens.extend(self.client.run(_loaded_network).values())
 

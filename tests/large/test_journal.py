@@ -9,7 +9,17 @@ import pytest
 from process_helpers import Child
 
 from paper_unet.errors import InputError
+from paper_unet.images import Stored
 from paper_unet.large.journal import open_journal
+
+
+def entries(path: Path) -> list[dict]:
+    """The lines of a journal, without their checksums, which each has."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        assert len(line.pop("check")) == 8
+    return lines
+
 
 HEADER = {"input": {"shape": [3, 40, 50], "pixels": "abc"}, "range": [0, 4095], "threads": 2}
 
@@ -26,9 +36,7 @@ def left_behind(out: Path, pieces=(0, 1, 2), header=HEADER) -> Path:
 def test_a_run_that_is_interrupted_goes_on(tmp_path):
     path = left_behind(tmp_path / "out.tif", [4, 0])
     assert path == tmp_path / "out.tif.journal"
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        HEADER, {"done": 4}, {"done": 0},
-    ]  # fmt: skip
+    assert entries(path) == [HEADER, {"done": 4}, {"done": 0}]
     with open_journal(tmp_path / "out.tif") as journal:
         assert (journal.header, journal.done) == (HEADER, {0, 4})
         journal.begin({**HEADER, "range": (0, 4095)})  # a tuple is a list in JSON
@@ -79,21 +87,101 @@ def test_every_cut_of_the_file_is_survived(tmp_path):
                     assert path.read_bytes() == whole[: ends[lines - 1]]
                 journal.begin(HEADER)
                 journal.record(99)
-            lines_now = [json.loads(line) for line in path.read_text().splitlines()]
-            assert lines_now[0] == HEADER
-            assert lines_now[-1] == {"done": 99}
+            assert entries(path)[0] == HEADER
+            assert entries(path)[-1] == {"done": 99}
 
 
-def test_a_damaged_line_costs_what_comes_after_it(tmp_path):
+DAMAGED = [
+    b"", b"\0\0\0", b"[]", b'{"done": "x"}', b'{"done": true}', b'{"other": 1}', b"\xff",
+    b'{"done": 11}', b'{"done": -1}', b'{"done": 1e400}', b'{"done": 11, "check": "00000000"}',
+    b"[" * 10_000, b'{"done": ' + b"9" * 5000 + b"}", b'{"a":' * 10_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", DAMAGED, ids=lambda line: repr(line[:20]))
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
+    """Each line is on disk before the next: only the last one can be torn."""
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
-    for bad in (b"\0\0\0", b"[]", b'{"done": "x"}', b'{"done": true}', b'{"other": 1}', b"\xff"):
-        lines = path.read_bytes().splitlines()
-        lines[2] = bad
-        path.write_bytes(b"\n".join(lines) + b"\n")
+    lines = path.read_bytes().splitlines()
+    lines[number - 1] = b"{" * (number == 1) + bad
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    before = path.read_bytes()
+    with (
+        pytest.raises(InputError, match=f"journal: line {number} .*overwrite.*another") as got,
+        open_journal(tmp_path / "out.tif"),
+    ):
+        pass
+    assert "\n" not in str(got.value)
+    assert path.read_bytes() == before
+    with open_journal(tmp_path / "out.tif", overwrite=True) as journal:
+        assert (journal.header, journal.done) == (None, set())
+        journal.begin(HEADER)
+        journal.record(1)
+    assert entries(path) == [HEADER, {"done": 1}]
+
+
+def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [10, 11, 12])
+    header, *rest = path.read_bytes().splitlines(keepends=True)
+    other = left_behind(tmp_path / "other.tif", [20, 11, 22]).read_bytes().splitlines(True)
+    for lines in (
+        [header.replace(b"4095", b"4096"), *rest],
+        [header, rest[1], rest[0], rest[2]],
+        [header, *rest[1:]],
+        [header, *rest, other[-1]],
+        [header, *rest, b'{"done": 13}\n'],
+        [header, *rest[:2], rest[2].replace(b"12", b"13")],
+        [header, rest[0], rest[0]],
+    ):
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(InputError, match="line"), open_journal(tmp_path / "out.tif"):
+            pass
+    path.write_bytes(b"".join([header, *rest[:2]]))  # the last ones are done again
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.done == {10, 11}
+
+
+def test_checksums_come_back(tmp_path):
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.begin(HEADER)
+        journal.record_frame(Stored(7, 8))
+        journal.record(3, Stored(10, 2**32 - 1))
+        journal.record(4)
+        journal.record(5, Stored(0, 0))
+        journal.take_back([5])
+    for _ in range(2):
         with open_journal(tmp_path / "out.tif") as journal:
-            assert journal.done == {10}
-            journal.record(11)
-            journal.record(12)
+            assert journal.sealed
+            assert journal.frame == Stored(7, 8)
+            assert journal.done == {3, 4}
+            assert [journal.stored[k] for k in (3, 4)] == [Stored(10, 2**32 - 1), None]
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.record(5, Stored(1, 1))
+        journal.restart()
+        assert (journal.frame, journal.stored) == (None, {})
+        journal.begin(HEADER)
+        journal.record_frame(None)
+    assert entries(tmp_path / "out.tif.journal") == [HEADER]
+
+
+def test_one_of_an_earlier_version_has_no_checksums_and_goes_on(tmp_path):
+    path = tmp_path / "out.tif.journal"
+    path.write_text(json.dumps(HEADER) + '\n{"done": 10}\n{"done": 11}\n')
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header, journal.done, journal.sealed) == (HEADER, {10, 11}, False)
+        journal.record(12, Stored(5, 6))
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.done == {10, 11, 12}
+        assert journal.stored == {10: None, 11: None, 12: Stored(5, 6)}
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"[5, 6]", b"[5, 7]"))
+    with pytest.raises(InputError, match="line 4"), open_journal(tmp_path / "out.tif"):
+        pass
+    for bad in (b'{"done": -1}', b'{"done": 1.5}', b"{}", b'{"done": 1, "stored": 3}'):
+        path.write_bytes(whole.replace(b'{"done": 11}', bad))
+        with pytest.raises(InputError, match="line"), open_journal(tmp_path / "out.tif"):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -131,18 +219,15 @@ def test_restart_forgets(tmp_path):
         assert (journal.header, journal.done) == (None, set())
         journal.begin({"threads": 3})
         journal.record(1)
-    assert path.read_text() == '{"threads": 3}\n{"done": 1}\n'
+    assert entries(path) == [{"threads": 3}, {"done": 1}]
 
 
 @pytest.mark.parametrize("text", ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n'])
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):
     path = tmp_path / "out.tif.journal"
     path.write_text(text)
-    if text.startswith("{"):
-        with open_journal(tmp_path / "out.tif") as journal:  # begins as ours do: it is torn
-            assert journal.header is None
-        return
-    with pytest.raises(InputError, match="is no journal"), open_journal(tmp_path / "out.tif"):
+    reason = "line 1" if text.startswith("{") else "is no journal"
+    with pytest.raises(InputError, match=reason), open_journal(tmp_path / "out.tif"):
         pass
     assert path.read_text() == text
 
@@ -157,16 +242,16 @@ def test_a_record_is_on_disk_when_record_returns(tmp_path, monkeypatch):
 
     def noted(descriptor: int) -> None:
         if os.fstat(descriptor).st_ino == path.stat().st_ino:
-            seen.append(path.read_text())
+            seen.append(entries(path))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
     with open_journal(tmp_path / "out.tif") as journal:
         journal.begin({"a": 1})
-        assert seen[-1] == '{"a": 1}\n'
+        assert seen[-1] == [{"a": 1}]
         for k in (3, 5):
             journal.record(k)
-            assert seen[-1].endswith(f'{{"done": {k}}}\n')
+            assert seen[-1][-1] == {"done": k}
     assert len(seen) == 3
 
 
@@ -188,7 +273,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
         assert "\n" not in str(got.value)
         assert journal.done == {1}
         journal.record(3)
-    assert (tmp_path / "out.tif.journal").read_text() == '{"a": 1}\n{"done": 1}\n{"done": 3}\n'
+    assert entries(tmp_path / "out.tif.journal") == [{"a": 1}, {"done": 1}, {"done": 3}]
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path, monkeypatch):

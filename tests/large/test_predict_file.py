@@ -24,6 +24,7 @@ from paper_unet.images.outputs.tiff import TiffOutput
 from paper_unet.inference.readout import stored
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.memory import bytes_of
+from paper_unet.large.pieces import Done
 from paper_unet.large.run import Report
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.stop import Stopped, stopping
@@ -220,7 +221,7 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     expected = content(predict_file(settings(folder, f"whole-{name}")))
 
     class Remembering(Crashing):
-        def pieces(self, prediction: Prediction, *rest: Any) -> Iterator[int]:
+        def pieces(self, prediction: Prediction, *rest: Any) -> Iterator[Done]:
             self.prediction = prediction
             yield from super().pieces(prediction, *rest)
 
@@ -230,7 +231,8 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     left_behind = Worker(first.prediction)
     request.addfinalizer(left_behind.close)
     last = len(first.prediction.grid) - 1
-    assert list(left_behind.compute([range(last, last + 1)])) == [last]  # its run is not over
+    done = list(left_behind.compute([range(last, last + 1)]))  # its run is not over
+    assert [piece for piece, _ in done] == [last]
     with pytest.raises(Fails):
         predict_file(settings(folder, name), executor=second, overwrite=True)
     with pytest.raises(InputError, match="was started anew; this one writes no more"):
@@ -416,7 +418,7 @@ def test_sigterm_of_the_command_line(folder: Path) -> None:
 
 # --- kill -9 ------------------------------------------------------------------------------------
 
-KILLS = os.environ.get("PAPER_UNET_KILLS", "10")
+KILLS = os.environ.get("PAPER_UNET_KILLS", "20")
 KILLING = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from process_helpers import Child
+from process_helpers import run_python
 from train_helpers import bits, interrupted, log_of, result, run, small, train_module, without_time
 
 from paper_unet import TrainConfig, load_model
@@ -53,14 +53,29 @@ def test_going_on_with_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(model.down0[0].bias, again.down0[0].bias)
 
 
-CHILD = """
-import sys
+KILLS = os.environ.get("PAPER_UNET_KILLS", "20")
+KILLING = """
+import os, random, signal, sys, time
 from pathlib import Path
 import torch
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 torch.set_num_threads(int(sys.argv[2]))
 from test_crashes import long_run, run
-run(long_run(Path(sys.argv[3])), resume=True)
+out, kills, span = Path(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+chance, done = random.Random(0), 0
+while done < kills:
+    child = os.fork()
+    if not child:
+        run(long_run(out), resume=True)
+        os._exit(0)
+    time.sleep(chance.uniform(0.02, span))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    done += os.WIFSIGNALED(status)
+    if (out / "weights.safetensors").exists():  # it was faster: begin again
+        for path in out.iterdir():
+            path.unlink()
+print(done)
 """
 
 
@@ -68,33 +83,23 @@ def long_run(out: Path) -> TrainConfig:
     return small(out, steps=120, log_every=3, checkpoint_every=10)
 
 
-def train_and_kill(out: Path, lines: int) -> None:
-    """Train in a process of its own; kill -9 as soon as its log has so many lines."""
-    here, threads = str(Path(__file__).parent), str(torch.get_num_threads())
-    with Child(CHILD, here, threads, str(out)) as child:
-        until = time.monotonic() + 300
-        while not (out / LOG).exists() or (out / LOG).read_text().count("\n") < lines:
-            assert child.poll() is None, child.error.read_text()  # it ended by itself
-            assert time.monotonic() < until, "the child does not train"
-            time.sleep(0.01)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_9_and_resume_is_bit_equal_to_a_run_without(tmp_path: Path) -> None:
+    """At random moments of one run, each time gone on with."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
+    start = time.perf_counter()
     run(long_run(whole))
-    train_and_kill(killed, 8)
-    first = read_tensors(killed / CHECKPOINT)[1]["step"]
-    train_and_kill(killed, 22)
-    second = read_tensors(killed / CHECKPOINT)[1]["step"]
-    assert 0 < first < second < 120
-    assert not (killed / WEIGHTS).exists()
+    span = (time.perf_counter() - start) / 4
+    arguments = str(Path(__file__).parent), str(torch.get_num_threads()), str(killed)
+    process = run_python(KILLING, *arguments, KILLS, str(span))
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split()[-1] == KILLS
     run(long_run(killed), resume=True)
     assert result(killed) == result(whole)
+    assert bits(killed / CHECKPOINT) == bits(whole / CHECKPOINT)
     assert without_time(log_of(killed)) == without_time(log_of(whole))
+    assert {path.name for path in killed.iterdir()} == {path.name for path in whole.iterdir()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
 from paper_unet.system.files import (
     check_free_name,
@@ -113,7 +114,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored | None:
         """Store a window; doing so twice does no harm.
 
         Parameters
@@ -122,6 +123,12 @@ class Output(ABC):
             Section, and where the window begins.
         pixels : ndarray of the output's dtype, shape (rows, columns)
             The window.
+
+        Returns
+        -------
+        Stored or None
+            What `stored` finds as long as nobody changes it: taken from the bytes as they are
+            written. None where the format has no checksum.
 
         Raises
         ------
@@ -134,6 +141,25 @@ class Output(ABC):
     @abstractmethod
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a written window, rows and columns half-open, is on disk to stay."""
+
+    def stored(self, z: int, rows: Span, columns: Span) -> Stored | None:
+        """Read the bytes on disk of a window that was written; None as `write` does.
+
+        What is missing counts as no bytes.
+        """
+        return None
+
+    def size_stored(self, z: int, rows: Span, columns: Span) -> int | None:
+        """Return how many bytes `stored` would read, without reading them; None if not known."""
+        return None
+
+    def frame(self) -> Stored | None:
+        """Read what `prepare` wrote beside the pixels, which stays as it is; None if not known."""
+        return None
+
+    def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
+        """Whether a window, of which no checksum is known, can have been written."""
+        return True
 
     def stages(self) -> list[list[Task]]:
         """Return what is to be computed when all windows are written; no tasks unless it says so.
@@ -214,7 +240,8 @@ class Output(ABC):
                 f"{self.alignment}"
             )
 
-    def _nothing_left(self, reason: str) -> InputError:
+    def nothing_left(self, reason: str) -> InputError:
+        """Return the error of a partial output that cannot be gone on with."""
         return InputError(
             f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
             "--overwrite or another output name"

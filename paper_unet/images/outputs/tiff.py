@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.outputs.output import Output
+from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import DISK_FULL, sync_folder
 
@@ -20,6 +22,7 @@ BIG_SUFFIXES = (".btf", ".tf8")
 # a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
 CLASSIC_LIMIT = 2**32 - 2**25
 BYTES_PER_PAGE = 512  # more than any directory this module writes
+READ_AT_ONCE = 2**22  # bytes
 HIGHEST_RESOLUTION = 2**32 - 1  # pixels for each centimetre, as TIFF stores it
 
 
@@ -45,18 +48,44 @@ class TiffOutput(Output):
             self.partial.unlink(missing_ok=True)
             raise
 
-    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window; see `Output.write`."""
         self._check_window(z, row, column, pixels)
+        descriptor, _ = self._opened()
+        rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
+        plain = np.ascontiguousarray(pixels, self.dtype.newbyteorder("<"))
+        data, begin = plain.reshape(-1).view(np.uint8).data, 0
+        with self._naming_full_disk():
+            for place, length in self._places(z, rows, columns):
+                _write_at(descriptor, data[begin : begin + length], place)
+                begin += length
+        return stored_bytes([data])
+
+    def stored(self, z: int, rows: Span, columns: Span) -> Stored:
+        """Read the bytes of a window; see `Output.stored`."""
+        return stored_bytes(self._read(z, rows, columns))
+
+    def size_stored(self, z: int, rows: Span, columns: Span) -> int:
+        """Return the bytes of a window, 0 if the file ends before; see `Output.size_stored`."""
         descriptor, offset = self._opened()
         _, height, width = self.shape
-        data = np.ascontiguousarray(pixels, self.dtype.newbyteorder("<"))
-        parts = [data.reshape(-1)] if data.shape[1] == width else list(data)
-        start = offset + ((z * height + row) * width + column) * self.dtype.itemsize
-        with self._naming_full_disk():
-            for k, part in enumerate(parts):
-                place = start + k * width * self.dtype.itemsize
-                _write_at(descriptor, part.view(np.uint8).data, place)
+        end = ((z * height + rows[1] - 1) * width + columns[1]) * self.dtype.itemsize
+        if offset + end > os.fstat(descriptor).st_size:
+            return 0
+        return (rows[1] - rows[0]) * (columns[1] - columns[0]) * self.dtype.itemsize
+
+    def frame(self) -> Stored:
+        """Read the directories before and behind the pixels; the size is that of the file."""
+        descriptor, offset = self._opened()
+        end = offset + math.prod(self.shape) * self.dtype.itemsize
+        size = os.fstat(descriptor).st_size
+        around = [*_read_at(descriptor, 0, offset), *_read_at(descriptor, end, size - end)]
+        return Stored(size, stored_bytes(around).crc32)
+
+    def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
+        """Whether every row of a window has a byte that is not 0, which all are until written."""
+        lines = (self._read(z, (row, row + 1), columns) for row in range(*rows))
+        return all(any(part.count(0) < len(part) for part in line) for line in lines)
 
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when all that was written is on disk; see `Output.sync`."""
@@ -80,6 +109,23 @@ class TiffOutput(Output):
     def _size(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize + BYTES_PER_PAGE * (self.shape[0] + 1)
 
+    def _places(self, z: int, rows: Span, columns: Span) -> Iterator[tuple[int, int]]:
+        """Yield where the bytes of a window lie, and how many: rows of full width are one."""
+        _, height, width = self.shape
+        step, offset = self.dtype.itemsize, self._opened()[1]
+        start = offset + ((z * height + rows[0]) * width + columns[0]) * step
+        count, length = rows[1] - rows[0], columns[1] - columns[0]
+        if length == width:
+            yield start, count * length * step
+            return
+        for k in range(count):
+            yield start + k * width * step, length * step
+
+    def _read(self, z: int, rows: Span, columns: Span) -> Iterator[bytes]:
+        descriptor, _ = self._opened()
+        for place, length in self._places(z, rows, columns):
+            yield from _read_at(descriptor, place, length)
+
     def _opened(self) -> tuple[int, int]:
         """Return the open file, and where its pixels begin."""
         if self._handle is None:
@@ -101,11 +147,11 @@ class TiffOutput(Output):
                 same &= page.imagewidth == self.shape[2] or self.shape[2] == 1
                 same &= offset + count * self.dtype.itemsize <= file.filehandle.size
         except FileNotFoundError:
-            raise self._nothing_left("is gone") from None
+            raise self.nothing_left("is gone") from None
         except Exception as error:  # a damaged header raises errors of many types
-            raise self._nothing_left("cannot be read") from error
+            raise self.nothing_left("cannot be read") from error
         if not same:
-            raise self._nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+            raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
         return offset
 
     def _create(self) -> None:
@@ -184,3 +230,17 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
             os.lseek(descriptor, offset, os.SEEK_SET)
             count = os.write(descriptor, data)
         data, offset = data[count:], offset + count
+
+
+def _read_at(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
+    """Yield the bytes at a place in parts; fewer if the file ends."""
+    while length > 0:
+        if hasattr(os, "pread"):
+            part = os.pread(descriptor, min(length, READ_AT_ONCE), offset)
+        else:  # Windows
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            part = os.read(descriptor, min(length, READ_AT_ONCE))
+        if not part:
+            return
+        yield part
+        offset, length = offset + len(part), length - len(part)

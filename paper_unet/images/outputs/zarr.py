@@ -23,6 +23,8 @@ from zarr.codecs import ZstdCodec
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import Output, Task
+from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
+from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import sync_file, sync_folder
@@ -75,10 +77,37 @@ class ZarrOutput(Output):
             shutil.rmtree(self.partial, ignore_errors=True)
             raise
 
-    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window of whole chunks; see `Output.write`."""
         self._check_window(z, row, column, pixels)
         self._store(0, z, row, column, pixels)
+        rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
+        written = self._opened()[0].written
+        files = self._files(z, rows, columns)
+        return stored_files(written[path.relative_to(self.partial).as_posix()] for path in files)
+
+    def stored(self, z: int, rows: Span, columns: Span) -> Stored:
+        """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
+        return stored_files(stored_file(path) for path in self._files(z, rows, columns))
+
+    def size_stored(self, z: int, rows: Span, columns: Span) -> int:
+        """Return the bytes of the chunks of a window; see `Output.size_stored`."""
+        files = self._files(z, rows, columns)
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def frame(self) -> Stored:
+        """Read the metadata of the group and its arrays; see `Output.frame`."""
+        return stored_files(stored_file(path) for path in sorted(self._metadata()))
+
+    def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
+        """Whether the chunks of a window are there and can be decoded."""
+        if not all(path.is_file() for path in self._files(z, rows, columns)):
+            return False
+        try:
+            self._arrays()[0][z, slice(*rows), slice(*columns)]
+        except Exception:  # damage raises errors of many types
+            return False
+        return True
 
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a window is on disk to stay; see `Output.sync`."""
@@ -100,10 +129,9 @@ class ZarrOutput(Output):
         """Compute a row of chunks of a level from the level before; see `Output.run`."""
         _, height, width = self.levels[task.level]
         rows = task.row, min(task.row + CHUNK, height)
-        source = self._arrays()[task.level - 1]
         for column in range(0, width, CHUNK):
-            last = min(column + CHUNK, width)
-            window = source[task.z, 2 * rows[0] : 2 * rows[1], 2 * column : 2 * last]
+            columns = column, min(column + CHUNK, width)
+            window = self._decoded(task.level - 1, task.z, rows, columns)
             self._store(task.level, task.z, task.row, column, halved(window))
         self._sync_chunks(task.level, task.z, rows, (0, width))
 
@@ -151,24 +179,31 @@ class ZarrOutput(Output):
 
     def _arrays(self) -> list[Any]:
         """Return the array of each level, opened for this process."""
+        arrays: list[Any] = self._opened()[1]
+        return arrays
+
+    def _opened(self) -> tuple[Chunks, list[Any]]:
         if self._handle is None:
+            if not self.partial.is_dir():  # the store would make it
+                raise self.nothing_left("is gone")
+            store = Chunks(self.partial)
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
                 try:
-                    group = zarr.open_group(self.partial, mode="r+")
+                    group = zarr.open_group(store, mode="r+")
                     arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
                 except FileNotFoundError:
-                    raise self._nothing_left("is gone") from None
+                    raise self.nothing_left("is gone") from None
                 except (KeyError, ValueError, TypeError) as error:
-                    raise self._nothing_left("cannot be read") from error
+                    raise self.nothing_left("cannot be read") from error
             found = [(array.shape, array.dtype, array.chunks) for array in arrays]
             if found != [(shape, self.dtype, (1, CHUNK, CHUNK)) for shape in self.levels]:
-                raise self._nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+                raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
             if group.metadata.zarr_format != self._format:
-                raise self._nothing_left(f"is not OME-Zarr {self.version}")
-            self._handle = arrays
-        arrays_: list[Any] = self._handle
-        return arrays_
+                raise self.nothing_left(f"is not OME-Zarr {self.version}")
+            self._handle = store, arrays
+        handle: tuple[Chunks, list[Any]] = self._handle
+        return handle
 
     @property
     def _format(self) -> int:
@@ -190,9 +225,25 @@ class ZarrOutput(Output):
                 dimension_names=None if old else ("z", "y", "x"),
             )
 
+    def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Read a window that is given in pixels of the level above."""
+        places = (slice(2 * start, 2 * stop) for start, stop in (rows, columns))
+        try:
+            window: NDArray[Any] = self._arrays()[level][z, *places]
+        except (InputError, OSError):
+            raise
+        except Exception as error:  # damage raises errors of many types
+            raise InputError(
+                f"{self.partial}: section {z} of level {level} cannot be decoded ({error}); run "
+                "the same again with verify: what is damaged is computed again"
+            ) from error
+        return window
+
     def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape
-        array = self._arrays()[level]
+        store, arrays = self._opened()
+        store.written.clear()
+        array = arrays[level]
         with self._naming_full_disk():
             array[z, row : row + height, column : column + width] = pixels
 
@@ -201,12 +252,21 @@ class ZarrOutput(Output):
         top = self.partial / str(level) / ("" if self._format == 2 else "c")
         return top / str(z) / str(row // CHUNK)
 
+    def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
+        """Yield the files of the chunks of a window of the pixels, row by row."""
+        for row in range(rows[0], rows[1], CHUNK):
+            yield from self._row_of_files(self._chunks(0, z, row), columns)
+
+    @staticmethod
+    def _row_of_files(folder: Path, columns: Span) -> Iterator[Path]:
+        yield from (folder / str(k // CHUNK) for k in range(columns[0], columns[1], CHUNK))
+
     def _sync_chunks(self, level: int, z: int, rows: Span, columns: Span) -> None:
         with self._naming_full_disk():
             for row in range(rows[0], rows[1], CHUNK):
                 folder = self._chunks(level, z, row)
-                for column in range(columns[0], columns[1], CHUNK):
-                    sync_file(folder / str(column // CHUNK))
+                for path in self._row_of_files(folder, columns):
+                    sync_file(path)
                 sync_folder(folder)
             for above in list(folder.parents)[:3]:  # the section's, "c", and the level's
                 sync_folder(above)

@@ -1,0 +1,62 @@
+"""Killed before every single call that changes a file, or the power lost there: equal bytes."""
+
+import os
+from pathlib import Path
+
+import pytest
+from crash_helpers import crashed
+from large_helpers import sections
+
+CODE = """
+from large_helpers import content, settings
+from paper_unet.large import estimate, predict_file
+from paper_unet.large.run import Report
+import ome_zarr_models.v05.image, paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
+
+estimate.matrix_rate = lambda prediction: 1e9  # measures for a moment otherwise
+
+def begin(folder):
+    predict_file(settings(folder, NAME))
+
+def go_on(folder):
+    # where all is done and the name is taken, the rest is swept when it is made anew
+    said, there = [], (folder / NAME).exists()
+    report = Report(said.append)
+    predict_file(settings(folder, NAME), overwrite=there, verify=True, report=report)
+    # what was recorded was on disk: nothing had to be put right
+    assert not [line for line in said if "computed again" in line], said
+
+def outcome(folder):
+    return content(folder / NAME) if (folder / NAME).exists() else None
+"""
+SHAPES = {"out.tif": (2, 140, 30), "out.zarr": (2, 20, 530)}
+LOSSES = os.environ.get("PAPER_UNET_LOSSES", "one")
+"""``all``: three losses at every call; otherwise one of them in turn."""
+
+
+def every_point(folder: Path, name: str, losses: str) -> tuple[list[str], int]:
+    made = folder / "made"
+    made.mkdir()
+    (folder / "net.safetensors").rename(made / "net.safetensors")
+    sections(made / "in.tif", SHAPES[name])
+    return crashed(f"NAME = {name!r}\n{CODE}", folder, losses, cwd=Path(__file__).parent)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("name", SHAPES)
+def test_killed_before_every_call_and_half_way_through_every_write(folder: Path, name: str) -> None:
+    calls, done = every_point(folder, name, "none")
+    last = "replace" if name == "out.tif" else "rename"
+    assert {"open", "write", "fsync", "ftruncate", "unlink", last} <= set(calls)
+    assert len(calls) > 30
+    assert done > len(calls) + 10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs fork and /proc")
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_power_is_lost_before_every_call(folder: Path, name: str) -> None:
+    calls, done = every_point(folder, name, LOSSES)
+    assert calls.count("fsync") > 10
+    assert done == len(calls) * (3 if LOSSES == "all" else 1)
