@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import takewhile
 from typing import Protocol
 
 import torch
@@ -11,13 +13,14 @@ import torch
 from paper_unet.images import Output, Task
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
-from paper_unet.large.worker import Prediction, Worker
+from paper_unet.large.worker import WRITERS, Prediction, Worker
 from paper_unet.system.device import (
     free_memory,
     pick_device,
     resident_memory,
     using_threads,
 )
+from paper_unet.system.overlap import behind
 from paper_unet.system.stop import Stop
 
 
@@ -86,9 +89,7 @@ class LocalExecutor:
             self.timings = worker.timings
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
-        """Do the tasks one after the other."""
-        for task in tasks:
-            if stop():
-                return
-            output.run(task)
-            yield
+        """Do the tasks, some at a time."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            wanted = takewhile(lambda task: not stop(), tasks)
+            yield from behind(output.run, wanted, pool, depth=WRITERS)

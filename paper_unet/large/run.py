@@ -25,11 +25,23 @@ from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 
+def _nothing(line: str) -> None:
+    """Say nothing; then nothing is measured to be said, either."""
+
+
 @dataclass
 class Report:
-    """What a prediction says while it runs."""
+    """What a prediction says while it runs.
 
-    say: Callable[[str], None] = lambda line: None
+    Attributes
+    ----------
+    say : callable
+        Takes lines of text.
+    progress : bool
+        Whether to show a progress bar.
+    """
+
+    say: Callable[[str], None] = _nothing
     progress: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,10 @@ class Prediction:
     run: str  # in the journal's header: which run of this output it is
 
 
+WRITERS = min(4, os.cpu_count() or 1)
+"""Threads that write: compressing, and waiting for the disk, take longer than a GPU takes."""
+
+
 class Worker:
     """A process's open stack and loaded network; it computes with the threads that it is given.
 
@@ -83,7 +88,8 @@ class Worker:
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
         sigmoid = self.engine.network.sigmoid
         self.readout = Readout(sigmoid, prediction.of_class, prediction.output.dtype)
-        self._reading, self._writing = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
+        self._reading = ThreadPoolExecutor(1, "read")
+        self._writing = ThreadPoolExecutor(WRITERS, "write")
 
     def close(self) -> None:
         """Close the files."""
@@ -106,7 +112,7 @@ class Worker:
         stop : callable
             Asked after every band; if it says so, what is unfinished is dropped.
         """
-        return behind(self._write, self._pieces(runs, stop), self._writing)
+        return behind(self._write, self._pieces(runs, stop), self._writing, depth=WRITERS)
 
     def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> Done:
         """Write a piece; return it when it is on disk."""
@@ -166,6 +172,7 @@ class Worker:
         try:
             return wait()
         except FlawedPixelsError:
+            self._reading.shutdown(cancel_futures=True)  # a stack has one reader at a time
             self._refuse_flawed(z + self.prediction.first)
             raise
         except InputError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ from paper_unet.system.files import (
 )
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
+
+OPENING = Lock()
+"""Several threads may write to one output; one of them opens its files."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Task:
 
 
 class Output(ABC):
-    """A stack that is written window by window, in any order, and by several processes.
+    """A stack that is written window by window, in any order, by several processes and threads.
 
     Made by `paper_unet.images.create_output`. One process, the driver, calls `prepare`, hands
     copies to others (it can be pickled; files are opened where they are used), does the `stages`

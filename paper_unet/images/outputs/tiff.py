@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.output import Output
+from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import DISK_FULL, sync_folder
@@ -128,11 +128,12 @@ class TiffOutput(Output):
 
     def _opened(self) -> tuple[int, int]:
         """Return the open file, and where its pixels begin."""
-        if self._handle is None:
-            offset = self._find_pixels()
-            flags = os.O_RDWR | getattr(os, "O_BINARY", 0)
-            self._handle = os.open(self.partial, flags), offset
-        descriptor, offset = self._handle
+        with OPENING:
+            if self._handle is None:
+                offset = self._find_pixels()
+                flags = os.O_RDWR | getattr(os, "O_BINARY", 0)
+                self._handle = os.open(self.partial, flags), offset
+            descriptor, offset = self._handle
         return descriptor, offset
 
     def _find_pixels(self) -> int:
@@ -226,9 +227,10 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         if hasattr(os, "pwrite"):
             count = os.pwrite(descriptor, data, offset)
-        else:  # Windows
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            count = os.write(descriptor, data)
+        else:  # Windows has one position for all threads
+            with OPENING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                count = os.write(descriptor, data)
         data, offset = data[count:], offset + count
 
 
@@ -237,9 +239,10 @@ def _read_at(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
     while length > 0:
         if hasattr(os, "pread"):
             part = os.pread(descriptor, min(length, READ_AT_ONCE), offset)
-        else:  # Windows
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            part = os.read(descriptor, min(length, READ_AT_ONCE))
+        else:
+            with OPENING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                part = os.read(descriptor, min(length, READ_AT_ONCE))
         if not part:
             return
         yield part

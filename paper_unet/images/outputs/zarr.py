@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from zarr.codecs import ZstdCodec
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.outputs.output import Output, Task
+from paper_unet.images.outputs.output import OPENING, Output, Task
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
@@ -82,9 +82,7 @@ class ZarrOutput(Output):
         self._check_window(z, row, column, pixels)
         self._store(0, z, row, column, pixels)
         rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
-        written = self._opened()[0].written
-        files = self._files(z, rows, columns)
-        return stored_files(written[path.relative_to(self.partial).as_posix()] for path in files)
+        return stored_files(self._taken(self._files(z, rows, columns)))
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
@@ -183,6 +181,10 @@ class ZarrOutput(Output):
         return arrays
 
     def _opened(self) -> tuple[Chunks, list[Any]]:
+        with OPENING:
+            return self._open()
+
+    def _open(self) -> tuple[Chunks, list[Any]]:
         if self._handle is None:
             if not self.partial.is_dir():  # the store would make it
                 raise self.nothing_left("is gone")
@@ -241,9 +243,7 @@ class ZarrOutput(Output):
 
     def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape
-        store, arrays = self._opened()
-        store.written.clear()
-        array = arrays[level]
+        array = self._arrays()[level]
         with self._naming_full_disk():
             array[z, row : row + height, column : column + width] = pixels
 
@@ -251,6 +251,12 @@ class ZarrOutput(Output):
         """Return the folder of the chunks that hold a row of pixels."""
         top = self.partial / str(level) / ("" if self._format == 2 else "c")
         return top / str(z) / str(row // CHUNK)
+
+    def _taken(self, files: Iterable[Path]) -> Iterator[Stored]:
+        """Yield what chunks that were just written are; each is asked for once."""
+        written = self._opened()[0].written
+        for path in files:
+            yield written.pop(path.relative_to(self.partial).as_posix())
 
     def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
         """Yield the files of the chunks of a window of the pixels, row by row."""
