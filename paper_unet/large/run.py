@@ -97,7 +97,8 @@ def predict_file(
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out), overwrite=overwrite) as journal:
             job = prepare(config, stack, output, executor, journal, overwrite)
-            announce(report.say, job, journal)
+            if report.say is not _nothing:
+                announce(report.say, job, journal)
             with _nothing_for_nothing(output, journal):
                 if _goes_on(output, journal, overwrite):
                     take_back_damaged(
