@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paper_unet.cli.common import Commands, add_command, print_scores
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
-from paper_unet.system.files import (
-    check_free_name,
-    refuse_same_file,
-    require_folder,
-    write_atomic,
-)
+from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,8 +1,9 @@
 """What of a long run is done: a file beside the output that survives kill -9 and power loss.
 
-``OUT.journal`` has a JSON object in each line: first the header, all that has to agree for a run
-to be the same run, then ``{"done": k}`` for each piece that is on disk. A line that a crash cut is
-ignored, so its piece is done again.
+``OUT.journal`` has a JSON object in each line: first the mark by which it is known as ours (see
+`paper_unet.system.claim`), then the header, all that has to agree for a run to be the same run,
+then ``{"done": k}`` for each piece that is on disk. A line that a crash cut is ignored, so its
+piece is done again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
+from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
+from paper_unet.system.files import naming_full_disk
 
 
 class Journal:
@@ -29,14 +31,16 @@ class Journal:
         What this run, or the one that was interrupted, began with; None if neither has begun.
     done : set of int
         The pieces that are recorded.
+    claim : Claim
+        The lock, and what of the files beside the output is the run's own.
     """
 
-    def __init__(self, out: Path, descriptor: int) -> None:
-        self.out = out
-        self.path = _journal_path(out)
+    def __init__(self, out: Path, claim: Claim) -> None:
+        self.out, self.claim = out, claim
+        self.path = claim.path
         self.header: dict[str, Any] | None = None
         self.done: set[int] = set()
-        self._descriptor = descriptor
+        self._descriptor = claim.fileno()
         self._read()
 
     def begin(self, header: dict[str, Any]) -> None:
@@ -67,7 +71,7 @@ class Journal:
 
     def restart(self) -> None:
         """Forget what is there."""
-        self._cut(0)
+        self.claim.reset()
         self.header = None
         self.done.clear()
 
@@ -104,7 +108,7 @@ class Journal:
 
     def _read(self) -> None:
         """Take over the lines that are whole; cut off the rest."""
-        data = _contents(self._descriptor)
+        data = _contents(self._descriptor, self.claim.start)
         entries, whole = _whole_lines(data)
         if entries:
             self.header = entries[0]
@@ -118,7 +122,7 @@ class Journal:
             self._cut(whole)
 
     def _cut(self, length: int) -> None:
-        os.ftruncate(self._descriptor, length)
+        os.ftruncate(self._descriptor, self.claim.start + length)
         os.fsync(self._descriptor)
 
 
@@ -140,27 +144,19 @@ def open_journal(out: str | Path) -> Iterator[Journal]:
     Raises
     ------
     InputError
-        If another process has it, or the folder cannot be written.
+        If another process has it, the folder cannot be written, or something else has its name.
     """
     out = Path(out)
-    path = _journal_path(out)
-    taken = f"{out}: another process is writing it; wait for it, or choose another output name"
-    with open_alone(path, taken) as file:
-        sync_folder(path.parent)
-        journal = Journal(out, file.fileno())
+    claim = claim_output(out)
+    keep = True
+    try:
+        journal = Journal(out, claim)
         try:
             yield journal
         finally:
-            if journal.header is None:
-                if os.name == "nt":  # Windows does not remove an open file
-                    file.close()
-                path.unlink(missing_ok=True)
-                sync_folder(path.parent)
-
-
-def _journal_path(out: Path) -> Path:
-    """Return where the journal of an output lies."""
-    return out.with_name(out.name + ".journal")
+            keep = journal.header is not None
+    finally:
+        claim.release(keep=keep)
 
 
 def current_run(out: Path) -> str | None:
@@ -170,8 +166,8 @@ def current_run(out: Path) -> str | None:
     with other settings may have left workers behind.
     """
     try:
-        with _journal_path(out).open("rb") as file:
-            header = json.loads(file.readline())
+        with journal_path(out).open("rb") as file:
+            header = json.loads(without_mark(file.read(2**20)).partition(b"\n")[0])
     except (OSError, ValueError):
         return None
     run = header.get("run") if isinstance(header, dict) else None
@@ -214,8 +210,8 @@ def _shown(value: object) -> str:
     return "nothing" if value is _NOTHING else json.dumps(value)
 
 
-def _contents(descriptor: int) -> bytes:
-    os.lseek(descriptor, 0, os.SEEK_SET)
+def _contents(descriptor: int, start: int) -> bytes:
+    os.lseek(descriptor, start, os.SEEK_SET)
     parts = []
     while part := os.read(descriptor, 2**20):
         parts.append(part)

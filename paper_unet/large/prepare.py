@@ -130,7 +130,9 @@ def _drop_what_is_over(
     wanted = facts if config.threads is None else {**facts, "threads": config.threads}
     unlike = any(journal.header.get(name) != value for name, value in wanted.items())
     # without pixels: killed after the last step, or before the first, or they were removed
-    if not output.partial.exists() or (overwrite and unlike):
+    without = not output.partial.exists()
+    unmarked = not (journal.done or journal.claim.token)  # nothing to lose, and a mark to gain
+    if without or unmarked or (overwrite and unlike):
         journal.restart()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,10 +74,12 @@ def predict_file(
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in stack.files:
-            refuse_same_file(file, config.out)
+        for file in (*stack.files, config.weights):
+            if file is not None:
+                refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out)) as journal:
+            output.take(journal.claim, left=journal.header is not None)
             job = prepare(config, stack, output, executor, journal, overwrite)
             announce(report.say, job, journal)
             with _nothing_for_nothing(output, journal):
@@ -104,7 +105,7 @@ def _prepare_output(output: Output, journal: Journal, overwrite: bool) -> None:
             journal.begin(header)
         else:
             return
-    output.prepare(resume=False)
+    output.start()
 
 
 @contextmanager
@@ -115,9 +116,7 @@ def _nothing_for_nothing(output: Output, journal: Journal) -> Iterator[None]:
     except BaseException:
         output.close()
         if not journal.done:
-            if output.partial.is_dir():
-                shutil.rmtree(output.partial)
-            output.partial.unlink(missing_ok=True)
+            output.discard()
             journal.restart()
         raise
 

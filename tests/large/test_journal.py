@@ -10,6 +10,7 @@ from process_helpers import Child
 
 from paper_unet.errors import InputError
 from paper_unet.large.journal import open_journal
+from paper_unet.system.claim import without_mark
 
 HEADER = {"input": {"shape": [3, 40, 50], "pixels": "abc"}, "range": [0, 4095], "threads": 2}
 
@@ -23,10 +24,15 @@ def left_behind(out: Path, pieces=(0, 1, 2), header=HEADER) -> Path:
     return journal.path
 
 
+def text_of(path: Path) -> str:
+    """What a journal says, behind the mark that makes it ours."""
+    return without_mark(path.read_bytes()).decode()
+
+
 def test_a_run_that_is_interrupted_goes_on(tmp_path):
     path = left_behind(tmp_path / "out.tif", [4, 0])
     assert path == tmp_path / "out.tif.journal"
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+    assert [json.loads(line) for line in text_of(path).splitlines()] == [
         HEADER, {"done": 4}, {"done": 0},
     ]  # fmt: skip
     with open_journal(tmp_path / "out.tif") as journal:
@@ -35,7 +41,7 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path):
         journal.record(7)
         journal.record(4)
         assert journal.done == {0, 4, 7}
-    assert path.read_text().count("\n") == 4
+    assert text_of(path).count("\n") == 4
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {0, 4, 7}
         journal.remove()
@@ -67,8 +73,9 @@ def test_an_exception_keeps_what_is_recorded(tmp_path):
 def test_every_cut_of_the_file_is_survived(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     whole = path.read_bytes()
-    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in range(len(whole) + 1):
+    mark = len(whole) - len(without_mark(whole))
+    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")][1:]
+    for cut in range(mark, len(whole) + 1):
         for tail in (b"", b"\0" * 20):
             path.write_bytes(whole[:cut] + tail)
             lines = sum(end <= cut for end in ends)
@@ -79,7 +86,7 @@ def test_every_cut_of_the_file_is_survived(tmp_path):
                     assert path.read_bytes() == whole[: ends[lines - 1]]
                 journal.begin(HEADER)
                 journal.record(99)
-            lines_now = [json.loads(line) for line in path.read_text().splitlines()]
+            lines_now = [json.loads(line) for line in text_of(path).splitlines()]
             assert lines_now[0] == HEADER
             assert lines_now[-1] == {"done": 99}
 
@@ -88,7 +95,7 @@ def test_a_damaged_line_costs_what_comes_after_it(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     for bad in (b"\0\0\0", b"[]", b'{"done": "x"}', b'{"done": true}', b'{"other": 1}', b"\xff"):
         lines = path.read_bytes().splitlines()
-        lines[2] = bad
+        lines[3] = bad
         path.write_bytes(b"\n".join(lines) + b"\n")
         with open_journal(tmp_path / "out.tif") as journal:
             assert journal.done == {10}
@@ -131,20 +138,40 @@ def test_restart_forgets(tmp_path):
         assert (journal.header, journal.done) == (None, set())
         journal.begin({"threads": 3})
         journal.record(1)
-    assert path.read_text() == '{"threads": 3}\n{"done": 1}\n'
+    assert text_of(path) == '{"threads": 3}\n{"done": 1}\n'
 
 
-@pytest.mark.parametrize("text", ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n'])
+@pytest.mark.parametrize(
+    "text",
+    ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n', '{"version": 1}\n', "", "\0" * 200,
+     f'{{"paper_unet": "training", "token": "{"0" * 32}", "partial": "{" " * 50}"}}\n'],
+)  # fmt: skip
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):
     path = tmp_path / "out.tif.journal"
     path.write_text(text)
-    if text.startswith("{"):
-        with open_journal(tmp_path / "out.tif") as journal:  # begins as ours do: it is torn
-            assert journal.header is None
-        return
+    before = path.stat()
     with pytest.raises(InputError, match="is no journal"), open_journal(tmp_path / "out.tif"):
         pass
     assert path.read_text() == text
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_journal_of_an_earlier_version_gets_a_mark_when_it_starts_anew(tmp_path):
+    path = tmp_path / "out.tif.journal"
+    old = '{"version": 1, "input": {"format": "TiffStack"}, "run": "a"}\n{"done": 3}\n'
+    path.write_text(old)
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header["run"], journal.done) == ("a", {3})
+        journal.record(4)
+    assert path.read_text() == old + '{"done": 4}\n'
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.restart()
+        journal.begin({"threads": 3})
+        token = journal.claim.token
+    assert text_of(path) == '{"threads": 3}\n'
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.header == {"threads": 3}
+        assert len(token) == 32 and journal.claim.token == token
 
 
 # on disk
@@ -156,8 +183,8 @@ def test_a_record_is_on_disk_when_record_returns(tmp_path, monkeypatch):
     path = tmp_path / "out.tif.journal"
 
     def noted(descriptor: int) -> None:
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:
-            seen.append(path.read_text())
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            seen.append(text_of(path))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
@@ -188,7 +215,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
         assert "\n" not in str(got.value)
         assert journal.done == {1}
         journal.record(3)
-    assert (tmp_path / "out.tif.journal").read_text() == '{"a": 1}\n{"done": 1}\n{"done": 3}\n'
+    assert text_of(tmp_path / "out.tif.journal") == '{"a": 1}\n{"done": 1}\n{"done": 3}\n'
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path, monkeypatch):

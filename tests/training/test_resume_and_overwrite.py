@@ -137,7 +137,7 @@ def test_two_processes_in_one_folder_are_refused(tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     run(small(tmp_path))
     before = files_of(tmp_path)
-    with (tmp_path / ".lock").open("w") as other:
+    with (tmp_path / ".lock").open("r+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process is training there"):
             run(small(tmp_path, seed=1), overwrite=True)

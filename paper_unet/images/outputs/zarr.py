@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,13 +24,14 @@ from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import Output, Task
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
+from paper_unet.system.claim import REPLACED, foreign, remove
 from paper_unet.system.files import sync_file, sync_folder
+from paper_unet.system.names import kind_of, name_without_replacing
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-ASIDE = ".replaced"
 
 
 class ZarrOutput(Output):
@@ -64,8 +64,10 @@ class ZarrOutput(Output):
             return
         self._check()
         try:
-            if self.partial.exists():
-                shutil.rmtree(self.partial)
+            self.partial.mkdir()
+        except FileExistsError:
+            raise foreign(self.partial) from None
+        try:
             self._check_room()
             with self._naming_full_disk():
                 self._create()
@@ -115,18 +117,32 @@ class ZarrOutput(Output):
         with self._naming_full_disk():
             self._sync_metadata()
         # a folder cannot take the name of another one: the old one steps aside first
-        if self.path.exists():
-            self.path.rename(self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}{ASIDE}"))
-        self.partial.rename(self.path)
+        aside = self._aside()
+        there = kind_of(self.path) is not None
+        if there:
+            self.path.rename(aside)
+        try:
+            name_without_replacing(self.partial, self.path)
+        except BaseException:
+            if there and kind_of(self.path) is None:
+                aside.rename(self.path)
+            raise
         sync_folder(self.path.parent)
-        if self.overwrite:
-            for folder in self._aside():
-                shutil.rmtree(folder)
+        remove(aside)
 
-    def _aside(self) -> list[Path]:
-        """Return what stepped aside, in a run that was killed too: no user has such a name."""
-        name = re.compile(re.escape(self.path.name) + "[.][0-9a-f]{16}" + re.escape(ASIDE))
-        return [path for path in self.path.parent.iterdir() if name.fullmatch(path.name)]
+    def _aside(self) -> Path:
+        """Return where an old output steps aside: a name that the next run knows."""
+        if self._claim is not None and self._claim.token:
+            return self._claim.own_name(self.path, REPLACED)
+        return self.path.with_name(f"{self.path.name}.{secrets.token_hex(16)}{REPLACED}")
+
+    def _fits(self) -> bool:
+        try:
+            return bool(self._arrays())
+        except InputError:
+            return False
+        finally:
+            self.close()
 
     def _check(self) -> None:
         if self.version not in VERSIONS:
@@ -134,7 +150,8 @@ class ZarrOutput(Output):
                 f"OME-Zarr version {self.version!r}; accepted are {', '.join(VERSIONS)}"
             )
         super()._check()
-        if self.path.exists() and not any((self.path / name).exists() for name in METADATA):
+        there = kind_of(self.path) is not None
+        if there and not any((self.path / name).is_file() for name in METADATA):
             raise InputError(
                 f"{self.path}: exists and is no Zarr folder, so it is not replaced; choose another "
                 "name, or remove it"
@@ -152,6 +169,8 @@ class ZarrOutput(Output):
     def _arrays(self) -> list[Any]:
         """Return the array of each level, opened for this process."""
         if self._handle is None:
+            if kind_of(self.partial) not in ("folder", None):
+                raise self._nothing_left(f"is a {kind_of(self.partial)}")
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
                 try:
