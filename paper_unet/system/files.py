@@ -226,10 +226,10 @@ def refuse_same_file(source: str | Path, target: str | Path) -> None:
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _lineage(path: Path) -> set[Path]:
     """Return a path and the folders above it, as it is given and as links lead to it."""
-    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100  (keeps links)
+    given, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100  (keeps links)
     return {given, *given.parents, real, *real.parents}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -77,3 +78,26 @@ def give_name(file: FileIO, name: Path) -> None:
         os.link(f"/proc/self/fd/{file.fileno()}", name.name, dst_dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def where_links_lead(folder: Path) -> Iterator[Path]:
+    """Yield the real path of each symbolic link in a folder, below it, and in what they lead to."""
+    waiting, seen = [str(folder)], set()
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = os.stat(here)  # noqa: PTH116  (there may be a million)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        target = os.path.realpath(entry.path)
+                        yield Path(target)
+                        if os.path.isdir(target):  # noqa: PTH112
+                            waiting.append(target)
+                    elif entry.is_dir():
+                        waiting.append(entry.path)
+        except OSError:  # is gone, or may not be read: who reads it will say so
+            continue
