@@ -13,7 +13,7 @@ import pooch
 from paper_unet.errors import InputError
 
 TIMEOUT = 60  # seconds without an answer
-DEADLINE = 3600  # seconds for all of it: the largest archive has 40 MB
+DEADLINE = 3600  # seconds for all of it
 # pooch exports its names implicitly, which a strict type checker does not follow
 _POOCH: Any = pooch
 

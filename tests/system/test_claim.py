@@ -1,10 +1,10 @@
 """Whose a file is: known by a mark, a token or an identity, never by a name."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
+from foreign_helpers import KINDS, make
 
 from paper_unet.errors import InputError
 from paper_unet.system import claim as module
@@ -110,31 +110,6 @@ def test_what_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
         take(tmp_path)
 
 
-def make(path: Path, kind: str) -> None:
-    """Make something of the user's."""
-    if kind == "folder":
-        path.mkdir()
-        (path / "precious").write_text("mine")
-    elif kind == "empty folder":
-        path.mkdir()
-    elif kind in ("link", "dangling link"):
-        path.symlink_to(path.parent / ("victim" if kind == "link" else "nowhere"))
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        here = Path.cwd()
-        os.chdir(path.parent)  # its name may be no longer than 107 bytes
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(path.name)
-        os.chdir(here)
-    else:
-        path.write_text("" if kind == "empty file" else '{"mine": 1}\n')
-
-
-KINDS = ["file", "empty file", "folder", "empty folder", "link", "dangling link"]
-KINDS += ["pipe", "socket"] if os.name == "posix" else []
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_has_the_name_of_a_claim_is_left_alone(tmp_path: Path, kind: str) -> None:
     (tmp_path / "victim").write_text("mine")
@@ -205,7 +180,6 @@ def test_what_has_our_token_is_swept(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {*kept, "out.zarr"}
 
 
-@pytest.mark.skipif(not hasattr(os, "statx") and os.name != "posix", reason="needs statx")
 def test_identity_outlives_renaming_and_not_removing(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("a")
