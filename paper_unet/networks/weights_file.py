@@ -23,6 +23,7 @@ from paper_unet.model import UNet
 from paper_unet.networks.base import Network, NetworkConfig
 from paper_unet.networks.table import RENAMED, network_class
 from paper_unet.system.files import write_atomic
+from paper_unet.system.stop import interrupts_wait
 
 FORMAT = "paper_unet-1"
 BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
@@ -57,6 +58,7 @@ def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to("cpu", dtype if value.is_floating_point() else value.dtype)
 
 
+@interrupts_wait()  # safetensors and PyTorch take it for damage
 def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> Network:
     """Read a network, ready to predict.
 
@@ -173,6 +175,7 @@ def has_description(path: Path) -> bool:
         return f'"{FORMAT}"'.encode() in file.read(2**16)
 
 
+@interrupts_wait()
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote and verify its SHA-256.
 
@@ -190,6 +193,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(text)
 
 
+@interrupts_wait()
 def channels_of(path: Path | str | None) -> int:
     """Return how many values for each pixel the network of a file takes; its weights stay unread.
 
