@@ -277,6 +277,16 @@ def test_nothing_to_resume(tmp_path, what):
         create_output(tmp_path / "out.zarr", **asked).prepare(resume=True)
 
 
+def test_what_a_killed_worker_was_writing_is_not_in_the_output(tmp_path):
+    """The driver went on without it, and another worker wrote the chunk."""
+    expected = contents(written(tmp_path / "whole.zarr"))
+    output = started(tmp_path / "out.zarr")
+    write(output, STACK, windows(output, 512, 512))
+    (output.partial / "0" / "c" / "0" / "0" / "0.0123abcd.partial").write_bytes(b"half")
+    complete(output)
+    assert contents(output.path) == expected
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_killed_again_and_again_the_bytes_are_the_same(tmp_path):
     check_kills(tmp_path, "zarr", 512, [5, 50])

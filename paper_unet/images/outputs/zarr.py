@@ -114,6 +114,7 @@ class ZarrOutput(Output):
         self.close()
         self._check()
         self._check_complete()
+        self._sweep()  # of workers that were killed
         with self._naming_full_disk():
             self._sync_metadata()
         # a folder cannot take the name of another one: the old one steps aside first
@@ -242,7 +243,7 @@ class ZarrOutput(Output):
         sync_folder(self.partial.parent)
 
     def _sweep(self) -> None:
-        """Remove what writes that were killed left: only the driver, before others write."""
+        """Remove what writes that were killed left: only the driver, while nobody else writes."""
         for folder, _, names in os.walk(self.partial):
             for name in names:
                 if name.endswith(".partial"):
