@@ -205,12 +205,12 @@ def test_the_slower_of_two_does_not_replace_what_the_faster_finished(
 ) -> None:
     """The name is free when the slower one looks, and taken when it has the lock."""
 
-    def after_the_other(out: Path) -> Any:
+    def after_the_other(out: Path, **options: Any) -> Any:
         arguments = str(folder), name, str(overwrite)
         run = run_python(OTHER, *arguments, cwd=Path(__file__).parent)
         assert run.returncode == 0, run.stderr
         finished.append(everything(folder))
-        return open_journal(out)
+        return open_journal(out, **options)
 
     finished: list[dict[str, object]] = []
     monkeypatch.setattr(run_module, "open_journal", after_the_other)
