@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paper_unet.cli.common import Commands, add_command, print_scores
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
-from paper_unet.system.files import (
-    check_free_name,
-    refuse_same_file,
-    require_folder,
-    write_atomic,
-)
+from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +65,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         picture = io.BytesIO()
         kind = options.plot.suffix.lstrip(".")
         scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
-        write_atomic(options.plot, picture.getvalue())
+        write_atomic(options.plot, picture.getvalue(), overwrite=options.overwrite)
 
 
 def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
@@ -91,12 +86,17 @@ def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
 
 def _check_plot(options: argparse.Namespace) -> None:
     """Refuse a picture that could not be written, or would replace something, before the work."""
+    from paper_unet.images import open_stack
+
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     for source in (options.labels, options.prediction):
         refuse_same_file(source, path)
-    check_free_name(path, overwrite=options.overwrite)
+        with open_stack(source) as stack:
+            for file in stack.files:
+                refuse_same_file(file, path)
+    check_free_name(path, overwrite=options.overwrite, folders=False)
     require_folder(path)
 
 

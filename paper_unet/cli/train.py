@@ -42,9 +42,8 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
-    from paper_unet.networks.weights_file import save_model
     from paper_unet.training.loop import read_training_set, train
-    from paper_unet.training.run_folder import WEIGHTS
+    from paper_unet.training.run_folder import WEIGHTS, save_scores
 
     config = given_settings(options, TrainConfig)
     if options.dry_run:
@@ -68,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
         found = headline(scores)
         print_scores(found)
         model.record["held_out"] = {"sections": validate, **found}
-        save_model(weights, model)
+        save_scores(Path(config.out), model)
 
 
 def _held_out(config: TrainConfig, validate: str) -> list[int]:

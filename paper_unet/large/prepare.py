@@ -117,7 +117,8 @@ def prepare(
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
     """Return what goes on from an interrupted run; None if there is nothing, or it is dropped."""
     # without pixels: killed after the last step, or before the first, or they were removed
-    if not output.partial.exists():
+    unmarked = not (journal.done or journal.claim.token)  # nothing to lose, and a mark to gain
+    if unmarked or not output.partial.exists():
         journal.restart()
     if journal.header is None:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,10 +91,12 @@ def predict_file(
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in stack.files:
-            refuse_same_file(file, config.out)
+        for file in (*stack.files, config.weights):
+            if file is not None:
+                refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out), overwrite=overwrite) as journal:
+            output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
             if report.say is not _nothing:
                 announce(report.say, job, journal)
@@ -130,7 +131,7 @@ def _goes_on(output: Output, journal: Journal, overwrite: bool) -> bool:
             journal.begin(header)
         else:
             return True
-    output.prepare(resume=False)
+    output.start()
     journal.record_frame(output.frame())
     return False
 
@@ -143,9 +144,7 @@ def _nothing_for_nothing(output: Output, journal: Journal) -> Iterator[None]:
     except BaseException:
         output.close()
         if not journal.done:
-            if output.partial.is_dir():
-                shutil.rmtree(output.partial)
-            output.partial.unlink(missing_ok=True)
+            output.discard()
             journal.restart()
         raise
 

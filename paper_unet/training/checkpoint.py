@@ -53,8 +53,9 @@ def save_checkpoint(
     made_from: Mapping[str, str],
     model: Network,
     optimizer: torch.optim.Optimizer,
+    token: str = "",
 ) -> None:
-    """Write the weights, the optimiser's memory and the step, atomically."""
+    """Write the weights, the optimiser's memory and the step, atomically; see `write_atomic`."""
     tensors = dict(model.state_dict())
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -63,7 +64,7 @@ def save_checkpoint(
     if (out / LOG).is_file():
         sync_file(out / LOG)  # or a power loss takes lines that the checkpoint knows
     about["log"] = log_digest(log_until(out, step))
-    write_tensors(out / CHECKPOINT, tensors, about)
+    write_tensors(out / CHECKPOINT, tensors, about, token=token)
 
 
 def restore(

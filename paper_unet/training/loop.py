@@ -42,6 +42,7 @@ from paper_unet.training.run_folder import (
     comparable,
     locked,
     prepare_folder,
+    refuse_own_input,
     refuse_to_overwrite,
     restore,
     save_checkpoint,
@@ -150,7 +151,8 @@ def train(
     out = Path(config.out)
     device = pick_device(config.device)
     config = config.on(device)
-    refuse_to_overwrite(out, resume, overwrite)
+    seen = refuse_to_overwrite(out, resume, overwrite)
+    refuse_own_input(config)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
     model = start_network(config, data.images.shape[1]).to(device)
@@ -165,8 +167,9 @@ def train(
         unseen = HeldOut(held_out, config, output, device)
     made_from = {"data": data.fingerprint(), "start": start_digest(config)}
     make_folder(out)
-    with locked(out):
-        _optimise(model, sampler, unseen, config, made_from, resume, progress)
+    with locked(out) as claim:
+        refuse_to_overwrite(out, resume, overwrite, seen)  # what another process did meanwhile
+        _optimise(model, sampler, unseen, config, made_from, resume, progress, claim.token)
         _settle(model, sampler, config)
         model = model.for_prediction()
         absorb_shift(model, config.centre)
@@ -179,7 +182,7 @@ def train(
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]
-        save_model(out / WEIGHTS, model)
+        save_model(out / WEIGHTS, model, token=claim.token)
     return model.eval()
 
 
@@ -191,12 +194,13 @@ def _optimise(
     made_from: Mapping[str, str],
     resume: bool,
     progress: bool,
+    token: str,
 ) -> None:
     """Take all steps, from the folder's checkpoint if asked and if it is of the same sources."""
     out = Path(config.out)
     optimizer = new_optimizer(model, config)
     step = restore(out, config, made_from, model, optimizer) if resume else 0
-    prepare_folder(out, config, step)
+    prepare_folder(out, config, step, token)
     started, pending = time.monotonic(), []
     every = config.checkpoint_every or config.steps
     model.train()
@@ -224,7 +228,7 @@ def _optimise(
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % every == 0 or step == config.steps or stop():
-                save_checkpoint(out, step, config, made_from, model, optimizer)
+                save_checkpoint(out, step, config, made_from, model, optimizer, token)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
 

@@ -207,7 +207,7 @@ def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
     """Whatever memory is free now: other bands would round otherwise."""
     with pytest.raises(Fails):
         predict_file(settings(folder), executor=Crashing(pieces=1))
-    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[0])
+    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[1])
     with pytest.raises(InputError, match=r"planned for \d+ MB .* 1 MB are allowed"):
         predict_file(settings(folder, memory="1MB"))
     assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}

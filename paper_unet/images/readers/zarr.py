@@ -21,9 +21,12 @@ from paper_unet.images.grey_values import DTYPES
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
+from paper_unet.system.names import where_links_lead
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
+
+DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
 
 AXIS_TYPES = {"channel": "C", "time": "T"}
 STAMPED = 10_000
@@ -93,6 +96,14 @@ class ZarrStack(Stack):
             return 2 * min(across, at_once**2) * chunk + row + OBJECTS
         return 2 * min(across, at_once) * chunk + OBJECTS
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The store, and wherever links in what is read of it lead: levels, chunks, documents."""
+        array = self.path / self._array.path
+        documents = [self.path / name for name in DOCUMENTS_AND_ATTRIBUTES]
+        linked = [file.resolve() for file in documents if file.is_symlink()]
+        return self.path, array.resolve(), *linked, *where_links_lead(array)
+
     def close(self) -> None:
         """Forget what is decoded."""
         self._cache.clear()
@@ -107,7 +118,7 @@ class ZarrStack(Stack):
         """Digest the documents that describe the store, and the times of files of chunks."""
         digest = hashlib.sha256()
         for folder in {self.path: 0, self.path / self._array.path: 0}:
-            for file in (folder / name for name in (*DOCUMENTS, ".zattrs")):
+            for file in (folder / name for name in DOCUMENTS_AND_ATTRIBUTES):
                 if file.exists():
                     digest.update(f"{file.name} {file_stamp(file)}\n".encode())
                     digest.update(file.read_bytes())
