@@ -54,7 +54,7 @@ def download(url: str, folder: Path, name: str, *, max_bytes: int, progress: boo
         reason = " ".join(str(error).split())
         raise InputError(
             f"{url}: cannot be downloaded ({reason}); check the network, or get the "
-            f"archive by hand and give its folder with --from"
+            f"archive by hand and give its folder as `source`"
         ) from error
     finally:
         logger.setLevel(level)

@@ -84,7 +84,7 @@ class Dask:
         if len(found) != 1:
             raise InputError(
                 f"the workers compute on different devices ({', '.join(sorted(found))}), whose "
-                "results differ in the last digits; give --device, or workers of one kind"
+                "results differ in the last digits; give `device`, or workers of one kind"
             )
         return str(found.pop())
 

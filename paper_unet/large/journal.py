@@ -62,7 +62,7 @@ class Journal:
             name, then, now = difference
             raise InputError(
                 f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, --overwrite to start anew, or another output name"
+                "give the same to go on, `overwrite` to start anew, or another output name"
             )
 
     def restart(self) -> None:

@@ -106,8 +106,8 @@ def prepare(
     if (most := needed(plan)) > allowed:
         raise InputError(
             f"{config.out}: the interrupted run was planned for {megabytes(most)} of memory, "
-            f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
-            "--overwrite"
+            f"{megabytes(allowed)} are allowed; allow more with `memory`, or start anew with "
+            "`overwrite`"
         )
     grid = Grid(output.shape[0], *shape, plan)
     prediction = _prediction(config, output, grid, device, facts)

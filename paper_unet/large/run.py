@@ -171,5 +171,5 @@ def _refuse_changed_input(config: PredictConfig, journal: Journal) -> None:
     if journal.header is None or now != journal.header["input"]:
         raise InputError(
             f"{config.source}: changed while it was being predicted; keep it as it is and start "
-            "anew with --overwrite"
+            "anew with `overwrite`"
         )

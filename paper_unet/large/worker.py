@@ -55,7 +55,7 @@ class Worker:
         if weights_digest(model) != prediction.digest:
             raise InputError(
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
-                "them, or start anew with --overwrite"
+                "them, or start anew with `overwrite`"
             )
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
@@ -156,7 +156,7 @@ def _not_finite(stack: Stack, z: int, name: str) -> InputError:
         good += int(np.count_nonzero(np.isfinite(window)))
     return InputError(
         f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
-        "the grey value to take there with --fill"
+        "the grey value to take there with `fill`"
     )
 
 

@@ -145,7 +145,7 @@ def require_folder(path: Path) -> None:
 def check_free_name(path: Path, *, overwrite: bool) -> None:
     """Raise InputError unless the name is free, or may be replaced."""
     if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
+        raise InputError(f"{path}: exists already; choose another name or add `overwrite`")
 
 
 def make_folder(folder: Path) -> None:

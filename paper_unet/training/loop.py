@@ -82,7 +82,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     if count > 2:
         raise InputError(
             f"classes is {count}; {kind} labels have two: give a number per class with "
-            "--label-kind class, or leave --classes out"
+            "`label_kind` class, or leave `classes` out"
         )
     instances = instances_from_membranes(labels) if kind == "membrane" else labels
     return training_set(
@@ -317,5 +317,5 @@ def _stop_if_not_finite(
     where = f"; {kept} is from before" if kept.exists() else ""
     raise DivergedError(
         f"{what} at step {at} with learning rate {learning_rate(at - 1, config):.3g}{where}: train "
-        "anew with a smaller --lr"
+        "anew with a smaller `lr`"
     )

@@ -68,7 +68,7 @@ def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool) -> None:
     existing = [name for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG) if (out / name).exists()]
     if existing and not (resume or overwrite):
         raise InputError(
-            f"{out} already holds a run ({existing[0]}); use --resume, --overwrite or another "
+            f"{out} already holds a run ({existing[0]}); use `resume`, `overwrite` or another "
             "folder"
         )
     if resume and WEIGHTS in existing and CHECKPOINT not in existing:

@@ -66,7 +66,7 @@ def test_axes_without_names(tmp_path: Path) -> None:
         path = store(tmp_path / f"{len(shape)}.zarr", stack)
         np.testing.assert_array_equal(read_stack(path), stack.reshape(-1, 16, 32))
     path = store(tmp_path / "two.zarr", PIXELS.reshape(2, 3, 16, 32))
-    with pytest.raises(InputError, match=r"axes QZYX .* --axes"):
+    with pytest.raises(InputError, match=r"axes QZYX .* `axes`"):
         open_stack(path)
     zarr.create_array(tmp_path / "none.zarr", shape=(), dtype="u1")
     with pytest.raises(InputError, match=r"shape \(\) is no image"):
@@ -85,8 +85,8 @@ def test_names_of_version_2(tmp_path: Path) -> None:
 
 
 def test_names_that_say_nothing(tmp_path: Path) -> None:
-    path = store(tmp_path / "a.zarr", PIXELS, dimension_names=("plane", "row", "column"))
-    with pytest.raises(InputError, match=r"axes PRC .*name the axes with --axes"):
+    path = store(tmp_path / "a.zarr", PIXELS, dimension_names=("page", "rank", "count"))
+    with pytest.raises(InputError, match=r"axes PRC .*name the axes with `axes`"):
         open_stack(path)
     np.testing.assert_array_equal(read_stack(path, axes="ZYX"), PIXELS)
 

@@ -115,7 +115,7 @@ def test_another_setting_is_named(tmp_path, changed, expected):
     before = left_behind(tmp_path / "out.tif").read_bytes()
     with (
         pytest.raises(
-            InputError, match=rf"out\.tif: .* had {expected}; .*--overwrite.*another"
+            InputError, match=rf"out\.tif: .* had {expected}; .*`overwrite`.*another"
         ) as e,
         open_journal(tmp_path / "out.tif") as journal,
     ):

@@ -253,7 +253,7 @@ def test_overwrite_makes_a_plan_that_fits(folder: Path) -> None:
     with pytest.raises(Fails):
         predict_file(settings(folder, memory="8GB"), executor=Crashing(pieces=1))
     less = f"{needed - 20}MB"
-    with pytest.raises(InputError, match="or start anew with --overwrite"):
+    with pytest.raises(InputError, match="or start anew with `overwrite`"):
         predict_file(settings(folder, memory=less))
     predict_file(settings(folder, memory=less), overwrite=True)
     assert not (folder / "out.tif.journal").exists()
@@ -291,7 +291,7 @@ def test_pixels_that_are_not_finite(folder: Path) -> None:
 
 def test_uint16_needs_a_range(folder: Path) -> None:
     tifffile.imwrite(folder / "in.tif", np.zeros((40, 40), np.uint16))
-    with pytest.raises(InputError, match="--range LOW HIGH"):
+    with pytest.raises(InputError, match="`value_range` LOW HIGH"):
         predict_file(settings(folder))
 
 

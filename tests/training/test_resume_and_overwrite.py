@@ -114,7 +114,7 @@ def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
     run(small(tmp_path))
     before = files_of(tmp_path)
     for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG):
-        advice = f"already holds a run .{name}.; use --resume, --overwrite or another folder"
+        advice = f"already holds a run .{name}.; use `resume`, `overwrite` or another folder"
         with pytest.raises(InputError, match=advice):
             run(small(tmp_path, seed=1))
         assert files_of(tmp_path) == before

@@ -217,7 +217,7 @@ class Output(ABC):
     def _nothing_left(self, reason: str) -> InputError:
         return InputError(
             f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
-            "--overwrite or another output name"
+            "`overwrite` or another output name"
         )
 
     def _check_room(self) -> None:

@@ -240,5 +240,5 @@ class ZarrOutput(Output):
                     if missing := wanted.difference(found):
                         raise InputError(
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
-                            "they removed? start anew with --overwrite"
+                            "they removed? start anew with `overwrite`"
                         )

@@ -32,7 +32,7 @@ class FolderStack(Stack):
     ) -> None:
         super().__init__(path, channels=channels)
         if axes is not None and axes.upper() not in ("ZYX", "YX"):
-            raise InputError(f'{path}: axes "{axes}" for a folder of sections; leave --axes out')
+            raise InputError(f'{path}: axes "{axes}" for a folder of sections; leave `axes` out')
         self._files = _listing(path, channels)
         self._open: tuple[int, Stack] | None = None
         with self._section(self._files[0]) as first:

@@ -21,6 +21,17 @@ INTEGER_TYPES = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 # (offsets, byte counts) of strips and of tiles
 BLOCK_TAGS = ((273, 279), (324, 325))
 
+DECORATION = {269, 271, 272, 285, 305, 306, 315, 316, 333, 337, 700}
+"""Tags of names, dates and programs."""
+
+PRIVATE, DEPTHS = 32768, {32997, 32998}
+"""Tags from here on are of no use to find or decode pixels, but for two."""
+
+
+def is_needed(tag: int) -> bool:
+    """Whether pixels could be read wrong without a tag; other tags may be damaged."""
+    return tag in DEPTHS or (tag < PRIVATE and tag not in DECORATION)
+
 
 class _Layout(NamedTuple):
     """How numbers are stored: byte order, and the widths that differ in BigTIFF."""
@@ -107,7 +118,8 @@ class _Checker:
         self._need(start + count * layout.entry_bytes, "directory")
         for position in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
             tag, kind, values = self._unpack(layout, f"HH{layout.offset}", position, "directory")
-            entries[tag] = self._locate(layout, kind, values, position, tag)
+            if is_needed(tag):
+                entries[tag] = self._locate(layout, kind, values, position, tag)
         end = start + count * layout.entry_bytes
         (following,) = self._unpack(layout, layout.offset, end, "directory")
         if following >= self.size:
