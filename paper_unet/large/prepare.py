@@ -57,7 +57,13 @@ class Job:
 def open_input(config: PredictConfig) -> Stack:
     """Open the input, in grey or in as many channels as the network takes."""
     channels = channels_of(config.weights)
-    return open_stack(config.source, axes=config.axes, series=config.series, channels=channels)
+    return open_stack(
+        config.source,
+        axes=config.axes,
+        series=config.series,
+        channels=channels,
+        missing=config.missing,
+    )
 
 
 def prepare(
@@ -145,6 +151,7 @@ def _prediction(
         source=Path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
+        missing=config.missing,
         first=facts["slices"][0],
         weights=None if config.weights is None else Path(config.weights).absolute(),
         digest=facts["weights"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class Prediction:
     source: Path
     axes: str | None
     series: int | None
+    missing: Literal["fail", "fill"]
     first: int  # section of the stack that becomes section 0 of the output
     weights: Path | None
     digest: str  # SHA-256 of the weights
@@ -59,7 +60,7 @@ class Worker:
             )
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
-            channels=model.config.in_channels,
+            channels=model.config.in_channels, missing=prediction.missing,
         )  # fmt: skip
         self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         band = prediction.grid.plan.band

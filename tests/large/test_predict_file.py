@@ -159,7 +159,7 @@ def test_another_setting_is_refused_by_name(
     with pytest.raises(InputError, match=named) as caught:
         predict_file(settings(folder, **change))
     assert "\n" not in str(caught.value)
-    assert "--overwrite" in str(caught.value)
+    assert "`overwrite`" in str(caught.value)
     assert (folder / "out.tif.journal").read_bytes() == journal
     predict_file(settings(folder, **change), overwrite=True)
     assert (folder / "out.tif").exists()
