@@ -127,6 +127,11 @@ def given_settings(given: argparse.Namespace, kind: type[Settings]) -> Settings:
     return kind(**{name: getattr(given, name) for name in names if hasattr(given, name)})
 
 
+def say(line: str) -> None:
+    """Tell what is no result."""
+    print(line, file=sys.stderr)
+
+
 def go_on_with(arguments: Sequence[str]) -> None:
     """Tell how to go on after a signal."""
     print(f"to go on: {shlex.join(['paper-unet', *arguments])}", file=sys.stderr)

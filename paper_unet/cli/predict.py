@@ -15,6 +15,7 @@ from paper_unet.cli.common import (
     add_settings,
     given_settings,
     go_on_with,
+    say,
     with_flags,
 )
 from paper_unet.errors import InputError
@@ -49,7 +50,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--release",
         action="store_true",
-        help="the release: write a number for each cell, by the procedure of the authors' driver of 2015",
+        help="write a number for each cell, by the procedure of the authors' driver of 2015",
     )
     add_settings(command, ReleaseSettings)
 
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _say(command: argparse.ArgumentParser, line: str) -> None:
-    print(with_flags(line, command), file=sys.stderr)
+    say(with_flags(line, command))
 
 
 def _executor(dask: str | None, config: PredictConfig) -> AbstractContextManager[Executor | None]:

@@ -22,7 +22,8 @@ UNNAMED = "QI"
 AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
 
 LETTERS = {
-    **dict.fromkeys(("z", "slice", "slices", "section", "sections", "plane", "planes", "depth"), "Z"),
+    **dict.fromkeys(("z", "slice", "slices", "section", "sections", "plane", "planes"), "Z"),
+    "depth": "Z",
     **dict.fromkeys(("y", "row", "rows", "height"), "Y"),
     **dict.fromkeys(("x", "column", "columns", "col", "cols", "width"), "X"),
     **dict.fromkeys(("c", "channel", "channels"), "C"),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
 
 LOG = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def open_stack(
     """
     path = Path(path)
     if not path.exists():
+        refuse_address(path)
         raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
     reader = reader_of(path)
     if series is not None and not reader.several:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers import reader_of
+from paper_unet.images.readers.foreign import foreign, format_of_folder
 from paper_unet.images.stack import Span, Stack, digest_of
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
@@ -50,7 +51,7 @@ class FolderStack(Stack):
                 self.cache_bytes = max(self.cache_bytes, section.cache_bytes)
 
     def _section(self, file: Path) -> Stack:
-        more = {"labels": True} if self.labels else {}
+        more: dict[str, Any] = {"labels": True} if self.labels else {}
         stack = reader_of(file)(file, channels=self.channels, **more)
         if len(stack) != 1:
             stack.close()
@@ -107,6 +108,8 @@ def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 def _listing(folder: Path) -> list[Path]:
     """Return the sections of a folder, all of one kind; refuse whatever else is there."""
+    if name := format_of_folder(folder):
+        raise foreign(folder, name)
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=natural_order)
     names = " or ".join(dict.fromkeys(SUFFIXES.values()))
     if not files:

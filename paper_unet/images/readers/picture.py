@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.grey_values import own_range
+from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
 
@@ -79,6 +80,9 @@ class PictureStack(Stack):
                 mode, size = image.mode, (image.height, image.width)
             return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size
         except (OSError, SyntaxError, ValueError, IndexError) as error:
+            found = format_of_file(self.path)
+            if found and not found.startswith(f"a {self._kind} file"):
+                raise foreign(self.path, found) from error
             raise InputError(
                 f"{self.path}: not a {self._kind} file that can be read; export it again"
             ) from error

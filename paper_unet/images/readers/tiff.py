@@ -109,7 +109,7 @@ class TiffStack(Stack):
         if (self.shape[order[1]], self.shape[order[2]]) != (height, width):
             raise InputError(
                 f"{self.path}: pages of {height} x {width} pixels cannot be put in the order of "
-                f"its axes, {self._series.axes} of shape {tuple(self._series.shape)}; save it as ZYX"
+                f"its axes, {self._series.axes} of shape {self._series.shape}; save it as ZYX"
             )
         return order
 

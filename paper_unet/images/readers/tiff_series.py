@@ -92,7 +92,7 @@ def choose_series(
     InputError
         If there are several and none is asked for, or the file declares another number of images.
     """
-    found = file.series
+    found: Sequence[Any] = file.series
     if file.is_imagej:
         found = _imagej_images(path, file, found, pages, axes)
     if series is None and len(found) == 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.foreign import ACCEPTED, foreign, format_of_file
 
 # bytes of one value, by TIFF field type
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -104,7 +105,9 @@ class _Checker:
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         magic = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) >= 4 else 0
         if magic not in (42, 43):
-            raise InputError(f"{self.path}: not a TIFF file (by its first bytes); convert it")
+            if name := format_of_file(self.path):
+                raise foreign(self.path, name)
+            raise InputError(f"{self.path}: not a TIFF file (by its first bytes); {ACCEPTED}")
         if len(head) < (8 if magic == 42 else 16):
             raise self._cut_short("the header", 8 if magic == 42 else 16)
         if magic == 42:

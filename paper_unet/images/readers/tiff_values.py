@@ -97,7 +97,7 @@ def _calibrated(path: Path, about: dict[str, Any] | None, plain: Values, labels:
         return Values(plain.dtype, plain.own_range, plain.convert, (*plain.notes, note))
     zero, slope = (_number(about.get(name), fallback) for name, fallback in (("c0", 0), ("c1", 1)))
     signed = (zero, slope) == (-32768, 1) and plain.dtype == np.uint16
-    if (zero, slope) == (0, 1) and function == STRAIGHT_LINE or (labels and not signed):
+    if (labels and not signed) or (zero, slope, function) == (0, 1, STRAIGHT_LINE):
         return plain
     if function != STRAIGHT_LINE or not np.isfinite([zero, slope]).all():
         raise InputError(

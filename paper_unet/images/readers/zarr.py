@@ -223,8 +223,8 @@ def _open_with_codecs(path: Path) -> Image:
             if (name := _unknown_codec(error.__cause__)) is None:
                 raise
     raise InputError(
-        f"{path}: is compressed by the codec {name}, which neither zarr {zarr.__version__} nor what "
-        f"is installed beside it knows; {remedy}save it with another, such as zstd"
+        f"{path}: is compressed by the codec {name}, which neither zarr {zarr.__version__} nor "
+        f"what is installed beside it knows; {remedy}save it with another, such as zstd"
     )
 
 

@@ -103,6 +103,7 @@ def as_named(array: Any, layout: Layout) -> Any:
     import zarr
 
     metadata = array.metadata
+    changed: dict[str, Any]
     if metadata.zarr_format == 2:
         changed = {"dimension_separator": layout.separator}
     else:
