@@ -40,10 +40,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    import numpy as np
+
     from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
     from paper_unet.networks.weights_file import save_model
-    from paper_unet.training.loop import read_training_set, train
+    from paper_unet.training.loop import open_images, read_training_set, train
     from paper_unet.training.run_folder import WEIGHTS
 
     config = given_settings(options, TrainConfig)
@@ -62,18 +64,25 @@ def _run(options: argparse.Namespace) -> None:
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
     if validate and config.label_kind == "membrane":
-        images = read_stack(options.images, channels=config.channels)
-        labels = read_stack(options.labels)
-        scores = score_sections(model, images[held_out], labels[held_out], progress=True)
+        with open_images(config) as stack:
+            images = np.stack([stack[z] for z in held_out])
+            own = stack.value_range(config.value_range, model.grey_ranges)
+        labels = read_stack(options.labels, labels=True, missing=config.missing, say=_nothing)
+        scores = score_sections(model, images, labels[held_out], value_range=own, progress=True)
         found = headline(scores)
         print_scores(found)
         model.record["held_out"] = {"sections": validate, **found}
         save_model(weights, model)
 
 
+def _nothing(line: str) -> None:
+    """Say nothing: it was said when the training began."""
+
+
 def _held_out(config: TrainConfig, validate: str) -> list[int]:
     """Return the sections to score in the end, checked before hours of training."""
-    from paper_unet.images import open_stack, parse_slices
+    from paper_unet.images import parse_slices
+    from paper_unet.training.loop import open_images
 
     if not validate:
         if config.validate_every:
@@ -84,7 +93,7 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
             "--validate scores membrane labels; of other labels follow the loss with "
             "--validate-every, or leave it out"
         )
-    with open_stack(str(config.images), channels=config.channels) as stack:
+    with open_images(config) as stack:
         held_out = parse_slices(validate, len(stack))
         shared = set(held_out) & set(parse_slices(config.slices, len(stack)))
     if shared:

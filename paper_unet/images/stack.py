@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -113,6 +113,27 @@ class Stack(ABC):
     def files(self) -> tuple[Path, ...]:
         """What is read: files or folders, none of which an output may touch."""
         return (self.path,)
+
+    def value_range(
+        self,
+        given: tuple[float, float] | None,
+        known: Mapping[str, tuple[float, float]] | None = None,
+    ) -> tuple[float, float] | None:
+        """Return the grey values that are black and white.
+
+        Parameters
+        ----------
+        given : tuple of two floats, optional
+            By the user; wins.
+        known : mapping of str to tuple of two floats, optional
+            What a network knows, by dtype.
+
+        Returns
+        -------
+        tuple of two floats or None
+            None where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
+        """
+        return given or self.own_range or (known or {}).get(self.dtype.name)
 
     def check_memory(self, allowed: int) -> None:
         """Refuse a stack of which a single window takes too much; nothing is read or decoded.

@@ -185,6 +185,8 @@ def predict_stack(
         engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
     )
     scorer = engine_for(model, settings, precision)
+    if isinstance(stack, Stack):
+        value_range = stack.value_range(value_range)
     target: Sink | NDArray[np.float32]
     size = (stack.shape[0], *stack.shape[-2:])
     target = np.empty(size, np.float32) if out is None else out

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Task
+from paper_unet.images.grey_count import GreyCount
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import using_threads
@@ -63,6 +64,7 @@ class Dask:
     def __init__(self, client: Client, keep: Callable[[], object] = lambda: None) -> None:
         self.client = client
         self.keep = keep
+        self.greys: dict[int, GreyCount] = {}
 
     def workers(self) -> int:
         """How many workers there are now, at least 1."""
@@ -122,7 +124,9 @@ class Dask:
         """Compute the runs; yield the number of each piece that is on disk."""
         token = uuid.uuid4().hex
         jobs = [(token, prediction, run.start, run.stop) for run in runs]
-        for indices in self._spread(_compute, jobs, stop):
+        for indices, greys in self._spread(_compute, jobs, stop):
+            for z, count in greys.items():
+                self.greys.setdefault(z, GreyCount()).merge(count)
             yield from indices
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
@@ -177,11 +181,16 @@ _worker: tuple[str, Worker] | None = None
 
 
 def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
-    """Compute pieces with the network that this process has loaded; return their numbers."""
+    """Compute pieces with the network that this process has loaded.
+
+    Returns their numbers, and what the grey values of their sections were.
+    """
     with _lock:
         try:
             with using_threads(prediction.threads):
-                return list(_loaded(token, prediction).compute(range(start, stop)))
+                worker = _loaded(token, prediction)
+                worker.greys.clear()
+                return list(worker.compute(range(start, stop))), dict(worker.greys)
         except InputError as error:  # trying again would not help
             return error
 

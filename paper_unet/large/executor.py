@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from paper_unet.images import Output, Task
+from paper_unet.images.grey_count import GreyCount
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import (
     free_memory,
@@ -20,7 +21,15 @@ from paper_unet.system.stop import Stop
 
 
 class Executor(Protocol):
-    """Where pieces are computed: in this process, or on a cluster."""
+    """Where pieces are computed: in this process, or on a cluster.
+
+    Attributes
+    ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that `pieces` has worked on.
+    """
+
+    greys: dict[int, GreyCount]
 
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs; yield the number of each piece that is on disk."""
@@ -47,6 +56,9 @@ class Executor(Protocol):
 class LocalExecutor:
     """Computes in this process."""
 
+    def __init__(self) -> None:
+        self.greys: dict[int, GreyCount] = {}
+
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
         return None
@@ -72,6 +84,7 @@ class LocalExecutor:
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[int]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
+            self.greys = worker.greys
             for run in runs:
                 yield from worker.compute(run, stop)
                 if stop():

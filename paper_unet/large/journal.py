@@ -65,6 +65,17 @@ class Journal:
                 "give the same to go on, `overwrite` to start anew, or another output name"
             )
 
+    def amend(self, header: dict[str, Any]) -> None:
+        """Change the header of an interrupted run, and keep its pieces.
+
+        A crash meanwhile loses pieces, which are then done again.
+        """
+        pieces = sorted(self.done)
+        self.restart()
+        self.begin(header)
+        for piece in pieces:
+            self.record(piece)
+
     def restart(self) -> None:
         """Forget what is there."""
         self._cut(0)

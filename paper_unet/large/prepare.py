@@ -89,8 +89,9 @@ def prepare(
     if device == "cpu":
         stack.check_memory(allowed)  # before anything of it is decoded
     model = load_model(config.weights)
-    _check_values(config, stack, model)
+    value_range = _checked_range(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))
+    _take_fill(journal, facts)
     _drop_what_is_over(config, facts, output, journal, overwrite)
     left = journal.header or {}
     facts["threads"] = config.threads or left.get("threads") or executor.threads()
@@ -116,15 +117,18 @@ def prepare(
             "`overwrite`"
         )
     grid = Grid(output.shape[0], *shape, plan)
-    prediction = _prediction(config, output, grid, device, facts)
+    prediction = _prediction(config, output, grid, device, facts, value_range)
     return Job(prediction, engine, most, allowed, executor.workers())
 
 
-def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
-    """Refuse before hours of work what every section would be refused for."""
+def _checked_range(
+    config: PredictConfig, stack: Stack, model: Network
+) -> tuple[float, float] | None:
+    """Return the range of grey values; refuse what every section would be refused for."""
     check_class(model, config.of_class)
-    value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
+    value_range = stack.value_range(config.value_range, model.grey_ranges)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
+    return value_range
 
 
 def _drop_what_is_over(
@@ -140,12 +144,23 @@ def _drop_what_is_over(
         journal.restart()
 
 
+def _take_fill(journal: Journal, facts: dict[str, Any]) -> None:
+    """Let an interrupted run go on with a value for pixels that are not finite.
+
+    Without one, all that it finished had none of these, so the bytes are the same with any.
+    """
+    header = journal.header
+    if header is not None and header.get("fill") is None and facts["fill"] is not None:
+        journal.amend({**header, "fill": facts["fill"]})
+
+
 def _prediction(
     config: PredictConfig,
     output: Output,
     grid: Grid,
     device: str,
     facts: dict[str, Any],
+    value_range: tuple[float, float] | None,
 ) -> Prediction:
     return Prediction(
         source=Path(config.source).absolute(),
@@ -160,7 +175,7 @@ def _prediction(
         settings=part(config, InferenceSettings),
         precision=config.precision,
         of_class=config.of_class,
-        value_range=config.value_range,
+        value_range=value_range,
         fill=config.fill,
         device=device,
         threads=facts["threads"],
@@ -189,5 +204,7 @@ def _facts(
         "device": torch.device(device).type,
         "torch": torch.__version__,
     }
+    if config.missing != "fail":  # a run that fails has nothing to go on with
+        facts["missing"] = config.missing
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

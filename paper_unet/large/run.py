@@ -16,6 +16,7 @@ from paper_unet.images import Output, Stack, create_output, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
+from paper_unet.large.greys import say_greys, warn_of_greys
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
@@ -81,6 +82,7 @@ def predict_file(
         with open_journal(Path(config.out)) as journal:
             job = prepare(config, stack, output, executor, journal, overwrite)
             announce(report.say, job, journal)
+            say_greys(report.say, stack, job.prediction)
             with _nothing_for_nothing(output, journal):
                 _prepare_output(output, journal, overwrite)
                 _work(job.prediction, journal, executor, report, stop)
@@ -148,6 +150,7 @@ def _work(
         for index in executor.pieces(prediction, runs, stop):
             journal.record(index)
             bar.update(_pixels(grid, index))
+            warn_of_greys(report.say, prediction, executor, index)
     if stop():
         raise Stopped(stop.signal)
     if len(journal.done) != len(grid):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, to_unit_range
+from paper_unet.images.grey_count import GreyCount, scale_of
 from paper_unet.inference.averaging import region_scores
 from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for, probability
@@ -48,7 +49,14 @@ class Prediction:
 
 
 class Worker:
-    """A process's open stack and loaded network; it computes with the threads that it is given."""
+    """A process's open stack and loaded network; it computes with the threads that it is given.
+
+    Attributes
+    ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that it worked on, by number in the input; windows
+        that overlap are counted again.
+    """
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
@@ -62,7 +70,8 @@ class Worker:
             prediction.source, axes=prediction.axes, series=prediction.series,
             channels=model.config.in_channels, missing=prediction.missing,
         )  # fmt: skip
-        self.value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
+        self.scale = scale_of(self.stack.dtype, prediction.value_range)
+        self.greys: dict[int, GreyCount] = {}
         band = prediction.grid.plan.band
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
 
@@ -136,13 +145,16 @@ class Worker:
 
     def _section(self, z: int) -> Section:
         _, height, width = self.stack.shape
+        count = self.greys.setdefault(z, GreyCount())
 
         def read(rows: Span, columns: Span) -> NDArray[np.float32]:
             window = self.stack.window(z, rows, columns)
             name = f"{self.prediction.source}, section {z}"
             if self.prediction.fill is None and not np.isfinite(window).all():
                 raise _not_finite(self.stack, z, name)
-            unit = to_unit_range(window, self.value_range, name=name, fill=self.prediction.fill)
+            count.add(window, self.scale)
+            prediction = self.prediction
+            unit = to_unit_range(window, prediction.value_range, name=name, fill=prediction.fill)
             return unit if self.stack.channels > 1 else unit[None]
 
         return Section(read, height, width)

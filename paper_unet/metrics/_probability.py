@@ -43,7 +43,10 @@ def as_probability(
     if found is None:
         return values.astype(np.float32)  # 32 bits, as the official code holds them
     low, high = found
-    if values.dtype.name == "uint8" and found == (0, 255):  # a quarter of the memory of the rule
+    if values.dtype.name == "uint8" and (low, high) == (
+        0,
+        255,
+    ):  # a quarter of the memory of the rule
         return (np.arange(256) / np.float64(255)).astype(np.float32)[values]
     return np.asarray((values.astype(np.float64) - low) / (high - low), np.float32)
 
@@ -53,7 +56,7 @@ def probability_range(
 ) -> tuple[float, float] | None:
     """Return the values that mean 0 and 1; None if they are probabilities as they are.
 
-    Floats must be in [0, 1] already. 0 and one other value, of whatever type, is a binary map. Other
+    Floats must be in [0, 1] already. 0 and one other value, of any type, is a binary map. Other
     unsigned integers go from 0 to the largest of their type, if that can be: if one of them is in
     the upper half, and they do not look like the numbers of cells.
 

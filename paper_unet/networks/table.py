@@ -28,7 +28,7 @@ NETWORKS: Final[dict[str, str]] = {
     "keras": "paper_unet.networks.keras:KerasUNet",
     "valid_batchnorm": "paper_unet.networks.valid_batchnorm:ValidBatchNormUNet",
 }
-"""Where each is, by the name in the setting ``network``: a class, or what makes one of its kinds."""
+"""Where each is, by the name in the setting ``network``: a class, or what makes one."""
 
 RENAMED: Final = {
     "batch_norm": "paper_batch_norm",

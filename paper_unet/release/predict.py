@@ -111,7 +111,10 @@ def _segment(
             raise Stopped(stop.signal)
         with naming(f"section {z}"):
             image = release_input(
-                stack[z], model.grey_ranges, value_range=config.value_range, fill=config.fill
+                stack[z],
+                model.grey_ranges,
+                value_range=stack.value_range(config.value_range),
+                fill=config.fill,
             )
             cells = release_cells(layers, image, settings)
         write(z, _sixteen_bits(cells))

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,15 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     Not where it lies and how it reports; nor the names of the files, since the data themselves
     are compared.
     """
-    aside = ("out", "log_every", "checkpoint_every", "validate_every", "images", "labels")
+    aside = (
+        "out",
+        "log_every",
+        "checkpoint_every",
+        "validate_every",
+        "images",
+        "labels",
+        "missing",
+    )
     kept = {key: value for key, value in asdict(config).items() if key not in aside}
     settings: dict[str, Any] = json.loads(json.dumps(kept))
     return settings
@@ -103,6 +111,9 @@ def restore(
     then |= {name: about.get(name, "") for name in made_from}
     now = {**comparable(config), **made_from}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
+    if differing == ["steps"]:
+        _check_more_steps(path, int(then["steps"]), config, int(about["step"]))
+        differing = []
     if differing:
         key = differing[0]
         raise InputError(
@@ -118,6 +129,22 @@ def restore(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     return int(about["step"])
+
+
+def _check_more_steps(path: Path, planned: int, config: TrainConfig, step: int) -> None:
+    """Refuse another number of steps once the learning rate follows from it: at the decay.
+
+    Before, a run with that number from the start would have come to the same checkpoint.
+    """
+    before = replace(config, steps=planned)
+    same = all(learning_rate(k, before) == learning_rate(k, config) for k in range(step))
+    if step > config.steps or not same:
+        raise InputError(
+            f"{path}: is of step {step} of {planned}, and its learning rate was lowered towards "
+            f"the end of these; {config.steps} steps would be another run: train on from its "
+            f"weights, with `start` {path.with_name(WEIGHTS)} and another folder, or resume with "
+            "the same `steps`"
+        )
 
 
 def save_checkpoint(
