@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Task
-from paper_unet.images.grey_count import GreyCount
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import using_threads

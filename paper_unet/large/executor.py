@@ -8,8 +8,7 @@ from typing import Protocol
 
 import torch
 
-from paper_unet.images import Output, Task
-from paper_unet.images.grey_count import GreyCount
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import (
     free_memory,

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paper_unet.images import Stack
-from paper_unet.images.grey_count import count_section, scale_of
+from paper_unet.images import Stack, count_section, scale_of
 from paper_unet.large.executor import Executor
 from paper_unet.large.worker import Prediction
 

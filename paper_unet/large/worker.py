@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, open_stack, to_unit_range
-from paper_unet.images.grey_count import GreyCount, scale_of
+from paper_unet.images import GreyCount, Output, Stack, open_stack, scale_of, to_unit_range
 from paper_unet.inference.averaging import region_scores
 from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for, probability

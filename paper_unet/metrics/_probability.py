@@ -47,7 +47,8 @@ def as_probability(
         0,
         255,
     ):  # a quarter of the memory of the rule
-        return (np.arange(256) / np.float64(255)).astype(np.float32)[values]
+        steps: npt.NDArray[np.float32] = (np.arange(256) / np.float64(255)).astype(np.float32)
+        return np.asarray(steps[values])
     return np.asarray((values.astype(np.float64) - low) / (high - low), np.float32)
 
 

@@ -83,11 +83,6 @@ def instances_from_membranes(labels: NDArray[np.integer]) -> NDArray[np.int32]:
             f"membrane labels hold the values {shown}; exactly two are accepted, 0 for membrane "
             "and one other for cell: map them first, or say that they are instance labels"
         )
-    if len(values) == 1:
-        raise InputError(
-            "labels are 0 everywhere, which is membrane, so there is no cell to learn from; give "
-            "labels in which cells have another value, or other sections"
-        )
     instances = np.zeros(labels.shape, np.int32)
     for section, numbered in zip(labels, instances, strict=True):
         ndimage.label(section, output=numbered)
@@ -138,11 +133,6 @@ def training_set(
             f"images are {images.shape[0]} x {images.shape[2:]}, labels {instances.shape[0]} x "
             f"{instances.shape[1:]}; give one label image of the same size for each section"
         )
-    if not instances.any():
-        raise InputError(
-            "labels are 0 everywhere, which is background, so there is no cell to learn from; give "
-            "labels in which cells have other values, or other sections"
-        )
     ignore = checked_mask(ignore, instances.shape)
     _check_unit_range(images)
     if separate:
@@ -191,11 +181,6 @@ def training_set_of_classes(
         raise InputError(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
             f"{count - 1}: renumber them, or give `classes`"
-        )
-    if low == high:
-        raise InputError(
-            f"labels are {low} everywhere, so there is no other class to tell it from; give labels "
-            "of several classes, or other sections"
         )
     weights = class_weights(classes, count=count, power=balance).astype(np.float32)[classes]
     return TrainingSet(

@@ -79,6 +79,11 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     value_range = _value_range(config)
     images = to_unit_range(images[chosen], value_range, name=config.images)
     labels = labels[chosen]
+    if (labels == labels[0, 0, 0]).all():
+        raise InputError(
+            f"{config.labels}: labels are {labels[0, 0, 0]} everywhere in the sections chosen, so "
+            "there are no cells to tell from what is around them; give other labels or sections"
+        )
     kind, count = config.label_kind, class_count(config)
     if kind == "class":
         return training_set_of_classes(images, labels, count, config.balance)
