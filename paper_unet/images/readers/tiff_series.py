@@ -154,16 +154,22 @@ def _imagej_images(
             f"and {sizes[2]} frames; name the axes with `axes`, such as ZYX, to read all of them, "
             "or save it again"
         )
-    return [_joined(file, page, there if pages == 1 else None)]
+    if pages == 1:
+        return [_joined([page], there)]
+    return [_joined(_all_pages(file), there)]
 
 
-def _joined(file: OmeFile, page: Any, images: int | None) -> Any:
+def _all_pages(file: OmeFile) -> list[Any]:
+    """Read every page of a file for itself, not as like the first one."""
+    return [file.pages.get(k, aspage=True) for k in range(len(file.pages))]
+
+
+def _joined(pages: list[Any], count: int) -> Any:
     """Return all pages of a file as one series, or the images that follow each other in its one."""
-    pages = [page] if images else list(file.pages)
-    count = images or len(pages)
+    page = pages[0]
     shape = (count, page.imagelength, page.imagewidth)
     return tifffile.TiffPageSeries(
-        pages, shape, page.dtype, "ZYX", kind="imagej", truncated=images is not None
+        pages, shape, page.dtype, "ZYX", kind="imagej", truncated=len(pages) < count
     )
 
 
@@ -180,8 +186,8 @@ def _with_all_pages(
         used = _used(found, path)
     else:
         return series
-    if pages > used and axes is not None and _alike(file):
-        return _joined(file, series.keyframe, None)
+    if pages > used and axes is not None and _are_alike(every := _all_pages(file)):
+        return _joined(every, pages)
     _check_count(path, pages, used, "declares")
     return series
 
@@ -194,10 +200,10 @@ def _check_count(path: Path, pages: int, used: int, verb: str) -> None:
         )
 
 
-def _alike(file: OmeFile) -> bool:
+def _are_alike(pages: list[Any]) -> bool:
     """Whether all pages are grey ones of one size and layout."""
-    first = file.pages.first
-    return first.samplesperpixel == 1 and all(page.hash == first.hash for page in file.pages)
+    first = pages[0]
+    return first.samplesperpixel == 1 and all(page.hash == first.hash for page in pages)
 
 
 def _used(found: Sequence[Any], path: Path) -> int:
