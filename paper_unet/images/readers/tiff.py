@@ -106,7 +106,7 @@ class TiffStack(Stack):
         places = [-1 if found.z is None else found.z, found.y, found.x]
         order = tuple(int(k) for k in np.argsort(places))
         height, width = self._page.imagelength, self._page.imagewidth
-        if (self.shape[order[1]], self.shape[order[2]]) != (height, width):
+        if (found.shape[order[1]], found.shape[order[2]]) != (height, width):
             raise InputError(
                 f"{self.path}: pages of {height} x {width} pixels cannot be put in the order of "
                 f"its axes, {self._series.axes} of shape {self._series.shape}; save it as ZYX"
