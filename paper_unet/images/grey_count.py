@@ -75,8 +75,8 @@ class GreyCount:
             return f"all grey values are {self.least:g}; look at it"
         for count, what in ((self.black, "black"), (self.white, "white")):
             if count >= NEARLY * self.values:
-                share = math.floor(1000 * count / self.values) / 10
-                return f"{share:g} % of the grey values become {what}; look at it, and at the range"
+                share = "all" if count == self.values else "nearly all"
+                return f"{share} grey values become {what}; look at it, and at the range"
         return None
 
     def describe(self, dtype: np.dtype[Any], value_range: tuple[float, float]) -> str:

@@ -92,7 +92,9 @@ def test_pictures_of_another_kind_than_their_name(tmp_path: Path) -> None:
 def test_n5(tmp_path: Path, attributes: dict[str, object]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "attributes.json").write_text(json.dumps(attributes))
-    with pytest.raises(InputError, match=r"is an N5 store, .*accepted are TIFF.*convert it to Zarr"):
+    with pytest.raises(
+        InputError, match=r"is an N5 store, .*accepted are TIFF.*convert it to Zarr"
+    ):
         open_stack(tmp_path / "in")
     (tmp_path / "empty.n5").mkdir()
     with pytest.raises(InputError, match="is an N5 store"):

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from image_helpers import GREY, PIXELS
 from PIL import Image
 from tiff_bytes import ASCII, LONG, SHORT, Page, grey, packed, write_pages
 
+from paper_unet import UNet, predict_stack
+from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack, to_unit_range
+from paper_unet.networks.weights_file import save_model
 
 RNG = np.random.default_rng(3)
 BITS = [1, 2, 4, 8, 10, 12, 14, 16, 32]
@@ -212,6 +216,29 @@ def test_sections_of_a_folder_have_one_meaning(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path, labels=True), GREY[:2])
     tiff_of(tmp_path / "1.tif", GREY[0], 8, 0)
     np.testing.assert_array_equal(read_stack(tmp_path), 255 - GREY[:2])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_are_predicted_as_if_spread_over_eight(tmp_path: Path, bits: int) -> None:
+    """By the command and by the library, of TIFF and PNG; an 8-bit copy gives the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = UNet(width=2)
+    save_model(tmp_path / "net.safetensors", model)
+    values = RNG.integers(0, 2**bits, (40, 44)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "wide.tif", values * (255 // (2**bits - 1)))
+    expected = predict_stack(model, read_stack(tmp_path / "wide.tif"))
+    assert np.ptp(expected) > 1e-3
+    tiff_of(tmp_path / "few.tif", values, bits, 1)
+    tiff_of(tmp_path / "white.tif", 2**bits - 1 - values, bits, 0)
+    png_of(tmp_path / "few.png", values, bits)
+    for name in ("few.tif", "white.tif", "few.png"):
+        with open_stack(tmp_path / name) as stack:
+            np.testing.assert_allclose(predict_stack(model, stack), expected, atol=1e-6)
+        files = [str(tmp_path / word) for word in (name, "net.safetensors", "out.tif")]
+        command = ["predict", files[0], "--weights", files[1], "-o", files[2], "--overwrite"]
+        assert main(command) == 0
+        np.testing.assert_allclose(read_stack(tmp_path / "out.tif"), expected, atol=1e-6)
 
 
 # --- ImageJ's calibration -----------------------------------------------------------------------
