@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,6 @@ class Axes:
     def channels_first(self) -> bool:
         """Whether all sections of a channel come before those of the next."""
         return self.c is not None and self.z is not None and self.c < self.z and self.shape[0] > 1
-
-    @property
-    def in_order(self) -> bool:
-        """Whether the file has rows of X one after the other, and sections of these."""
-        size = self.shape[0]
-        return self.y < self.x and (self.z is None or size == 1 or self.z < self.y)
 
 
 def letter(name: object) -> str:
@@ -131,7 +126,10 @@ def _is_stack(letters: str, channels: int) -> bool:
 
 
 def read_in_order(
-    read: Callable[[int, Span, Span], NDArray[Any]], order: Sequence[int], spans: Sequence[Span]
+    read: Callable[[int, Span, Span], NDArray[Any]],
+    shape: tuple[int, ...],
+    axes: Axes,
+    spans: tuple[Span, Span, Span],
 ) -> NDArray[Any]:
     """Read a window of a stack whose axes a file has in another order.
 
@@ -139,18 +137,26 @@ def read_in_order(
     ----------
     read : callable
         Gives the window (rows, columns) of a page of the file, ndarray (rows, columns).
-    order : sequence of three ints
-        Which of Z, Y and X (0, 1, 2) the pages, their rows and their columns are.
-    spans : sequence of three (int, int)
+    shape : tuple of int
+        Of the file; a page has the last two of its axes.
+    axes : Axes
+        Where in it the axes are.
+    spans : three (int, int)
         Half-open ranges of Z, Y and X.
 
     Returns
     -------
     ndarray, shape (Z, Y, X) of the ranges
     """
-    pages, rows, columns = (spans[k] for k in order)
-    block = np.stack([read(page, rows, columns) for page in range(*pages)])
-    return np.ascontiguousarray(block.transpose(np.argsort(order)))
+    wanted: dict[int | None, Span] = dict(zip((axes.z, axes.y, axes.x), spans, strict=True))
+    ranges = [wanted.get(k, (0, 1)) for k in range(len(shape))]
+    leading = [range(*span) for span in ranges[:-2]]
+    pages = [int(np.ravel_multi_index(place, shape[:-2])) for place in product(*leading)]
+    windows = [read(page, ranges[-2], ranges[-1]) for page in pages]
+    block = np.reshape(windows, [last - first for first, last in ranges])
+    order = [k for k in (axes.z, axes.y, axes.x) if k is not None]
+    block = np.moveaxis(block, order, range(len(order)))
+    return np.ascontiguousarray(block.reshape([last - first for first, last in spans]))
 
 
 def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:

@@ -89,13 +89,13 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "OME"])
-@pytest.mark.parametrize("order", [*ORDERS, "CXYZ", "XCYZ"])
+@pytest.mark.parametrize("order", [*ORDERS, "CXYZ", "XCYZ", "XYCZ", "ZYXC", "XYZC"])
 def test_tiffs_in_any_order(tmp_path: Path, order: str, layout: str) -> None:
     """By the axes that the file names, and by those given."""
     for name, given in (("named.tif", None), ("given.tif", order)):
         metadata = {"axes": order} if given is None else None
         if given and "C" in given:
-            continue
+            metadata = {}  # so that the file keeps an axis of length 1, without a name
         tifffile.imwrite(
             tmp_path / name, arranged(order), metadata=metadata, photometric="minisblack",
             **LAYOUTS[layout],
@@ -152,11 +152,34 @@ def test_channels_are_never_taken_for_sections(tmp_path: Path) -> None:
         open_stack(tmp_path / "a.zarr")
 
 
-def test_pages_that_hold_no_two_of_the_axes(tmp_path: Path) -> None:
+def test_a_cube_is_put_in_order_too(tmp_path: Path) -> None:
+    """Its shape says nothing of the order."""
+    cube = np.arange(6**3, dtype=np.uint8).reshape(6, 6, 6)
+    for order in ORDERS:
+        stored = cube.transpose(["ZYX".index(axis) for axis in order])
+        tifffile.imwrite(
+            tmp_path / "a.tif", stored, photometric="minisblack", metadata={"axes": order}
+        )
+        np.testing.assert_array_equal(read_stack(tmp_path / "a.tif"), cube)
+        zarr.create_array(
+            tmp_path / f"{order}.zarr", data=stored, dimension_names=tuple(order.lower())
+        )
+        np.testing.assert_array_equal(read_stack(tmp_path / f"{order}.zarr"), cube)
+
+
+def test_pages_that_are_not_those_of_the_axes(tmp_path: Path) -> None:
+    """Rows were written as pages: what is given as Y and X are no rows and columns of a page."""
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, arranged("XYCZ"), metadata={"axes": "XYCZ"}, photometric="minisblack")
-    with pytest.raises(InputError, match=r"pages of 1 x 6 pixels .* XYCZ .*; save it as ZYX"):
-        open_stack(path)
+    tifffile.imwrite(path, STACK[0][..., None], photometric="minisblack", metadata=None)
+    for axes in ("YXC", "YXZ"):
+        np.testing.assert_array_equal(read_stack(path, axes=axes)[0], STACK[0])
+
+
+@pytest.mark.parametrize("axes", ["XYZ", "XYC", "ZXY", "CXY"])
+def test_a_single_section_with_rows_for_columns(tmp_path: Path, axes: str) -> None:
+    stored = np.expand_dims(STACK[0].T, 0 if axes.endswith("XY") else 2)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", metadata={"axes": axes})
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.tif"), STACK[:1])
 
 
 def test_pages_of_one_row_in_another_order(tmp_path: Path) -> None:

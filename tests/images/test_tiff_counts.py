@@ -257,6 +257,15 @@ def test_a_set_without_one_of_its_files(tmp_path: Path) -> None:
         open_stack(files[0])
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_file_of_a_set_with_a_page_too_many(tmp_path: Path, given: int) -> None:
+    files = companion_set(tmp_path, GREY[:3])
+    ome_file(files[1], [GREY[1], GREY[5]], tifffile.tiffcomment(files[1]))
+    for axes in (None, "ZYX"):
+        with pytest.raises(InputError, match=r"of the 2 pages of s1|declares 1 pages and .* 2;"):
+            open_stack(files[given], axes=axes)
+
+
 def test_a_companion_file_itself_is_named(tmp_path: Path) -> None:
     companion_set(tmp_path, GREY[:3])
     with pytest.raises(InputError, match="give one of the TIFF files that it names"):

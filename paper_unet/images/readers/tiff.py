@@ -6,10 +6,10 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
@@ -69,9 +69,8 @@ class TiffStack(Stack):
         self.dtype, self.notes = self._values.dtype, self._values.notes
         self.own_range = self._values.own_range
         found = self._stack_axes(axes)
-        self.shape, self._order = found.shape, self._page_order(found)
-        inverse = [self.shape[k] for k in self._order]
-        size = inverse[0], inverse[1], inverse[2]  # pages, rows and columns
+        self.shape, self._axes = found.shape, found
+        size = self._order_pages()
         offset = self._find_pixels(pages, size)
         self._segments = Segments(
             self._file, self._series, offset, size, stored, channels, found.channels_first
@@ -99,19 +98,25 @@ class TiffStack(Stack):
             )
         return found
 
-    def _page_order(self, found: Axes) -> tuple[int, ...]:
-        """Return which of Z, Y and X the pages, their rows and their columns are."""
-        if self.channels > 1 or found.in_order:
-            return 0, 1, 2
-        places = [-1 if found.z is None else found.z, found.y, found.x]
-        order = tuple(int(k) for k in np.argsort(places))
-        height, width = self._page.imagelength, self._page.imagewidth
-        if (found.shape[order[1]], found.shape[order[2]]) != (height, width):
+    def _order_pages(self) -> tuple[int, int, int]:
+        """Return how many pages there are, and their rows and columns."""
+        found, size = self._axes, (self._page.imagelength, self._page.imagewidth)
+        shape = tuple(self._series.shape)
+        while len(shape) > 2 and shape[-1] == 1 and shape[-2:] != size:
+            shape = shape[:-1]  # an axis of length 1 that is none of the page's
+        self._file_shape = shape
+        if found.z is not None and found.z >= len(shape):
+            self._axes = replace(found, z=None)
+        last = (found.y, found.x) == (len(shape) - 2, len(shape) - 1)
+        self._as_it_lies = self.channels > 1 or (last and size == found.shape[1:])
+        if self._as_it_lies:
+            return found.shape
+        if shape[-2:] != size:
             raise InputError(
-                f"{self.path}: pages of {height} x {width} pixels cannot be put in the order of "
+                f"{self.path}: pages of {size[0]} x {size[1]} pixels cannot be put in the order of "
                 f"its axes, {self._series.axes} of shape {self._series.shape}; save it as ZYX"
             )
-        return order
+        return math.prod(shape[:-2]), *size
 
     def _find_pixels(self, pages: int, size: tuple[int, int, int]) -> int | None:
         """Offset of the pixels if there is one page for all slices, else None: pages for each."""
@@ -157,11 +162,13 @@ class TiffStack(Stack):
         with _silenced(), _decoding(self.path, f"slice {z}"):
             if self.channels > 1:
                 return self._segments.window(z, rows, columns)
-            if self._order == (0, 1, 2):
+            if self._as_it_lies:
                 return self._values.convert(self._segments.window(z, rows, columns)[0])
-            read = self._segments.window
             block = read_in_order(
-                lambda page, *spans: read(page, *spans)[0], self._order, ((z, z + 1), rows, columns)
+                lambda page, *spans: self._segments.window(page, *spans)[0],
+                self._file_shape,
+                self._axes,
+                ((z, z + 1), rows, columns),
             )
             return self._values.convert(block[0])
 

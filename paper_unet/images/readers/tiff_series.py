@@ -115,7 +115,12 @@ def other_files(path: Path, file: OmeFile, series: Any) -> list[Path]:
     pages = [page for page in series.pages if page is not None and page.parent is not file]
     others = sorted({Path(page.parent.filehandle.path) for page in pages})
     for other in others:
-        _check_count(other, check_structure(other), _used(file.series, other), "names")
+        pages_there, used = check_structure(other), _used(file.series, other)
+        if pages_there > used:
+            raise InputError(
+                f"{path}: its slices lie in several files; of the {pages_there} pages of "
+                f"{other.name} it names {used}; save the stack as one file"
+            )
     for page in pages:
         # what is read is located and decoded by the layout of the series, and of its own file
         if page.keyframe.parent is not page.parent or page.keyframe.hash != series.keyframe.hash:
@@ -186,18 +191,16 @@ def _with_all_pages(
         used = _used(found, path)
     else:
         return series
-    if pages > used and axes is not None and _are_alike(every := _all_pages(file)):
+    if pages <= used:
+        return series
+    alone = all(page is None or page.parent is file for page in series.pages)
+    if axes is not None and alone and _are_alike(every := _all_pages(file)):
         return _joined(every, pages)
-    _check_count(path, pages, used, "declares")
-    return series
-
-
-def _check_count(path: Path, pages: int, used: int, verb: str) -> None:
-    if pages > used:
-        raise InputError(
-            f"{path}: its description {verb} {used} pages and the file has {pages}; name the axes "
-            "with `axes`, such as ZYX, to read all of one size, or save it again"
-        )
+    remedy = "name the axes with `axes`, such as ZYX, to read all of one size, or " if alone else ""
+    raise InputError(
+        f"{path}: its description declares {used} pages and the file has {pages}; {remedy}save it "
+        "again"
+    )
 
 
 def _are_alike(pages: list[Any]) -> bool:
