@@ -11,11 +11,16 @@ PAGE = TESTS.parent / "docs" / "faults.md"
 ROWS = re.findall(r"^\| (\d+) \|.*\|(.*)\|$", PAGE.read_text(), re.MULTILINE)
 
 
+CASES = re.findall(
+    r"^\| (?!\d+ \|)(.*?) \|.*\|(.*`[\w/]+\.py::.*)\|$", PAGE.read_text(), re.MULTILINE
+)
+
+
 def test_no_fault_is_left_out() -> None:
     assert [int(number) for number, _ in ROWS] == list(range(1, 37))
 
 
-@pytest.mark.parametrize(("number", "named"), ROWS, ids=lambda value: value[:2])
+@pytest.mark.parametrize(("number", "named"), [*ROWS, *CASES], ids=lambda value: value[:20])
 def test_the_tests_of_a_row_are_there(number: str, named: str) -> None:
     tests = re.findall(r"`([\w/]+\.py)::(\w+)`", named)
     assert tests
