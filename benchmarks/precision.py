@@ -19,7 +19,8 @@ from paper_unet.datasets import load_isbi2012
 from paper_unet.images import to_unit_range
 from paper_unet.inference.averaging import image_scores
 from paper_unet.inference.layers import PRECISIONS, evaluating
-from paper_unet.inference.predict import engine_for, probability
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.readout import probability
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.system.environment import environment

@@ -43,7 +43,8 @@ from numpy.typing import NDArray
 from paper_unet.geometry import HALO, input_size, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.predict import predict_stack, probability
+from paper_unet.inference.predict import predict_stack
+from paper_unet.inference.readout import probability
 from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.metrics.table import ISBI2012

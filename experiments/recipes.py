@@ -32,7 +32,7 @@ def add_training_options(
     options.add_argument("--tile", type=int, default=tile)
     if lr is not None:
         options.add_argument("--lr", type=float, default=lr)
-    options.add_argument("--precision", default="float32")
+    options.add_argument("--precision", default="auto")
     options.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each on a CPU")
 
 

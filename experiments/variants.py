@@ -33,11 +33,12 @@ from numpy.typing import NDArray
 from variants_table import OWN, PAPER
 
 from paper_unet.images import to_unit_range
+from paper_unet.inference.cost import cost
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.predict import engine_for, predict_image, probability
+from paper_unet.inference.predict import engine_for, predict_image
+from paper_unet.inference.readout import probability
 from paper_unet.inference.seams import seams
 from paper_unet.inference.settings import BAND, InferenceSettings, Plan
-from paper_unet.inference.tiled import cost
 from paper_unet.networks.base import Network
 from paper_unet.networks.table import make_network, network_class
 from paper_unet.system.device import pick_device

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -150,17 +150,37 @@ def source_coordinates(look: Augmentation, side: int, device: torch.device | str
         Coordinates (y, x) in pixels; they may lie outside the section. A smaller centred tile
         comes from the centred part of this array.
     """
-    nodes = torch.from_numpy(look.nodes.astype(np.float32)).to(device)
-    axis = torch.arange(side, dtype=torch.float32, device=device) - (side - 1) / 2
-    y, x = displacement(nodes, side) + torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
+    return coordinates_of(torch.from_numpy(numbers_of(look)).float().to(device), side)
+
+
+HEADER: Final = 9
+"""Numbers of a look that are not nodes, see `numbers_of`."""
+
+
+def numbers_of(look: Augmentation) -> NDArray[np.float64]:
+    """Return a look as numbers, which is all that a device needs to make a tile.
+
+    Returns
+    -------
+    ndarray of float64, shape (9 + 2 * grid * grid,)
+        Centre (y, x), cosine and sine of the angle, both with the sign of the mirroring, black,
+        white - black, gamma, and the nodes.
+    """
     cos, sin = math.cos(look.angle), math.sin(look.angle)
     sign = -1.0 if look.mirrored else 1.0
-    return torch.stack(
-        [
-            cos * y - sign * sin * x + look.centre[0],
-            sin * y + sign * cos * x + look.centre[1],
-        ]
-    )
+    grey = (look.black, look.white - look.black, look.gamma)
+    header = (*look.centre, cos, sin, sign * cos, sign * sin, *grey)
+    return np.concatenate([header, look.nodes.ravel()])
+
+
+def coordinates_of(numbers: Tensor, side: int) -> Tensor:
+    """Return what `source_coordinates` does, from the numbers of a look; on their device."""
+    grid = math.isqrt((len(numbers) - HEADER) // 2)
+    nodes = numbers[HEADER:].view(2, grid, grid).float()
+    axis = torch.arange(side, dtype=torch.float32, device=numbers.device) - (side - 1) / 2
+    y, x = displacement(nodes, side) + torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
+    top, left, cos, sin, signed_cos, signed_sin = numbers[:6]
+    return torch.stack([cos * y - signed_sin * x + top, sin * y + signed_cos * x + left])
 
 
 def sample(
@@ -194,8 +214,14 @@ def sample(
 
 def change_grey(image: Tensor, look: Augmentation) -> Tensor:
     """Apply the drawn grey curve to values in [0, 1]; small overshoots of sampling are clipped."""
-    curve = image.clamp(0, 1) ** look.gamma
-    return look.black + (look.white - look.black) * curve
+    return grey_changed_by(torch.from_numpy(numbers_of(look)), image)
+
+
+def grey_changed_by(numbers: Tensor, image: Tensor) -> Tensor:
+    """Return what `change_grey` does, from the numbers of a look."""
+    where = numbers[6:HEADER]
+    black, span, gamma = where if where.device.type == "cuda" else where.tolist()
+    return black + span * image.clamp(0, 1) ** gamma
 
 
 def centre_crop(maps: Tensor, side: int) -> Tensor:

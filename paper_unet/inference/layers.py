@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -24,6 +25,7 @@ from paper_unet.networks.base import Network
 
 PRECISIONS: Final[dict[Precision, torch.dtype]] = {
     "float32": torch.float32,
+    "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
@@ -32,6 +34,10 @@ GROUP: Final = 256
 """Input channels that the fused convolution takes at once; measured, see docs/large_stacks.md."""
 
 _VALID: Final = ([0, 0], [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
+_CUDNN_VALID: Final = ([1, 1], [0, 0], [1, 1], 1)  # stride, padding, dilation, groups
+
+HEAD: Final = 8
+"""Scores that a GPU computes at least: its matrix products take no fewer."""
 
 # mallopt's numbers for its settings, from malloc.h of the GNU C library
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
@@ -40,13 +46,14 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 class Convolution:
     """A valid 3x3 convolution and its ReLU, on maps of one precision.
 
-    Where the fused CPU operator is there, the input channels are taken in groups whose results
-    add up: a long sum over channels falls out of the processor's cache.
+    Both are one call where that is there: of cuDNN on a GPU, of oneDNN on a CPU. There the input
+    channels are taken in groups whose results add up: a long sum over channels falls out of the
+    processor's cache.
 
     Parameters
     ----------
     layer : nn.Conv2d
-        Its weights are copied.
+        Its weights are copied when they are needed.
     dtype : torch.dtype
         Of the maps and of the copy.
 
@@ -57,23 +64,37 @@ class Convolution:
     """
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
-        weight = layer.weight.detach().to(dtype)
-        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-        self.fused = weight.device.type == "cpu" and can_fuse(dtype)
+        self._layer, self._dtype = layer, dtype
+        kind = layer.weight.device.type
+        self.fused = kind == "cpu" and can_fuse(dtype)
+        self.cudnn = kind == "cuda" and hasattr(torch, "cudnn_convolution_relu")
         channels = layer.in_channels
         size = GROUP if self.fused else channels
         self.groups = [slice(k, min(k + size, channels)) for k in range(0, channels, size)]
-        self.weights = [self._pack(weight[:, group]) for group in self.groups]
 
-    def _pack(self, weight: Tensor) -> Tensor:
-        weight = weight.contiguous(memory_format=torch.channels_last)
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """In the dtype of the maps."""
+        bias = self._layer.bias
+        return None if bias is None else bias.detach().to(self._dtype, copy=True)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """Of each group of channels; made when the first maps come, while a GPU is at those."""
+        weight = self._layer.weight.detach()
+        parts = [
+            weight[:, group].to(self._dtype, memory_format=torch.channels_last, copy=True)
+            for group in self.groups
+        ]
         if not self.fused:
-            return weight
-        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *_VALID)
-        return packed
+            return parts
+        reorder = torch.ops.mkldnn._reorder_convolution_weight
+        return [reorder(part, *_VALID) for part in parts]
 
     def __call__(self, maps: list[Tensor]) -> Tensor:
         """Map one (1, c, h, w), channels-last, for each group to (1, C', h - 2, w - 2)."""
+        if self.cudnn:
+            return torch.cudnn_convolution_relu(maps[0], self.weights[0], self.bias, *_CUDNN_VALID)
         if not self.fused:
             return F.conv2d(maps[0], self.weights[0], self.bias).relu_()
         last = len(maps) - 1
@@ -95,11 +116,22 @@ class UpConvolution:
         layer = layers[0]
         if not isinstance(layer, nn.ConvTranspose2d) or layer.bias is None:
             raise InputError("the network's up-convolutions must be 2x2 layers with a bias")
-        self.channels = layer.out_channels
-        weight = layer.weight.detach().permute(0, 2, 3, 1)  # in, dy, dx, out
-        self.weight = weight.reshape(layer.in_channels, -1).to(dtype)
-        self.bias = layer.bias.detach().to(dtype).repeat(4)
-        self.relu = len(layers) > 1
+        self.channels, self.relu = layer.out_channels, len(layers) > 1
+        self._layer, self._dtype = layer, dtype
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """Shape (in, 4 * out), the four pixels of a block one after the other."""
+        weight = self._layer.weight.detach().to(self._dtype, copy=True).permute(0, 2, 3, 1)
+        return weight.reshape(self._layer.in_channels, -1)
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """Of the four pixels."""
+        bias = self._layer.bias
+        if bias is None:
+            raise RuntimeError("a bias was there before")
+        return bias.detach().to(self._dtype).repeat(4)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Map (1, C, h, w), channels-last, to (h, w, 2, 2, C'): each pixel's block of 2 x 2."""
@@ -118,7 +150,7 @@ class Layers:
     ----------
     model : Network
         One whose rows can stream. Its weights are copied in the precision asked for, on its device.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         Of weights and maps. The scores always leave as float32.
 
     Attributes
@@ -154,7 +186,10 @@ class Layers:
             UpConvolution(getattr(model, f"upconv{k}"), self.dtype) for k in range(DEPTH)
         ]
         head = model.head
+        self._classes = head.out_channels
         self._head = head.weight.detach()[:, :, 0, 0].t().to(self.dtype)
+        if self.device.type == "cuda" and self._classes < HEAD:
+            self._head = F.pad(self._head, (0, HEAD - self._classes))
         self._head_bias = None if head.bias is None else head.bias.detach().float()
 
     def _double(self, layers: nn.Sequential) -> tuple[Convolution, Convolution]:
@@ -163,14 +198,14 @@ class Layers:
 
     def head(self, maps: Tensor) -> Tensor:
         """Return the scores (K, h, w), float32, of maps (1, C, h, w)."""
-        scores = (maps[0].permute(1, 2, 0) @ self._head).float()
+        scores = (maps[0].permute(1, 2, 0) @ self._head)[..., : self._classes].float()
         if self._head_bias is not None:
             scores += self._head_bias
         return scores.permute(2, 0, 1)
 
 
 def check_precision(precision: str) -> None:
-    """Raise InputError if the precision is none of the three."""
+    """Raise InputError if the precision is none of `PRECISIONS`."""
     if precision not in PRECISIONS:
         accepted = ", ".join(PRECISIONS)
         raise InputError(f"precision is {precision!r}; accepted are {accepted}")
@@ -214,15 +249,20 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """Compute without gradients, in true float32, the same way each time."""
-    with (
-        torch.inference_mode(),
-        torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ),
-    ):
-        yield
+def exact_arithmetic(precision: Precision = "float32") -> Iterator[None]:
+    """Compute without gradients, the same way each time; in true float32, but for ``tf32``."""
+    matmul, tf32 = torch.backends.cuda.matmul, precision == "tf32"
+    before, matmul.allow_tf32 = matmul.allow_tf32, tf32
+    try:
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+            ),
+        ):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 @contextmanager

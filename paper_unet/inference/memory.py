@@ -48,6 +48,14 @@ WAITING = (92, 42, 17, 4)
 """Rows by which each level of the contracting path is ahead of its up-sampled partner."""
 
 
+CARD = 2.0
+"""Peak on a GPU over the live maps: those of a band as it is called, and of its graph.
+benchmarks/gpu.py prints it beside measured peaks."""
+
+CARD_STARTED = 640 * 2**20
+"""Bytes that cuDNN and the first kernels take on a GPU besides, workspaces included."""
+
+
 def maps_bytes(config: NetworkConfig, precision: Precision, columns: int, band: int) -> int:
     """Return the bytes of the feature maps that are alive at once, at most.
 

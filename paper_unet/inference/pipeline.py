@@ -17,52 +17,70 @@ its width alone. The overlap-tile strategy (Fig. 2) computes every halo again fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from paper_unet.geometry import DEPTH, input_size, output_size, skip_crop
 from paper_unet.inference.layers import Convolution, Layers, UpConvolution
+from paper_unet.inference.replay import Recorder, Replay
+from paper_unet.networks.moves import copy_into, copy_pixels, joined, pooled
 
-Rows = Callable[[int, int], Tensor]
-"""Gives the input rows [start, stop) of a strip as (C, stop - start, columns), float32."""
+Push = Callable[[Tensor], Tensor | None]
+"""Lets the next input rows of a strip in, (C, n, columns); gives the scores that this completes."""
 
 
 def stream_rows(
-    layers: Layers, rows: Rows, height: int, columns: int, band: int
+    push: Push, images: Iterable[Tensor], height: int, columns: int
 ) -> Iterator[Tensor]:
     """Yield the scores of a strip from top to bottom.
 
     Parameters
     ----------
-    layers : Layers
-        The network.
-    rows : callable
-        ``rows(start, stop)`` gives input rows, row 0 being 92 above the first output row.
+    push : callable
+        `Pipeline.push` of a new pipeline, or the like.
+    images : iterable of Tensor, shape (C, n, columns + 184 or a little more)
+        The input rows in bands, in order, row 0 being 92 above the first output row. The result
+        does not depend on how many come at once, but for rounding; the memory and the speed do.
     height : int
         Output rows wanted, pixels, at least 1.
     columns : int
         Output columns wanted, pixels, at least 1.
-    band : int
-        Input rows that enter at a time, pixels; a multiple of 16. The result does not depend on
-        it, but for rounding; the memory and the speed do.
 
     Yields
     ------
     Tensor of float32, shape (K, n, columns)
         The next n rows, on the device of the network.
     """
-    pipeline = Pipeline(layers, input_size(columns))
-    missing, end = height, input_size(height)
-    for start in range(0, end, band):
-        scores = pipeline.push(rows(start, min(start + band, end)))
+    missing = height
+    for image in images:
+        scores = push(image)
         if scores is not None:
             yield scores[:, :missing, :columns]
             missing -= min(missing, scores.shape[1])
         if not missing:
             return
+
+
+def bands(height: int, band: int) -> Iterator[tuple[int, int]]:
+    """Yield the input rows that make so many output rows, band by band; (0, n), (n, 2n), ..."""
+    end = input_size(height)
+    for start in range(0, end, band):
+        yield start, min(start + band, end)
+        if rows_out(min(start + band, end)) >= height:
+            return
+
+
+def rows_out(rows: int) -> int:
+    """Return how many output rows the first ``rows`` input rows complete."""
+    for _ in range(DEPTH):
+        rows = (rows - 4) // 2
+    rows -= 4
+    for _ in range(DEPTH):
+        rows = 2 * rows - 4
+    return max(rows, 0)
 
 
 class Pipeline:
@@ -100,6 +118,86 @@ class Pipeline:
             maps = self.up[level](maps)
         return None if maps is None else self.layers.head(maps)
 
+    def shapes(self) -> tuple[int, ...]:
+        """Return how many rows are on their way in each place; what `push` does depends on that."""
+        kept = [valid.kept[0].shape[2] if valid.kept else 0 for valid in self._valids()]
+        odd = [pool.odd is not None for pool in self.pool]
+        waiting = [sum(rows.shape[2] for rows in stage.waiting) for stage in self.up]
+        return (*kept, *odd, *waiting, *(stage.drop for stage in self.up))
+
+    def state(self) -> list[Tensor]:
+        """Return all rows that are on their way, in an order that `take_up` knows."""
+        tensors: list[Tensor] = []
+        for valid in self._valids():
+            tensors += valid.kept or [self._none() for _ in valid.convolution.groups]
+        tensors += [self._none() if pool.odd is None else pool.odd for pool in self.pool]
+        for stage in self.up:
+            tensors.append(joined(list(stage.waiting)) if stage.waiting else self._none())
+            tensors.append(self._none(stage.drop))
+        return tensors
+
+    def take_up(self, tensors: list[Tensor]) -> None:
+        """Take what `state` gave."""
+        coming = iter(tensors)
+        for valid in self._valids():
+            kept = [next(coming) for _ in valid.convolution.groups]
+            valid.kept = kept if kept[0].numel() else []
+        for pool in self.pool:
+            odd = next(coming)
+            pool.odd = odd if odd.numel() else None
+        for stage in self.up:
+            waiting, drop = next(coming), next(coming)
+            stage.waiting = deque([waiting] if waiting.numel() else [])
+            stage.drop = drop.shape[0]
+
+    def _valids(self) -> Iterator[Valid]:
+        for stage in (*self.down, *self.up):
+            yield from (stage.first, stage.second)
+
+    def _none(self, count: int = 0) -> Tensor:
+        return torch.empty((count, 0), device=self.layers.device)
+
+
+class Recorded:
+    """A network through which strips stream; where there is a recorder, bands are replayed.
+
+    Every band is a function of its rows and of those that are on their way. Where many bands have
+    the same shapes, as in the steady state, a GPU does not wait for this program.
+
+    Parameters
+    ----------
+    layers : Layers
+    recorder : callable or None
+        See `paper_unet.inference.replay`.
+    """
+
+    def __init__(self, layers: Layers, recorder: Recorder | None) -> None:
+        self.layers = layers
+        self._replay = Replay(partial(_band, layers), recorder)
+
+    def strip(self, width: int) -> Push:
+        """Return what lets the rows of a new strip in, input columns wide."""
+        pipeline = Pipeline(self.layers, width)
+
+        def push(image: Tensor) -> Tensor | None:
+            shapes = (tuple(image.shape), pipeline.shapes())
+            found = self._replay(shapes, lambda: [image, *pipeline.state()])
+            if found is None:
+                return pipeline.push(image)
+            pipeline.take_up(found[1:])
+            return found[0].clone() if found[0].numel() else None
+
+        return push if self._replay.records else pipeline.push
+
+
+def _band(layers: Layers, tensors: list[Tensor]) -> list[Tensor]:
+    """`Pipeline.push` as a function of the rows that come and of those on their way."""
+    image, *state = tensors
+    pipeline = Pipeline(layers, image.shape[2])
+    pipeline.take_up(state)
+    scores = pipeline.push(image)
+    return [image.new_empty(0) if scores is None else scores, *pipeline.state()]
+
 
 class Valid:
     """One 3x3 convolution with ReLU over a growing map: n new rows in, n new rows out."""
@@ -113,13 +211,13 @@ class Valid:
         parts = [maps[:, group] for group in self.convolution.groups]
         if self.kept:
             pairs = zip(self.kept, parts, strict=True)
-            return self.over([torch.cat(pair, dim=2) for pair in pairs])
+            return self.over([joined(pair) for pair in pairs])
         return self.over([part.contiguous(memory_format=torch.channels_last) for part in parts])
 
-    def over(self, joined: list[Tensor]) -> Tensor | None:
+    def over(self, rows: list[Tensor]) -> Tensor | None:
         """Convolve rows that begin with the kept ones."""
-        self.kept = [_last_rows(part, 2) for part in joined]
-        return self.convolution(joined) if joined[0].shape[2] > 2 else None
+        self.kept = [_last_rows(part, 2) for part in rows]
+        return self.convolution(rows) if rows[0].shape[2] > 2 else None
 
 
 def _last_rows(maps: Tensor, count: int) -> Tensor:
@@ -150,10 +248,10 @@ class Pool:
         """Take new rows, if there are any; return those that they complete."""
         if maps is None:
             return None
-        joined = maps if self.odd is None else torch.cat([self.odd, maps], dim=2)
-        even = joined.shape[2] - joined.shape[2] % 2
-        self.odd = _last_rows(joined, 1) if joined.shape[2] > even else None
-        return F.max_pool2d(joined[:, :, :even], 2) if even else None
+        rows = maps if self.odd is None else joined([self.odd, maps])
+        even = rows.shape[2] - rows.shape[2] % 2
+        self.odd = _last_rows(rows, 1) if rows.shape[2] > even else None
+        return pooled(rows[:, :, :even]) if even else None
 
 
 class Expanding:
@@ -196,11 +294,11 @@ class Expanding:
             for group in valid.convolution.groups
         ]  # fmt: skip
         for part, rows in zip(merged, valid.kept, strict=False):
-            part[:, :, :kept] = rows
+            copy_into(part[:, :, :kept], rows)
         new, channels = [part[:, :, kept:] for part in merged], self.upconv.channels
         for target, these in self._shares(new, 0, channels):
             rows = target[0].permute(1, 2, 0).view(height // 2, 2, width // 2, 2, -1)
-            rows.copy_(blocks[..., these].permute(0, 2, 1, 3, 4))
+            copy_pixels(rows, blocks[..., these].permute(0, 2, 1, 3, 4))
         self._take(list(self._shares(new, channels, valid.convolution.groups[-1].stop)), height)
         return merged
 
@@ -219,7 +317,7 @@ class Expanding:
             first = self.waiting.popleft()
             count = min(first.shape[2], height - filled)
             for target, these in shares:
-                target[:, :, filled : filled + count] = first[:, these, :count, columns]
+                copy_into(target[:, :, filled : filled + count], first[:, these, :count, columns])
             if count < first.shape[2]:
                 self.waiting.appendleft(first[:, :, count:])
             filled += count

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
-from paper_unet.images import Stack, to_unit_range
-from paper_unet.inference.averaging import region_scores
-from paper_unet.inference.layers import exact_arithmetic
-from paper_unet.inference.section import whole
-from paper_unet.inference.settings import BAND, Average, Engine, InferenceSettings, Precision
+from paper_unet.images import Stack
+from paper_unet.inference.in_memory import InMemory
+from paper_unet.inference.readout import Readout
+from paper_unet.inference.settings import Average, Engine, InferenceSettings, Precision
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.networks.base import Network
+
+OutputDtype = Literal["float32", "uint8", "uint16"]
 
 
 def engine_for(
     model: Network,
     settings: InferenceSettings,
     precision: Precision = "float32",
-    band: int = BAND,
+    band: int | None = None,
 ) -> Streaming | Tiled:
     """Return what computes a network's scores; here alone is asked whether to stream or to tile.
 
@@ -35,10 +35,11 @@ def engine_for(
     model : Network
         Stays as it is, in whatever mode it is in.
     settings : InferenceSettings
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         Of weights and maps.
-    band : int
-        Rows that enter the network at a time when streaming, pixels, a multiple of 16.
+    band : int, optional
+        Rows that enter the network at a time when streaming, pixels, a multiple of 16; default:
+        what is best for the device.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class Slices(Protocol):
 class Sink(Protocol):
     """Takes one section at a time, such as an ndarray or an open `StackWriter`."""
 
-    def __setitem__(self, z: int, section: NDArray[np.float32], /) -> None: ...
+    def __setitem__(self, z: int, section: NDArray[Any], /) -> None: ...
 
 
 def predict_image(
@@ -81,7 +82,8 @@ def predict_image(
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
     of_class: int | None = None,
-) -> NDArray[np.float32]:
+    dtype: OutputDtype = "float32",
+) -> NDArray[Any]:
     """Return the probability of a class at every pixel of an image.
 
     Parameters
@@ -108,17 +110,20 @@ def predict_image(
         Of networks with zero padding: pixels of the scores that are dropped on each side of a tile
         inside the image, a multiple of 16; default: as far as a pixel sees. See
         `paper_unet.inference.seams`.
-    precision : {"float32", "bfloat16", "float16"}
-        Of the arithmetic; float32 is the reference.
+    precision : {"float32", "tf32", "bfloat16", "float16"}
+        Of the arithmetic; float32 is the reference. tf32 takes the tensor cores of a GPU, which
+        round the factors of products to 10 bits; elsewhere it is float32.
     value_range : (float, float), optional
         Grey values that mean 0 and 1; default: the model's own for the image's dtype.
     of_class : int, optional
         Whose probability it is, from 0; default: the last one's.
+    dtype : {"float32", "uint8", "uint16"}
+        Of the result: the probability as it is, or times 255 or 65535 and rounded.
 
     Returns
     -------
-    ndarray of float32, shape (Y, X)
-        In [0, 1]; for the usual two classes, the probability of a cell.
+    ndarray, shape (Y, X)
+        In [0, 1] as float32; for the usual two classes, the probability of a cell.
 
     Raises
     ------
@@ -130,7 +135,8 @@ def predict_image(
     )
     check_class(model, of_class)
     scorer = engine_for(model, settings, precision)
-    return _predict(model, scorer, image, value_range, of_class)
+    readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
+    return next(InMemory(model, scorer, value_range, readout)([(None, image)]))
 
 
 def predict_stack(
@@ -146,8 +152,9 @@ def predict_stack(
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
     of_class: int | None = None,
+    dtype: OutputDtype = "float32",
     progress: bool = False,
-) -> NDArray[np.float32] | Sink:
+) -> NDArray[Any] | Sink:
     """Predict a stack section by section, as `predict_image` does one image.
 
     For stacks that do not fit in memory, for resuming and for clusters see
@@ -159,16 +166,16 @@ def predict_stack(
     stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
     out : array-like, shape (Z, Y, X), optional
-        Takes each float32 section by assignment; default: a new ndarray.
-    engine, tile, tiling, average, halo, precision, value_range, of_class
+        Takes each section by assignment; default: a new ndarray.
+    engine, tile, tiling, average, halo, precision, value_range, of_class, dtype
         As in `predict_image`.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
-    ndarray of float32, shape (Z, Y, X), or ``out``
-        Probabilities of the class.
+    ndarray, shape (Z, Y, X), or ``out``
+        Probabilities of the class, as `predict_image` gives them.
 
     Raises
     ------
@@ -187,38 +194,30 @@ def predict_stack(
     scorer = engine_for(model, settings, precision)
     if isinstance(stack, Stack):
         value_range = stack.value_range(value_range)
-    target: Sink | NDArray[np.float32]
+    readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
+    target: Sink | NDArray[Any]
     size = (stack.shape[0], *stack.shape[-2:])
-    target = np.empty(size, np.float32) if out is None else out
-    for z in tqdm(range(len(stack)), unit="section", disable=not progress):
-        with naming(f"section {z}"):
-            image = np.asarray(stack[z])
-            section = _predict(model, scorer, image, value_range, of_class)
+    target = np.empty(size, readout.dtype) if out is None else out
+    sections = InMemory(model, scorer, value_range, readout)(_named(stack))
+    for z, section in enumerate(
+        tqdm(sections, total=len(stack), unit="section", disable=not progress)
+    ):
         target[z] = section
     return target
 
 
-def _predict(
-    model: Network,
-    scorer: Streaming | Tiled,
-    image: NDArray[np.generic],
-    value_range: tuple[float, float] | None,
-    of_class: int | None,
-) -> NDArray[np.float32]:
-    channels = model.config.in_channels
-    stacked = image[None] if image.ndim == 2 else image
-    if stacked.ndim != 3 or stacked.shape[0] != channels or stacked.size == 0:
-        wanted = "(Y, X)" if channels == 1 else f"({channels}, Y, X)"
-        raise InputError(
-            f"the image has shape {image.shape}; {wanted} with at least one pixel is needed (a "
-            "colour image must become grey first, a stack goes through predict_stack)"
-        )
-    if value_range is None:
-        value_range = model.grey_ranges.get(image.dtype.name)
-    with exact_arithmetic():
-        section = whole(to_unit_range(stacked, value_range))
-        parts = region_scores(scorer, section, *section.everything)
-        return np.concatenate([probability(part, model.sigmoid, of_class) for part in parts])
+def _named(stack: Slices) -> Iterator[tuple[str, NDArray[Any]]]:
+    for z in range(len(stack)):
+        with naming(f"section {z}"):
+            image = np.asarray(stack[z])
+        yield f"section {z}", image
+
+
+def _output_dtype(name: OutputDtype) -> np.dtype[Any]:
+    if name not in get_args(OutputDtype):
+        accepted = ", ".join(get_args(OutputDtype))
+        raise InputError(f"dtype is {name!r}; accepted are {accepted}")
+    return np.dtype(name)
 
 
 def check_class(model: Network, of_class: int | None) -> None:
@@ -226,37 +225,3 @@ def check_class(model: Network, of_class: int | None) -> None:
     count = max(model.config.out_channels, 2)
     if of_class is not None and not 0 <= of_class < count:
         raise InputError(f"no class {of_class}; the network has {count}, from 0 to {count - 1}")
-
-
-def probability(
-    scores: Tensor, sigmoid: bool = False, of_class: int | None = None
-) -> NDArray[np.float32]:
-    """Return the probability of a class from scores of shape (K, Y, X).
-
-    Parameters
-    ----------
-    scores : Tensor of float32, shape (K, Y, X)
-    sigmoid : bool
-        Whether the one score is a logit, of class 1; else the softmax over K is taken.
-    of_class : int, optional
-        Default: the last.
-
-    Raises
-    ------
-    InputError
-        If a score is not finite.
-    """
-    if not torch.isfinite(scores).all():
-        raise InputError(
-            "the network's scores are not finite: its weights are those of a training that "
-            "diverged (use others), or too large for float16 (use bfloat16 or float32)"
-        )
-    found = np.empty(scores.shape[1:], np.float32)
-    chosen = -1 if of_class is None or sigmoid else of_class
-    scores = -scores if sigmoid and of_class == 0 else scores
-    for y, row in enumerate(scores.unbind(dim=1)):
-        # one row at a time: vector and scalar code round exp differently, so the bytes would depend
-        # on how many rows come at once, and a resumed run cuts them elsewhere
-        row = row.contiguous()
-        found[y] = (torch.sigmoid(row) if sigmoid else torch.softmax(row, dim=0))[chosen].numpy()
-    return found

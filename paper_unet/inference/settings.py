@@ -11,10 +11,13 @@ from paper_unet.settings import check
 
 Engine = Literal["stream", "tiles"]
 Average = Literal["none", "flips", "rotations"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 BAND = 64
-"""Rows that enter the network at a time where memory is no concern; measured."""
+"""Rows that enter the network at a time on a CPU where memory is no concern; measured."""
+
+BANDS = {"cpu": (BAND, 32, 16), "cuda": (2048, 1024, 512, 256, 128, 64)}
+"""Rows that may enter at a time, by the kind of device: what fits a CPU's cache fills no GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from paper_unet.errors import InputError
@@ -15,16 +14,19 @@ from paper_unet.inference.averaging import canvas_side
 from paper_unet.inference.layers import Layers, check_precision
 from paper_unet.inference.memory import (
     ALLOCATOR,
+    CARD,
+    CARD_STARTED,
     NETWORK,
     STARTED,
     held_bytes,
     maps_bytes,
     weights_bytes,
 )
-from paper_unet.inference.pipeline import stream_rows
-from paper_unet.inference.section import Section, Span
+from paper_unet.inference.pipeline import Recorded, bands, rows_out, stream_rows
+from paper_unet.inference.replay import recorder_for
+from paper_unet.inference.section import Span, Window
 from paper_unet.inference.settings import (
-    BAND,
+    BANDS,
     InferenceSettings,
     Plan,
     Precision,
@@ -32,8 +34,14 @@ from paper_unet.inference.settings import (
     strip_widths,
 )
 from paper_unet.networks.base import Network, NetworkConfig
+from paper_unet.system.device import free_memory
 
-BANDS = (BAND, 32, 16)
+FULL = 2**22
+"""Pixels of a band that keep a GPU busy for longer than this program takes to send it the next."""
+
+SHARE = 0.8
+"""Of the free memory of a GPU, what a section in memory may take."""
+
 PIECE_ROWS, PIECE_ROWS_OF_FLIPS = 128, 1024
 """Rows of a piece where the output asks for no other number: few where rows stream out, more where
 each piece has a halo of its own."""
@@ -47,10 +55,16 @@ class Streaming:
     network : Network
         One that streams; its weights are copied when the first scores are asked for.
     settings : InferenceSettings
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         Of weights and maps. The scores are float32.
-    band : int
-        Rows that enter the network at a time, pixels, a multiple of 16.
+    band : int, optional
+        Rows that enter the network at a time, pixels, a multiple of 16; default: the first of
+        `bands`.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where the network is.
 
     Raises
     ------
@@ -63,9 +77,11 @@ class Streaming:
         network: Network,
         settings: InferenceSettings,
         precision: Precision = "float32",
-        band: int = BAND,
+        band: int | None = None,
     ) -> None:
-        self.network, self.settings, self.precision, self.band = network, settings, precision, band
+        self.network, self.settings, self.precision = network, settings, precision
+        self.device = network.head.weight.device
+        self.band = band or self.bands[0]
         check_precision(precision)
         self.accepts(settings)
 
@@ -78,47 +94,77 @@ class Streaming:
                 "fixed: leave it out"
             )
 
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """On a GPU, choose the band for whole sections (Y, X) in memory: what there is room for."""
+        if self.device.type == "cpu":
+            return
+        height, width = shape
+        room = SHARE * free_memory(self.device)
+        everything = rounded_up(input_size(height), STRIDE)
+        bands = self._bands_for(width)
+        if everything * width <= 2 * FULL:
+            bands = (everything, *bands)
+        plans = [Plan(band, width, height) for band in bands]
+        fitting = (plan.band for plan in plans if self.peak_bytes(plan, (height, width)) <= room)
+        self.band = next(fitting, bands[-1])
+
     @cached_property
     def layers(self) -> Layers:
         """The network's layers, ready to compute."""
         return Layers(self.network, self.precision)
 
-    def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
-        """Yield the scores of a region, by streaming from a little above it to its end.
+    @cached_property
+    def _network(self) -> Recorded:
+        return Recorded(self.layers, recorder_for(self.device))
 
-        The bands lie where they lie when the strip is streamed from row 0, and the first one, which
-        is shorter on its way through the network than those in the middle, gives only rows above
-        the region. So each kept row comes from the same calls on maps of the same shapes, and its
-        bytes do not depend on where the streaming began.
+    def windows(self, shape: tuple[int, int], rows: Span, columns: Span) -> Iterator[Window]:
+        """Yield the windows of a section (Y, X) that the scores of a region are made of.
+
+        Streaming begins a little above the region. The bands lie where they lie when the strip is
+        streamed from row 0, and the first one, which is shorter on its way through the network than
+        those in the middle, gives only rows above the region. So each kept row comes from the same
+        calls on maps of the same shapes, and its bytes do not depend on where the streaming began.
+        """
+        start = self._start(rows)
+        left = columns[0] - HALO
+        across = (left, left + input_size(columns[1] - columns[0]))
+        # so much as if all rows below were wanted: the last band has the shape that it has there
+        for first, end in bands(shape[0] - start, self.band):
+            yield Window((start - HALO + first, start - HALO + end), across)
+            if rows_out(end) >= rows[1] - start:
+                return
+
+    def scores(
+        self, shape: tuple[int, int], rows: Span, columns: Span, images: Iterator[Tensor]
+    ) -> Iterator[Tensor]:
+        """Yield the scores of a region.
 
         Parameters
         ----------
-        section : Section
+        shape : (int, int)
+            Height and width of the section, pixels.
         rows, columns : (int, int)
             Both begin on multiples of 16.
+        images : iterator of Tensor
+            What the `windows` show.
 
         Yields
         ------
         Tensor of float32, shape (K, n, columns)
-            On the CPU.
+            On the device of the network.
         """
-        start = max(0, (rows[0] - self.band) // self.band * self.band)
-        left, width = columns[0] - HALO, columns[1] - columns[0]
-        across = (left, left + input_size(width))
-
-        def read(first: int, end: int) -> Tensor:
-            window = section.mirrored((start - HALO + first, start - HALO + end), across)
-            return torch.from_numpy(window)
-
+        start, width = self._start(rows), columns[1] - columns[0]
         above, missing = rows[0] - start, rows[1] - rows[0]
-        for scores in stream_rows(self.layers, read, section.height - start, width, self.band):
+        push = self._network.strip(input_size(width))
+        for scores in stream_rows(push, images, shape[0] - start, width):
             wanted = scores[:, min(above, scores.shape[1]) :][:, :missing]
             above -= min(above, scores.shape[1])
             missing -= wanted.shape[1]
             if wanted.shape[1]:
-                yield wanted.cpu()
-            if not missing:
-                return
+                yield wanted
+
+    def _start(self, rows: Span) -> int:
+        return max(0, (rows[0] - self.band) // self.band * self.band)
 
     def plans(self, shape: tuple[int, int], alignment: tuple[int, int]) -> list[Plan]:
         """Return the ways to cut a section (Y, X) into strips and pieces.
@@ -133,11 +179,24 @@ class Streaming:
         step = math.lcm(STRIDE, alignment[1])
         if self.settings.needs_whole_sections:
             size = rounded_up(shape[1], step), rounded_up(shape[0], alignment[0])
-            return [Plan(band, *size) for band in BANDS]
+            return [Plan(band, *size) for band in self._bands_for(size[0])]
         flips = self.settings.average == "flips"
         most = min(PIECE_ROWS_OF_FLIPS if flips else PIECE_ROWS, shape[0])
         rows = rounded_up(most, math.lcm(STRIDE, alignment[0]))
-        return [Plan(band, strip, rows) for band in BANDS for strip in strip_widths(shape[1], step)]
+        strips = strip_widths(shape[1], step)
+        return [Plan(band, strip, rows) for strip in strips for band in self._bands_for(strip)]
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Numbers of rows that may enter at a time on this device, the best one first."""
+        return BANDS[self.device.type]
+
+    def _bands_for(self, columns: int) -> tuple[int, ...]:
+        """Return the bands that make sense for a strip: no more pixels than fill a GPU."""
+        if self.device.type == "cpu":
+            return self.bands
+        last = self.bands[-1]
+        return tuple(band for band in self.bands if band * columns <= FULL or band == last)
 
     def peak_bytes(self, plan: Plan, shape: tuple[int, int]) -> int:
         """Return the estimated peak memory of a prediction, besides what the process has already.
@@ -154,6 +213,8 @@ class Streaming:
         band = min(plan.band, input_size(max(shape[0], side)))
         maps = maps_bytes(config, self.precision, columns, band)
         held = held_bytes(config.out_channels, self.settings, plan, shape, row=0)
+        if self.device.type == "cuda":
+            return round(NETWORK * weights_bytes(config) + CARD_STARTED + CARD * maps + held)
         return round(NETWORK * weights_bytes(config) + STARTED + ALLOCATOR * maps + held)
 
     def work(self, plan: Plan, shape: tuple[int, int]) -> float:

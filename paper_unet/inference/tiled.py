@@ -1,25 +1,19 @@
-"""Scores by the overlap-tile strategy (Fig. 2): tile after tile through the network.
-
-What a network without the paper's layers costs is measured from the shapes of its layers, on
-tensors without memory.
-"""
+"""Scores by the overlap-tile strategy (Fig. 2): tile after tile through the network."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
 from paper_unet.errors import InputError
-from paper_unet.geometry import HALO, PAPER_TILE, STRIDE, Context, Tile, Tiling
+from paper_unet.geometry import HALO, STRIDE, Tile
 from paper_unet.inference.averaging import canvas_side
+from paper_unet.inference.cost import Cost, cost
 from paper_unet.inference.layers import PRECISIONS, Layers, check_precision
 from paper_unet.inference.memory import (
     ALLOCATOR,
@@ -30,8 +24,10 @@ from paper_unet.inference.memory import (
     maps_bytes,
     weights_bytes,
 )
+from paper_unet.inference.mosaic import Mosaic
 from paper_unet.inference.pipeline import one_pass
-from paper_unet.inference.section import Section, Span
+from paper_unet.inference.replay import Replay, recorder_for
+from paper_unet.inference.section import Span, Window
 from paper_unet.inference.settings import (
     BAND,
     InferenceSettings,
@@ -55,11 +51,13 @@ class Tiled:
     network : Network
         Its weights are copied when the first scores are asked for.
     settings : InferenceSettings
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
         Of weights and maps. The scores are float32.
 
     Attributes
     ----------
+    device : torch.device
+        Where the network is.
     context : Context
         What a tile needs around the pixels that are kept.
 
@@ -73,6 +71,7 @@ class Tiled:
         self, network: Network, settings: InferenceSettings, precision: Precision = "float32"
     ) -> None:
         self.network, self.settings, self.precision = network, settings, precision
+        self.device = network.head.weight.device
         check_precision(precision)
         self.accepts(settings)
         self.context = network.context.with_halo(settings.halo)
@@ -86,12 +85,33 @@ class Tiled:
                 "the tiling out" + (", and give a halo of 0" if self.network.context.padded else "")
             )
 
-    def scores(self, section: Section, rows: Span, columns: Span) -> Iterator[Tensor]:
-        """Yield the scores (K, n, columns) of a region, one row of tiles after the other."""
-        settings = self.settings
-        return tiled(
-            self.forward, self.context, section, rows, columns, settings.tile, settings.tiling
-        )
+    def fit(self, shape: tuple[int, int]) -> None:
+        """Do nothing: what tiles take does not depend on the section."""
+
+    def windows(self, shape: tuple[int, int], rows: Span, columns: Span) -> Iterator[Window]:
+        """Yield the windows of a section (Y, X) that the scores of a region are made of."""
+        return self._mosaic(shape, rows, columns).windows()
+
+    def scores(
+        self, shape: tuple[int, int], rows: Span, columns: Span, images: Iterator[Tensor]
+    ) -> Iterator[Tensor]:
+        """Yield the scores (K, n, columns) of a region, one row of tiles after the other.
+
+        The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on
+        the region. ``images`` are what the `windows` show.
+        """
+        return self._mosaic(shape, rows, columns).stitched(self._replayed, images)
+
+    def _mosaic(self, shape: tuple[int, int], rows: Span, columns: Span) -> Mosaic:
+        return Mosaic(self.tiles(shape[0]), self.tiles(shape[1]), rows, columns)
+
+    def _replayed(self, window: Tensor) -> Tensor:
+        found = self._replay(tuple(window.shape), lambda: [window])
+        return self.forward(window) if found is None else found[0]
+
+    @cached_property
+    def _replay(self) -> Replay:
+        return Replay(partial(_on_tile, self.forward), recorder_for(self.device))
 
     def tiles(self, side: int) -> list[Tile]:
         """Return the tiles along one axis of a section, ``side`` pixels long."""
@@ -150,6 +170,10 @@ class Tiled:
         return max(tile.side for side in shape for tile in self.tiles(side))
 
 
+def _on_tile(forward: Callable[[Tensor], Tensor], windows: list[Tensor]) -> list[Tensor]:
+    return [forward(windows[0])]
+
+
 class _Fused:
     """The paper's network over one tile, by the layers that stream."""
 
@@ -194,7 +218,7 @@ class _Own:
 
     def __call__(self, window: Tensor) -> Tensor:
         """Return the scores (K, h, w), float32, of a window (C, H, W) in [0, 1]."""
-        image = window[None].to(self._network.head.weight.device) - self._network.centre
+        image = window[None] - self._network.centre
         image = image.to(self._dtype, memory_format=torch.channels_last)
         scores: Tensor = self._copy(image)[0]
         return scores.float()
@@ -211,131 +235,3 @@ class _Own:
         if side not in self._costs:
             self._costs[side] = cost(self._network, side)
         return self._costs[side]
-
-
-def tiled(
-    network: Callable[[Tensor], Tensor],
-    context: Context,
-    section: Section,
-    rows: Span,
-    columns: Span,
-    tile: int = PAPER_TILE,
-    tiling: Tiling = "exact",
-) -> Iterator[Tensor]:
-    """Yield the scores of a region one row of tiles after the other (Fig. 2).
-
-    The tiles lie where they lie in the whole section, so the bytes of a pixel do not depend on the
-    region.
-
-    Parameters
-    ----------
-    network : callable
-        Maps (C, H, W) to (K, h, w), as ``context`` says.
-    context : Context
-    section : Section
-    rows, columns : (int, int)
-        The region.
-    tile : int
-        Largest input side, pixels.
-    tiling : {"exact", "abutting"}
-
-    Yields
-    ------
-    Tensor of float32, shape (K, n, columns)
-        On the CPU.
-    """
-    across = context.tiles(section.width, tile, tiling)
-    for row in context.tiles(section.height, tile, tiling):
-        top, bottom = max(row.start, rows[0]), min(row.start + row.core, rows[1])
-        if top >= bottom:
-            continue
-        parts = []
-        for column in across:
-            left = max(column.start, columns[0])
-            right = min(column.start + column.core, columns[1])
-            if left >= right:
-                continue
-            window = section.mirrored((row.low, row.high), (column.low, column.high))
-            scores = network(torch.from_numpy(window))
-            y, x = top - row.start + row.skip, left - column.start + column.skip
-            parts.append(scores[:, y : y + bottom - top, x : x + right - left].float().cpu())
-        yield torch.cat(parts, dim=2)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one pass over one tile takes.
-
-    Attributes
-    ----------
-    multiply_accumulates : int
-        Of all convolutions, the products with padded zeros included.
-    output : int
-        Side of the scores, pixels.
-    maps : int
-        Values of the feature maps that are alive at once, at most, about.
-    parameters : int
-        Trained numbers.
-    """
-
-    multiply_accumulates: int
-    output: int
-    maps: int
-    parameters: int
-
-
-def cost(network: Network, side: int) -> Cost:
-    """Measure a pass over a square tile of ``side`` pixels from the shapes of the layers.
-
-    Nothing is computed: the network is built anew on PyTorch's ``meta`` device.
-    """
-    with torch.device("meta"):
-        shadow = type(network).from_config(network.config).eval()
-        image = torch.empty(1, network.config.in_channels, side, side)
-    work: list[int] = []
-    sizes: list[int] = []
-    blocks: list[int] = []
-    with _watched(shadow, work, sizes, blocks), torch.no_grad():
-        scores = shadow(image)
-    skips = [f"down{level}" for level in range(16) if hasattr(shadow, f"down{level + 1}")]
-    kept = sum(_kept(shadow, skips, image))
-    parameters = sum(value.numel() for value in network.parameters())
-    return Cost(sum(work), int(scores.shape[-1]), kept + 2 * max(sizes) + max(blocks), parameters)
-
-
-def _kept(shadow: Network, skips: list[str], image: Tensor) -> Iterator[int]:
-    """Values of each map that waits for the expanding path."""
-    maps = image
-    for name in skips:
-        maps = shadow.get_submodule(name)(maps)
-        yield maps.numel()
-        maps = shadow.get_submodule("pool")(maps)
-
-
-def _blocked(maps: Tensor) -> int:
-    """Values of a map as oneDNN has it while it convolves: channels in blocks of 16."""
-    return rounded_up(maps.shape[1], 16) * maps.shape[2] * maps.shape[3]
-
-
-@contextmanager
-def _watched(
-    network: nn.Module, work: list[int], sizes: list[int], blocks: list[int]
-) -> Iterator[None]:
-    """Note the multiply-accumulates and the size of the map of every convolution in a pass."""
-
-    def note(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        every = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        work.append(layer.weight.numel() * every.shape[-2] * every.shape[-1])
-        sizes.append(output.numel() + inputs[0].numel())
-        blocks.append(_blocked(output) + _blocked(inputs[0]))
-
-    hooks = [
-        layer.register_forward_hook(note)
-        for layer in network.modules()
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

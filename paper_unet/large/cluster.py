@@ -189,7 +189,7 @@ def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
             with using_threads(prediction.threads):
                 worker = _loaded(token, prediction)
                 worker.greys.clear()
-                return list(worker.compute(range(start, stop))), dict(worker.greys)
+                return list(worker.compute([range(start, stop)])), dict(worker.greys)
         except InputError as error:  # trying again would not help
             return error
 

@@ -36,7 +36,8 @@ class PredictConfig(InferenceSettings):
     ] = None
     # how, beside the settings of `InferenceSettings`
     precision: Annotated[
-        Literal["float32", "bfloat16", "float16"], "of the arithmetic; float32 is the reference"
+        Literal["float32", "tf32", "bfloat16", "float16"],
+        "of the arithmetic; float32 is the reference; tf32: of a GPU's tensor cores",
     ] = "float32"
     # the output
     of_class: Annotated[
@@ -53,6 +54,7 @@ class PredictConfig(InferenceSettings):
     threads: Annotated[
         int | None, "CPU threads of the arithmetic; default: PyTorch's", Limits(1)
     ] = None
+    timings: Annotated[bool, "say at the end how long each stage took"] = False
     memory: Annotated[
         str | None, "what the process may take, such as 2GB; default: most of what is free"
     ] = None

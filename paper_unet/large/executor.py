@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from paper_unet.images import GreyCount, Output, Task
+from paper_unet.inference.timings import Timings
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import (
     free_memory,
@@ -53,7 +54,15 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Computes in this process."""
+    """Computes in this process.
+
+    Attributes
+    ----------
+    timings : Timings or None
+        The seconds of each stage, when all is computed.
+    """
+
+    timings: Timings | None = None
 
     def __init__(self) -> None:
         self.greys: dict[int, GreyCount] = {}
@@ -84,10 +93,8 @@ class LocalExecutor:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
             self.greys = worker.greys
-            for run in runs:
-                yield from worker.compute(run, stop)
-                if stop():
-                    return
+            yield from worker.compute(runs, stop)
+            self.timings = worker.timings
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks one after the other."""

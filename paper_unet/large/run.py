@@ -86,6 +86,9 @@ def predict_file(
             with _nothing_for_nothing(output, journal):
                 _prepare_output(output, journal, overwrite)
                 _work(job.prediction, journal, executor, report, stop)
+                if config.timings:
+                    taken = getattr(executor, "timings", None)
+                    report.say(f"stages: {taken.line() if taken else 'measured in one process'}")
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()

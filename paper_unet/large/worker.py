@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from paper_unet.errors import InputError
 from paper_unet.images import GreyCount, Output, Stack, open_stack, scale_of, to_unit_range
-from paper_unet.inference.averaging import region_scores
+from paper_unet.inference.intake import Intake
 from paper_unet.inference.layers import exact_arithmetic
-from paper_unet.inference.predict import engine_for, probability
+from paper_unet.inference.predict import engine_for
+from paper_unet.inference.readout import Readout
+from paper_unet.inference.rows import FlawedPixelsError, begun_rows
 from paper_unet.inference.section import Section, Span
 from paper_unet.inference.settings import InferenceSettings, Precision
+from paper_unet.inference.timings import Timings
+from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
+from paper_unet.system.overlap import behind, behind_by
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,14 @@ class Worker:
     greys : dict of int to GreyCount
         What the grey values were of the sections that it worked on, by number in the input; windows
         that overlap are counted again.
+    timings : Timings
+        The seconds of each stage.
     """
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
-        model = load_model(prediction.weights, torch.device(prediction.device))
+        device = torch.device(prediction.device)
+        model = load_model(prediction.weights, device)
         if weights_digest(model) != prediction.digest:
             raise InputError(
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
@@ -71,92 +81,137 @@ class Worker:
         )  # fmt: skip
         self.scale = scale_of(self.stack.dtype, prediction.value_range)
         self.greys: dict[int, GreyCount] = {}
+        self.timings = Timings()
+        self.intake = Intake(
+            self.stack.dtype, prediction.value_range, prediction.fill, link_to(device), self.timings
+        )
         band = prediction.grid.plan.band
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
+        sigmoid = self.engine.network.sigmoid
+        self.readout = Readout(sigmoid, prediction.of_class, prediction.output.dtype)
+        self._reading, self._writing = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
 
     def close(self) -> None:
         """Close the files."""
+        for pool in (self._reading, self._writing):
+            pool.shutdown(cancel_futures=True)
         self.stack.close()
         self.prediction.output.close()
 
-    def compute(self, run: range, stop: Callable[[], bool] = lambda: False) -> Iterator[int]:
-        """Compute neighbouring pieces of a strip; yield each one's number when it is on disk.
+    def compute(
+        self, runs: Sequence[range], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[int]:
+        """Compute runs of pieces; yield each piece's number when it is on disk.
+
+        What is read, computed and written at one time are different pieces.
 
         Parameters
         ----------
-        run : range
-            Numbers of pieces, from top to bottom of one strip.
+        runs : sequence of range
+            Numbers of neighbouring pieces, each from top to bottom of one strip.
         stop : callable
             Asked after every band; if it says so, what is unfinished is dropped.
         """
-        grid, output = self.prediction.grid, self.prediction.output
-        pieces = [grid.piece(index) for index in run]
-        for piece, pixels in self._pieces(pieces, stop):
+        return behind(self._write, self._pieces(runs, stop), self._writing)
+
+    def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> int:
+        """Write a piece; return its number when it is on disk."""
+        piece, pixels = finished
+        output = self.prediction.output
+        with self.timings("write"):
             if current_run(output.path) != self.prediction.run:
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )
             output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
             output.sync(piece.z, piece.rows, piece.columns)
-            yield piece.index
+        return piece.index
 
     def _pieces(
-        self, pieces: list[Piece], stop: Callable[[], bool]
+        self, runs: Sequence[range], stop: Callable[[], bool]
     ) -> Iterator[tuple[Piece, NDArray[np.generic]]]:
-        """Cut the rows that stream out into pieces."""
-        waiting: list[NDArray[np.generic]] = []
-        coming = iter(pieces)
-        piece = next(coming)
-        for rows in self._rows(pieces):
-            waiting.append(rows)
-            height = piece.rows[1] - piece.rows[0]
-            while sum(len(part) for part in waiting) >= height:
-                joined = np.concatenate(waiting)
-                yield piece, joined[:height]
-                waiting = [joined[height:]]
-                following = next(coming, None)
-                if following is None:
-                    return
-                piece, height = following, following.rows[1] - following.rows[0]
+        """Cut the rows that stream out of one strip after the other into pieces."""
+        strips = [[self.prediction.grid.piece(index) for index in run] for run in runs]
+        strip: list[Piece] = []
+        for pieces, wait in behind_by(self.intake.link.behind, self._begun(strips)):
+            if pieces is not strip:
+                strip, missing, waiting = pieces, deque(pieces), list[NDArray[np.generic]]()
+            waiting.append(self._checked(wait, pieces[0].z))
+            yield from _cut(waiting, missing)
             if stop():
                 return
 
-    def _rows(self, pieces: list[Piece]) -> Iterator[NDArray[np.generic]]:
-        """Yield the output of a strip, from the first piece's top to the last one's bottom."""
-        prediction = self.prediction
-        section = self._section(pieces[0].z + prediction.first)
-        rows = pieces[0].rows[0], pieces[-1].rows[1]
-        scores = region_scores(self.engine, section, rows, pieces[0].columns)
-        while True:
-            with exact_arithmetic():
-                part = next(scores, None)
-                if part is None:
-                    return
-                grey = self._grey(part)
-            yield grey
+    def _begun(
+        self, strips: list[list[Piece]]
+    ) -> Iterator[tuple[list[Piece], Callable[[], NDArray[np.generic]]]]:
+        """Begin to compute one band after the other, under settings that hold for that alone."""
+        begun: deque[Iterator[Callable[[], NDArray[np.generic]]]] = deque()
+        for pieces, following in zip_longest(strips, strips[1:], fillvalue=[]):
+            if not begun:
+                begun.append(self._rows(pieces))
+            if following:  # of the next strip, the first windows are read meanwhile
+                begun.append(self._rows(following))
+            rows = begun.popleft()
+            while True:
+                with exact_arithmetic(self.prediction.precision):
+                    wait = next(rows, None)
+                if wait is None:
+                    break
+                yield pieces, wait
 
-    def _grey(self, scores: Tensor) -> NDArray[np.generic]:
+    def _rows(self, pieces: list[Piece]) -> Iterator[Callable[[], NDArray[np.generic]]]:
+        """Return the output of a strip, from the first piece's top to the last one's bottom."""
+        section = self._section(pieces[0].z + self.prediction.first)
+        rows = pieces[0].rows[0], pieces[-1].rows[1]
+        return begun_rows(
+            self.engine, section, self.readout, rows, pieces[0].columns,
+            pool=self._reading, timings=self.timings,
+        )  # fmt: skip
+
+    def _checked(self, wait: Callable[[], NDArray[np.generic]], z: int) -> NDArray[np.generic]:
         try:
-            found = probability(scores, self.engine.network.sigmoid, self.prediction.of_class)
-            return quantised(found, self.prediction.output.dtype)
+            return wait()
+        except FlawedPixelsError:
+            self._refuse_flawed(z + self.prediction.first)
+            raise
         except InputError as error:
-            raise InputError(f"{self.prediction.weights or 'bundled weights'}: {error}") from error
+            weights = self.prediction.weights or "bundled weights"
+            raise InputError(f"{weights}: {error}") from error
 
     def _section(self, z: int) -> Section:
         _, height, width = self.stack.shape
         count = self.greys.setdefault(z, GreyCount())
 
-        def read(rows: Span, columns: Span) -> NDArray[np.float32]:
-            window = self.stack.window(z, rows, columns)
-            name = f"{self.prediction.source}, section {z}"
+        def read(rows: Span, columns: Span) -> NDArray[np.generic]:
+            with self.timings("read"):
+                window = self.stack.window(z, rows, columns)
+            count.add(window, self.scale)
+            return window if self.stack.channels > 1 else window[None]
+
+        return Section(read, height, width, self.intake)
+
+    def _refuse_flawed(self, z: int) -> None:
+        """Say what is wrong with a section's grey values, from all of them."""
+        _, height, width = self.stack.shape
+        name = f"{self.prediction.source}, section {z}"
+        for top in range(0, height, 256):
+            window = self.stack.window(z, (top, min(top + 256, height)), (0, width))
             if self.prediction.fill is None and not np.isfinite(window).all():
                 raise _not_finite(self.stack, z, name)
-            count.add(window, self.scale)
-            prediction = self.prediction
-            unit = to_unit_range(window, prediction.value_range, name=name, fill=prediction.fill)
-            return unit if self.stack.channels > 1 else unit[None]
+            to_unit_range(window, self.intake.value_range, name=name, fill=self.intake.fill)
 
-        return Section(read, height, width)
+
+def _cut(
+    waiting: list[NDArray[np.generic]], missing: deque[Piece]
+) -> Iterator[tuple[Piece, NDArray[np.generic]]]:
+    """Take what pieces are complete off the rows that wait."""
+    while missing:
+        height = missing[0].rows[1] - missing[0].rows[0]
+        if sum(len(part) for part in waiting) < height:
+            return
+        joined = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+        yield missing.popleft(), joined[:height]
+        waiting[:] = [joined[height:]]
 
 
 def _not_finite(stack: Stack, z: int, name: str) -> InputError:
@@ -170,12 +225,3 @@ def _not_finite(stack: Stack, z: int, name: str) -> InputError:
         f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
         "the grey value to take there with `fill`"
     )
-
-
-def quantised(probability: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return probabilities as they are stored: float32, or round(p x largest value), in float32."""
-    if dtype.kind == "f":
-        return probability
-    largest = np.float32(np.iinfo(dtype).max)
-    steps: NDArray[Any] = np.rint(probability * largest).astype(dtype)
-    return steps

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -71,7 +73,8 @@ def free_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free) + kept  # PyTorch keeps what it freed, for itself
     return min([int(psutil.virtual_memory().available), *_cgroup_rest()])
 
 
@@ -136,3 +139,20 @@ def _reclaimable(folder: Path, files: _Files) -> int:
         return next((int(count) for name, count in words if name == files.cache), 0)
     except (OSError, ValueError):
         return 0
+
+
+@contextmanager
+def recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> Iterator[None]:
+    """Record what is done within into a graph; it is not done until that is replayed.
+
+    Nothing may be collected meanwhile: a graph that goes would end what is recorded.
+    """
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with torch.cuda.graph(graph, pool=pool):
+            yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.networks.table import RENAMED, network_class, network_names
 from paper_unet.settings import AugmentSettings, Choices, Limits, part
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,13 @@ class TrainConfig(AugmentSettings):
     # run
     seed: Annotated[int, "of the weights, the tiles and the drop-out", Limits(0)] = 0
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
-    precision: Annotated[Literal["float32", "tf32", "bfloat16"], "arithmetic of the network"] = (
-        "float32"
-    )
-    channels_last: Annotated[bool, "memory layout of the feature maps"] = False
+    precision: Annotated[
+        Literal["auto", "float32", "tf32", "bfloat16"],
+        "arithmetic of the network; auto: bfloat16 on a GPU that has it, else float32",
+    ] = "auto"
+    channels_last: Annotated[
+        bool | None, "memory layout of the feature maps; default: where there is a GPU"
+    ] = None
     log_every: Annotated[int, "steps", Limits(1)] = 20
     checkpoint_every: Annotated[int, "steps", Limits(1)] = 500
     validate_every: Annotated[
@@ -141,6 +147,15 @@ class TrainConfig(AugmentSettings):
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def on(self, device: torch.device) -> Self:
+        """Return the configuration with what a device decides: precision and memory layout."""
+        card = device.type == "cuda"
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if card and _has_bfloat16() else "float32"
+        layout = card if self.channels_last is None else self.channels_last
+        return replace(self, precision=precision, channels_last=layout)
+
     @property
     def input_side(self) -> int:
         """Side of a tile, pixels: ``tile``, which is never unset once it is checked."""
@@ -166,3 +181,9 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     if step > start:
         rate *= 0.5 * (1 + math.cos(math.pi * (step - start) / (config.steps - start)))
     return rate
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,12 @@ from tqdm import tqdm
 from paper_unet.errors import DivergedError, InputError
 from paper_unet.images import Stack, open_stack, parse_slices, read_stack, to_unit_range
 from paper_unet.networks.base import Network
+from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
+from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.data import (
     TrainingSet,
@@ -45,7 +47,8 @@ from paper_unet.training.run_folder import (
     save_checkpoint,
     start_digest,
 )
-from paper_unet.training.tiles import TileSampler, energy
+from paper_unet.training.step import Trainer, laid_out, new_optimizer, reproducible
+from paper_unet.training.tiles import TileSampler
 
 STATISTICS_TILES = 64
 """Tiles whose mean and variance a trained network with batch normalisation keeps."""
@@ -161,6 +164,7 @@ def train(
     """
     out = Path(config.out)
     device = pick_device(config.device)
+    config = config.on(device)
     refuse_to_overwrite(out, resume, overwrite)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
@@ -210,22 +214,27 @@ def _optimise(
     prepare_folder(out, config, step)
     started, pending = time.monotonic(), []
     model.train()
+    device, collapse = sampler.images.device, Collapse(config)
     with (
         stopping() as stop,
-        reproducible(config.precision, sampler.images.device),
+        reproducible(config.precision, device),
+        fused(model) if device.type == "cuda" else nullcontext(),
+        closing(Trainer(model, optimizer, sampler, config)) as trainer,
         tqdm(total=config.steps, initial=step, unit="step", disable=not progress) as bar,
     ):
         while step < config.steps:
-            pending.append(train_step(model, optimizer, sampler, step, config))
+            pending.append(train_step(trainer, step))
             step += 1
             due = step % config.log_every == 0 or step % config.checkpoint_every == 0
             look = unseen is not None and step % config.validate_every == 0
             if not (due or look or step == config.steps or stop()):
                 continue
-            losses, pending = torch.stack(pending).tolist(), []
+            found, pending = torch.stack(pending).tolist(), []
+            losses = [loss for loss, _, _ in found]
             _stop_if_not_finite(losses, model, step, config)
-            found = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
-            append_log(out, step, losses, config, time.monotonic() - started, **found)
+            collapse.look_at(found, step)
+            seen = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
+            append_log(out, step, losses, config, time.monotonic() - started, **seen)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % config.checkpoint_every == 0 or step == config.steps or stop():
@@ -238,7 +247,7 @@ def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
     """Show the finished network tiles that no step has seen; what they are for, it knows."""
     unseen = range(config.steps, config.steps + STATISTICS_TILES)
     with reproducible(config.precision, sampler.images.device):
-        model.settle(_laid_out(sampler[k].image - config.centre, config) for k in unseen)
+        model.settle(laid_out(sampler[k].image - config.centre, config) for k in unseen)
 
 
 def _grey_dtype(config: TrainConfig) -> str | None:
@@ -252,72 +261,9 @@ def _grey_dtype(config: TrainConfig) -> str | None:
         return None if stack.own_range else str(stack.dtype.name)
 
 
-def train_step(
-    model: Network,
-    optimizer: torch.optim.Optimizer,
-    sampler: TileSampler,
-    step: int,
-    config: TrainConfig,
-) -> Tensor:
-    """One tile forward, back and down the gradient; returns the loss, still on the device."""
-    _seed_dropout(config.seed, step, sampler.images.device)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, config)
-    tile = sampler[step]
-    device = tile.image.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        scores = model(_laid_out(tile.image - config.centre, config))
-    loss = energy(model, scores, tile, normalise=config.normalise)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def _seed_dropout(seed: int, step: int, device: torch.device) -> None:
-    """Make the drop-out of a step follow from (seed, step), on the CPU or on one GPU."""
-    state = int(np.random.SeedSequence((seed, step, 1)).generate_state(1)[0])
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(state)
-    else:
-        torch.default_generator.manual_seed(state)
-
-
-@contextmanager
-def reproducible(precision: str, device: torch.device) -> Iterator[None]:
-    """Use deterministic kernels and the asked-for arithmetic; keep the caller's random state."""
-    devices = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=precision == "tf32"
-        ),
-    ):
-        yield
-
-
-def _laid_out(image: Tensor, config: TrainConfig) -> Tensor:
-    return image.contiguous(memory_format=torch.channels_last) if config.channels_last else image
-
-
-def new_optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of sec. 3, gradient descent with momentum, or Adam, or RMSprop."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(
-            model.parameters(),
-            config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
+def train_step(trainer: Trainer, step: int) -> Tensor:
+    """One tile forward, back and down the gradient; see `Trainer`."""
+    return trainer(step)
 
 
 def _stop_if_not_finite(
@@ -327,7 +273,7 @@ def _stop_if_not_finite(
     bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if bad is not None:
         at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
-    elif all(bool(weight.isfinite().all()) for weight in model.parameters()):
+    elif bool(torch.stack(torch._foreach_norm(list(model.parameters()))).isfinite().all()):
         return
     else:
         at, what = step, "the weights became infinite"

@@ -6,15 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.augment import (
     Augmentation,
     centre_crop,
-    change_grey,
+    coordinates_of,
     draw_augmentation,
+    grey_changed_by,
+    numbers_of,
     sample,
-    source_coordinates,
 )
 from paper_unet.geometry import output_size
 from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
@@ -64,21 +66,36 @@ class TileSampler:
 
     def __getitem__(self, n: int) -> Sample:
         """Make the n-th tile."""
+        return self.made_of(torch.from_numpy(self.numbers(n)).to(self.images.device))
+
+    def numbers(self, n: int) -> NDArray[np.float64]:
+        """Draw what the n-th tile is made of: the section, and the numbers of the look at it."""
         rng = np.random.default_rng((self.seed, n))
         z = int(rng.integers(len(self.images)))
         rows, columns = self.images.shape[2:]
         look = draw_augmentation(rng, (rows, columns), self.settings, margin=self.output / 4)
-        return self.tile_at(z, look)
+        return _numbers(z, look)
 
     def tile_at(self, z: int, look: Augmentation) -> Sample:
         """Make the tile that a look at a section gives."""
-        where = source_coordinates(look, self.tile, self.images.device)
+        return self.made_of(torch.from_numpy(_numbers(z, look)).to(self.images.device))
+
+    def made_of(self, numbers: Tensor) -> Sample:
+        """Make a tile of its `numbers`, on the device of the sections; nothing waits for them."""
+        z, look = numbers[:1].long(), numbers[1:]
+        where = coordinates_of(look, self.tile)
         inner = centre_crop(where, self.output)
-        image = sample(self.images[z], where, "bicubic", self.settings.extrapolation)
-        image = change_grey(image, look) if self.settings.grey else image
-        labels = sample(self.classes[z, None].float(), inner, "nearest").round().long()
-        weights = sample(self.weights[z, None], inner, "bilinear", self.settings.extrapolation)
+        extrapolation = self.settings.extrapolation
+        image = sample(self.images.index_select(0, z)[0], where, "bicubic", extrapolation)
+        image = grey_changed_by(look, image) if self.settings.grey else image
+        classes = self.classes.index_select(0, z).float()
+        labels = sample(classes, inner, "nearest").round().long()
+        weights = sample(self.weights.index_select(0, z), inner, "bilinear", extrapolation)
         return Sample(image[None], labels, weights)
+
+
+def _numbers(z: int, look: Augmentation) -> NDArray[np.float64]:
+    return np.concatenate([[float(z)], numbers_of(look)])
 
 
 def energy(model: Network, scores: Tensor, tile: Sample, *, normalise: bool) -> Tensor:

@@ -1,5 +1,7 @@
 """What the tests of prediction share."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,8 +10,8 @@ from torch import Tensor, nn
 from paper_unet import UNet, input_size, output_size
 from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import evaluating
-from paper_unet.inference.section import whole
-from paper_unet.inference.tiled import tiled
+from paper_unet.inference.mosaic import Mosaic
+from paper_unet.inference.section import Canvas
 from paper_unet.networks.base import NetworkConfig
 
 Image = NDArray[np.float32]
@@ -46,11 +48,16 @@ def one_pass(model: nn.Module, image: Image) -> NDArray[np.floating]:
 
 def mosaic(model: nn.Module, image: Image, tile: int, tiling: Tiling = "exact") -> Tensor:
     """The scores of a whole image, tile by tile."""
-    rows = tiled(
-        lambda window: model(window[None])[0], PAPER, whole(image),
-        (0, image.shape[1]), (0, image.shape[2]), tile, tiling,
-    )  # fmt: skip
-    return torch.cat(list(rows), dim=1)
+    return stitched(lambda window: model(window[None])[0], image, tile, tiling)
+
+
+def stitched(
+    network: Callable[[Tensor], Tensor], image: Image, tile: int, tiling: Tiling = "exact"
+) -> Tensor:
+    source = Canvas(torch.from_numpy(image))
+    grids = [PAPER.tiles(side, tile, tiling) for side in image.shape[1:]]
+    tiles = Mosaic(*grids, *source.everything)
+    return torch.cat(list(tiles.stitched(network, source.images(tiles.windows()))), dim=1)
 
 
 class Window(nn.Module):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from predict_helpers import (
     NARROW,
     Image,
@@ -53,7 +54,9 @@ def smooth_image(rows: int, columns: int) -> Image:
 @pytest.mark.parametrize("shape", [(80, 120), (33, 33), (200, 30)])
 def test_turned_there_and_back_an_image_is_itself(shape: tuple[int, int]) -> None:
     network, image = Window(), smooth_image(*shape)
-    found = rotated_mean(lambda turned: mosaic(network, turned, 572), image).numpy()
+    found = rotated_mean(
+        lambda turned: mosaic(network, turned.numpy(), 572), torch.from_numpy(image)
+    ).numpy()
     assert len(network.inputs) == 7
     np.testing.assert_allclose(found, image, rtol=0, atol=0.01)
     # pixel by pixel: the image moved by one would be as far off as this
@@ -78,7 +81,9 @@ class Gradients(nn.Module):
 def test_seven_versions_a_seventh_of_a_turn_apart() -> None:
     network = Gradients()
     ramp = np.broadcast_to(np.linspace(0, 1, 40, dtype=np.float32)[:, None], (1, 40, 40)).copy()
-    scores = rotated_mean(lambda turned: mosaic(network, turned, 572), ramp)
+    scores = rotated_mean(
+        lambda turned: mosaic(network, turned.numpy(), 572), torch.from_numpy(ramp)
+    )
     steps = np.array(sorted(network.angles)) * 7 / (2 * math.pi)
     np.testing.assert_allclose(steps, np.arange(7), atol=0.05)
     # each version is as good as another: 1, 2, ..., 7 average to 4
@@ -93,7 +98,7 @@ def test_the_first_rotation_is_the_image_as_it_is() -> None:
 
     seen: list[Image] = []
     image = noise(0, 1, 20, 20)
-    rotated_mean(lambda turned: mosaic(Inputs(), turned, 572), image)
+    rotated_mean(lambda turned: mosaic(Inputs(), turned.numpy(), 572), torch.from_numpy(image))
     straight = [array[0, :, 92:112, 92:112] for array in seen]
     assert np.array_equal(straight[0], image)
     assert not any(np.allclose(array, image, atol=0.1) for array in straight[1:])

@@ -8,7 +8,16 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from predict_helpers import NARROW, Image, Window, mosaic, noise, one_pass, random_network
+from predict_helpers import (
+    NARROW,
+    Image,
+    Window,
+    mosaic,
+    noise,
+    one_pass,
+    random_network,
+    stitched,
+)
 from rounding_helpers import exact_network, within_rounding
 from torch import Tensor
 
@@ -17,8 +26,6 @@ from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER, Tiling
 from paper_unet.inference.layers import Layers, evaluating
 from paper_unet.inference.pipeline import one_pass as one_tile
-from paper_unet.inference.section import whole
-from paper_unet.inference.tiled import tiled
 
 LEGAL = range(188, 700, 16)
 TILES = LEGAL[1:]
@@ -101,15 +108,7 @@ def test_prepared_layers_give_the_mosaic_of_the_network(
     expected = one_pass(NARROW, image)
     with evaluating(NARROW):
         layers = Layers(NARROW)
-        prepared = tiled(
-            lambda window: one_tile(layers, window),
-            PAPER,
-            whole(image),
-            (0, rows),
-            (0, columns),
-            tile,
-        )
-        found = torch.cat(list(prepared), dim=1).numpy()
+        found = stitched(lambda window: one_tile(layers, window), image, tile).numpy()
     assert np.abs(found - expected).max() <= 2e-6 * SPREAD
 
 

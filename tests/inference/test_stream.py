@@ -18,7 +18,7 @@ from paper_unet.errors import InputError
 from paper_unet.geometry import HALO, skip_crop
 from paper_unet.inference.averaging import image_scores, region_scores
 from paper_unet.inference.layers import Convolution, Layers, can_fuse, evaluating, keep_freed_memory
-from paper_unet.inference.pipeline import Pipeline, one_pass, stream_rows
+from paper_unet.inference.pipeline import Pipeline, bands, one_pass, rows_out, stream_rows
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.section import whole
 from paper_unet.inference.settings import InferenceSettings
@@ -203,19 +203,29 @@ class ShapeDependent(Convolution):
 
 
 def test_rows_are_asked_for_once_and_in_order() -> None:
-    asked: list[tuple[int, int]] = []
+    asked = list(bands(130, 48))
     model = NETWORKS["narrow"]
     context = mirrored(noise(0, 1, 130, 40))
-
-    def rows(start: int, stop: int) -> Tensor:
-        asked.append((start, stop))
-        return context[:, start:stop]
-
     with evaluating(model):
-        parts = list(stream_rows(Layers(model), rows, 130, 40, 48))
+        push = Pipeline(Layers(model), context.shape[2]).push
+        images = (context[:, start:stop] for start, stop in asked)
+        parts = list(stream_rows(push, images, 130, 40))
     assert sum(part.shape[1] for part in parts) == 130
     assert [start for start, _ in asked] == [0, *(stop for _, stop in asked)][:-1]
     assert asked[-1][1] <= input_size(130)
+
+
+def test_bands_end_with_the_one_that_completes_the_last_row() -> None:
+    model = NETWORKS["narrow"]
+    for height in (1, 15, 16, 17, 100, 131):
+        for band in (16, 48, 64, 1024):
+            asked = list(bands(height, band))
+            with evaluating(model):
+                pipeline = Pipeline(Layers(model), 204)
+                found = [pipeline.push(torch.zeros(1, stop - start, 204)) for start, stop in asked]
+            counts = [0 if scores is None else scores.shape[1] for scores in found]
+            assert [rows_out(stop) for _, stop in asked] == np.cumsum(counts).tolist()
+            assert sum(counts[:-1]) < height <= sum(counts)
 
 
 def live_rows(pipeline: Pipeline) -> Iterator[int]:
@@ -274,7 +284,7 @@ def test_long_sums_over_channels_are_split() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(InputError, match="precision is 'half'; accepted are float32, bfloat16"):
+    with pytest.raises(InputError, match="precision is 'half'; accepted are float32, tf32"):
         Layers(NETWORKS["narrow"], "half")  # type: ignore[arg-type]
 
 

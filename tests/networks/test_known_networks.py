@@ -12,7 +12,7 @@ from variant_literal import LITERAL, twin
 
 from paper_unet import TrainConfig, load_model
 from paper_unet.errors import InputError
-from paper_unet.inference.tiled import cost
+from paper_unet.inference.cost import cost
 from paper_unet.model import UNet
 from paper_unet.networks.base import initialise
 from paper_unet.networks.keras import KerasUNet

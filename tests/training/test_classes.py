@@ -12,7 +12,7 @@ from paper_unet import UNet, load_model, predict_image, predict_stack
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
-from paper_unet.inference.predict import probability
+from paper_unet.inference.readout import probability
 from paper_unet.networks.weights_file import save_model
 from paper_unet.training.data import training_set_of_classes
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from torch import Tensor
-from train_helpers import log_of, run, small, train_module
+from train_helpers import log_of, run, small
 
+import paper_unet.training.step as step_module
 from paper_unet.errors import DivergedError
 from paper_unet.networks.weights_file import read_tensors
 from paper_unet.training.config import learning_rate
@@ -21,14 +22,14 @@ def test_the_first_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     run(small(tmp_path / "good", steps=13))
     config = small(tmp_path / "bad run", steps=13)
-    loss_of_old, calls = train_module.energy, 0
+    loss_of_old, calls = step_module.energy, 0
 
     def turns_bad(*args: Any, **options: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return loss_of_old(*args, **options) * (bad if calls == 11 else 1.0)
 
-    monkeypatch.setattr(train_module, "energy", turns_bad)
+    monkeypatch.setattr(step_module, "energy", turns_bad)
     with pytest.raises(DivergedError) as stop:
         run(config)
     rate = f"{learning_rate(10, config):.3g}"

@@ -87,10 +87,10 @@ def interrupted(
     """Run until the step of this number begins."""
     step_of_old = train_module.train_step
 
-    def step_or_cut(model: Any, optimizer: Any, sampler: Any, step: int, settings: Any) -> Tensor:
+    def step_or_cut(trainer: Any, step: int) -> Tensor:
         if step == at:
             raise PowerCutError
-        return step_of_old(model, optimizer, sampler, step, settings)
+        return step_of_old(trainer, step)
 
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "train_step", step_or_cut)

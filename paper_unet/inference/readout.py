@@ -1,0 +1,149 @@
+"""From scores to what is stored, where the network is (sec. 3: pixel-wise softmax)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paper_unet.errors import InputError
+
+
+class Readout:
+    """Makes the output's values of scores.
+
+    Parameters
+    ----------
+    sigmoid : bool
+        Whether the one score is a logit, of class 1; else the softmax over the classes is taken.
+    of_class : int, optional
+        Whose probability it is; default: the last one's.
+    dtype : numpy.dtype
+        float32: the probability; uint8 or uint16: that times the dtype's largest value, rounded.
+    """
+
+    def __init__(
+        self,
+        sigmoid: bool = False,
+        of_class: int | None = None,
+        dtype: np.dtype[Any] | type = np.float32,
+    ) -> None:
+        self.sigmoid, self.of_class, self.dtype = sigmoid, of_class, np.dtype(dtype)
+
+    def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values of scores, and whether all scores are finite.
+
+        Parameters
+        ----------
+        scores : Tensor of float32, shape (K, n, columns)
+
+        Returns
+        -------
+        Tensor of the dtype, shape (n, columns), and Tensor of bool, shape ()
+            On the device of the scores.
+        """
+        low, high = scores.aminmax()  # NaN if one is
+        found = self._probability(scores)
+        return stored(found, self.dtype), low.isfinite() & high.isfinite()
+
+    def _probability(self, scores: Tensor) -> Tensor:
+        if self.sigmoid:
+            logit = -scores[0] if self.of_class == 0 else scores[0]
+            return sigmoid_of_rows(logit)
+        chosen = -1 if self.of_class is None else self.of_class
+        return softmax_of_rows(scores)[chosen]
+
+
+def stored(probability: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Return probabilities as they are stored: float32, or round(p x largest value), in float32."""
+    if dtype.kind == "f":
+        return probability
+    steps = (probability * float(np.iinfo(dtype).max)).round_()
+    if dtype.itemsize == 1:
+        return steps.to(torch.uint8)
+    return steps.to(torch.int32).to(torch.uint16)
+
+
+def probability(
+    scores: Tensor, sigmoid: bool = False, of_class: int | None = None
+) -> NDArray[np.float32]:
+    """Return the probability of a class from scores.
+
+    Parameters
+    ----------
+    scores : Tensor of float32, shape (K, Y, X)
+    sigmoid, of_class
+        As of `Readout`.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+
+    Raises
+    ------
+    InputError
+        If a score is not finite.
+    """
+    found, finite = Readout(sigmoid, of_class)(scores)
+    refuse_infinite(bool(finite))
+    values: NDArray[np.float32] = found.cpu().numpy()
+    return values
+
+
+def refuse_infinite(finite: bool) -> None:
+    """Raise InputError unless the scores of a network are finite."""
+    if not finite:
+        raise InputError(
+            "the network's scores are not finite: its weights are those of a training that "
+            "diverged (use others), or too large for float16 (use bfloat16 or float32)"
+        )
+
+
+def softmax_of_rows(scores: Tensor) -> Tensor:
+    """Return the softmax over the classes; a row's values do not depend on the rows beside it.
+
+    On a CPU, PyTorch's vector and scalar code round the exponential differently, and its threads
+    share out whatever comes at once. So that a resumed run, which cuts rows elsewhere, gives the
+    same bytes, every row is laid out as if it came alone: in one segment for each thread, and so
+    many rows that the threads' shares end between rows.
+
+    Parameters
+    ----------
+    scores : Tensor of float32, shape (K, n, columns)
+
+    Returns
+    -------
+    Tensor of float32, shape (K, n, columns)
+    """
+    if scores.device.type != "cpu":
+        return torch.softmax(scores, dim=0)
+    return _by_segments(scores, lambda rows: torch.softmax(rows, dim=1))
+
+
+def sigmoid_of_rows(logits: Tensor) -> Tensor:
+    """Return the sigmoid of logits (n, columns), with the promise of `softmax_of_rows`."""
+    if logits.device.type != "cpu":
+        return torch.sigmoid(logits)
+    return torch.stack([torch.sigmoid(row) for row in logits.contiguous()])
+
+
+def _by_segments(scores: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    classes, height, columns = scores.shape
+    threads = torch.get_num_threads()
+    step, rows = -(-columns // threads), -(-height // threads) * threads
+    starts = range(0, columns, step)
+    result = scores.new_empty((classes, height, columns))
+    for width in sorted({min(step, columns - start) for start in starts}):
+        these = [start for start in starts if min(step, columns - start) == width]
+        laid_out = scores.new_empty((len(these), rows, classes, width))
+        laid_out[:, height:] = 0
+        for part, start in zip(laid_out, these, strict=True):
+            part[:height] = scores[:, :, start : start + width].transpose(0, 1)
+        found = function(laid_out.view(-1, classes, width)).view(laid_out.shape)
+        for part, start in zip(found, these, strict=True):
+            result[:, :, start : start + width] = part[:height].transpose(0, 1)
+    return result

@@ -1,0 +1,105 @@
+"""Work done by a thread beside the one that computes: in order, never far ahead or behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DEPTH = 2
+"""Results that wait to be taken, at most: one is being taken, one is ready, one is made."""
+
+
+class Ahead(Iterator[Result], Generic[Item, Result]):
+    """Results of a function for one item after the other, made ahead of who takes them.
+
+    Parameters
+    ----------
+    work : callable
+    items : iterable
+        Taken by the thread that iterates.
+    pool : Executor
+        Of one thread; it begins at once.
+    depth : int
+        How many results may be ahead.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Item], Result],
+        items: Iterable[Item],
+        pool: Executor,
+        depth: int = DEPTH,
+    ) -> None:
+        self._work, self._items, self._pool = work, iter(items), pool
+        self._coming: deque[Future[Result]] = deque()
+        for _ in range(depth):
+            self._begin()
+
+    def _begin(self) -> None:
+        for item in self._items:
+            self._coming.append(self._pool.submit(self._work, item))
+            return
+
+    def __next__(self) -> Result:
+        if not self._coming:
+            raise StopIteration
+        result = self._coming.popleft().result()
+        self._begin()
+        return result
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._items = iter(())
+        while self._coming:
+            self._coming.pop().cancel()
+
+
+def ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], pool: Executor | None
+) -> Iterator[Result]:
+    """Return the results of a function, one after the other; made ahead where there is a pool."""
+    return map(work, items) if pool is None else Ahead(work, items, pool)
+
+
+def behind(
+    work: Callable[[Item], Result], items: Iterable[Item], pool: Executor, depth: int = DEPTH
+) -> Iterator[Result]:
+    """Yield the results of a function for items that this thread makes, each some items later.
+
+    Parameters
+    ----------
+    work : callable
+        Done by the pool's thread.
+    items : iterable
+        Taken by the thread that iterates, which waits when so many are not done yet.
+    pool : Executor
+        Of one thread.
+    depth : int
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            while waiting and (len(waiting) > depth or waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        while waiting:
+            waiting.pop().cancel()
+
+
+def behind_by(count: int, items: Iterable[Item]) -> Iterator[Item]:
+    """Yield each item when so many more have been taken."""
+    waiting: deque[Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
