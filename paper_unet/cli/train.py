@@ -15,6 +15,7 @@ from paper_unet.cli.common import (
     given_settings,
     go_on_with,
     print_scores,
+    say,
 )
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
@@ -54,6 +55,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)
+    _describe(config)
     followed = config.validate_every > 0
     unseen = read_training_set(replace(config, slices=validate)) if followed else None
     try:
@@ -73,6 +75,21 @@ def _run(options: argparse.Namespace) -> None:
         print_scores(found)
         model.record["held_out"] = {"sections": validate, **found}
         save_model(weights, model)
+
+
+def _describe(config: TrainConfig) -> None:
+    """Tell what the grey values of the first section become, before hours of training."""
+    import numpy as np
+
+    from paper_unet.images import describe_section, parse_slices, to_unit_range
+    from paper_unet.training.loop import grey_range, open_images
+
+    value_range = grey_range(config)
+    with open_images(config) as stack:
+        to_unit_range(np.zeros(1, stack.dtype), value_range, name=str(config.images))
+        first = parse_slices(config.slices, len(stack))[0]
+        for line in describe_section(stack, first, value_range):
+            say(line)
 
 
 def _nothing(line: str) -> None:

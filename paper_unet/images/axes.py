@@ -58,6 +58,13 @@ class Axes:
         """Whether all sections of a channel come before those of the next."""
         return self.c is not None and self.z is not None and self.c < self.z and self.shape[0] > 1
 
+    @property
+    def in_order(self) -> bool:
+        """Whether sections of rows of X follow each other; axes of length 1 lie anywhere."""
+        places = zip((self.z, self.y, self.x), self.shape, strict=True)
+        long = [place for place, length in places if place is not None and length > 1]
+        return long == sorted(long)
+
 
 def letter(name: object) -> str:
     """Return the letter of an axis by the name that a file gives it."""
@@ -138,7 +145,7 @@ def read_in_order(
     read : callable
         Gives the window (rows, columns) of a page of the file, ndarray (rows, columns).
     shape : tuple of int
-        Of the file; a page has the last two of its axes.
+        Of the file, without axes of length 1 at its end; a page has the last two.
     axes : Axes
         Where in it the axes are.
     spans : three (int, int)
@@ -154,7 +161,7 @@ def read_in_order(
     pages = [int(np.ravel_multi_index(place, shape[:-2])) for place in product(*leading)]
     windows = [read(page, ranges[-2], ranges[-1]) for page in pages]
     block = np.reshape(windows, [last - first for first, last in ranges])
-    order = [k for k in (axes.z, axes.y, axes.x) if k is not None]
+    order = [k for k in (axes.z, axes.y, axes.x) if k is not None and k < len(shape)]
     block = np.moveaxis(block, order, range(len(order)))
     return np.ascontiguousarray(block.reshape([last - first for first, last in spans]))
 

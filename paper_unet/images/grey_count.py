@@ -110,6 +110,29 @@ def scale_of(dtype: np.dtype[Any], value_range: tuple[float, float] | None) -> t
     return (0.0, 255.0) if dtype == np.uint8 else (0.0, 1.0)
 
 
+def describe_section(stack: Stack, z: int, value_range: tuple[float, float] | None) -> list[str]:
+    """Return what the grey values of a section are and become, and what is likely to be wrong.
+
+    Parameters
+    ----------
+    stack : Stack
+    z : int
+        The section.
+    value_range : tuple of two floats or None
+        As `paper_unet.images.to_unit_range` takes it.
+
+    Returns
+    -------
+    list of str
+        One line, or two.
+    """
+    scale = scale_of(stack.dtype, value_range)
+    count = count_section(stack, z, scale)
+    lines = [f"grey values of section {z}: {count.describe(stack.dtype, scale)}"]
+    warning = count.warning()
+    return lines if warning is None else [*lines, f"warning: section {z}: {warning}"]
+
+
 def count_section(stack: Stack, z: int, value_range: tuple[float, float]) -> GreyCount:
     """Count the grey values of a section; some rows of it at a time are in memory."""
     count = GreyCount()

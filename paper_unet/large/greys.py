@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paper_unet.images import Stack, count_section, scale_of
+from paper_unet.images import Stack, describe_section
 from paper_unet.large.executor import Executor
 from paper_unet.large.worker import Prediction
 
@@ -18,11 +18,8 @@ def say_greys(say: Say, stack: Stack, prediction: Prediction) -> None:
     """Say how the input is read, and what the grey values of the first section become."""
     for note in stack.notes:
         say(note)
-    scale = scale_of(stack.dtype, prediction.value_range)
-    count = count_section(stack, prediction.first, scale)
-    say(f"grey values of section {prediction.first}: {count.describe(stack.dtype, scale)}")
-    if warning := count.warning():
-        say(f"warning: section {prediction.first}: {warning}")
+    for line in describe_section(stack, prediction.first, prediction.value_range):
+        say(line)
 
 
 def warn_of_greys(say: Say, prediction: Prediction, executor: Executor, index: int) -> None:

@@ -79,7 +79,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             "uint8 or uint16"
         )
     chosen = list(parse_slices(config.slices, len(images)))
-    value_range = _value_range(config)
+    value_range = grey_range(config)
     images = to_unit_range(images[chosen], value_range, name=config.images)
     labels = labels[chosen]
     if (labels == labels[0, 0, 0]).all():
@@ -106,7 +106,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     )
 
 
-def _value_range(config: TrainConfig) -> tuple[float, float] | None:
+def grey_range(config: TrainConfig) -> tuple[float, float] | None:
     """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
     known = load_model(config.start).grey_ranges if config.start else None
     with open_images(config) as stack:

@@ -39,6 +39,7 @@ FILES = {
     "a.raw": (head(b""), "raw values without a header"),
     "a.jp2": (head(b"\0\0\0\x0cjP  \r\n\x87\n"), "a JPEG 2000 file"),
     "a.gz": (gzip.compress(b"II*\0"), "a file compressed by gzip"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "a.bmp": (head(b"BM"), "a BMP file"),
 }
 

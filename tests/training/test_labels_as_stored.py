@@ -85,6 +85,20 @@ def test_missing_chunks_of_labels(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "say --missing fill to read them" in capsys.readouterr().err
 
 
+def test_what_the_grey_values_become_is_said_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = write_stacks(tmp_path, np.uint16)
+    command = ["train", "--images", images, "--labels", labels, "--out", str(tmp_path / "run")]
+    more = ["--range", "0", "9", "--width", "2", "--tile", "188", "--steps", "1", "--slices", "1:3"]
+    assert main([*command, *more]) == 0
+    said = capsys.readouterr().err
+    assert (
+        "grey values of section 1: uint16 from 80 to 239; 0 is black and 9 white, 8100 of" in said
+    )
+    assert "warning: section 1: all grey values become white" in said
+
+
 def test_inverted_images_are_learned_from_as_they_look(tmp_path: Path) -> None:
     images, labels = write_stacks(tmp_path)
     expected = read_training_set(small(tmp_path, images=images, labels=labels))

@@ -23,6 +23,7 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (344, b"n+1\0", "a NIfTI file"),
     (344, b"ni1\0", "a NIfTI header"),
     (4, b"n+2\0", "a NIfTI file"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS"),
     (0, b"ZISRAWFILE", "a Zeiss CZI file"),
     (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file"),
     (0, b"NRRD0", "an NRRD file"),
@@ -69,6 +70,7 @@ NAMES = {
 HINTS = {
     "a NumPy file (.npy)": "write it as TIFF (tifffile.imwrite), or give the array to "
     "paper_unet.predict_stack",
+    "a pointer of Git LFS": "fetch the file that it stands for (git lfs pull)",
     "a ZIP archive": "unpack it, and give what is in it",
     "the companion file of an OME-TIFF": "give one of the TIFF files that it names",
     "a file compressed by gzip": "unpack it",

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +100,13 @@ class TiffStack(Stack):
     def _order_pages(self) -> tuple[int, int, int]:
         """Return how many pages there are, and their rows and columns."""
         found, size = self._axes, (self._page.imagelength, self._page.imagewidth)
+        self._as_it_lies = self.channels > 1 or (found.in_order and size == found.shape[1:])
+        if self._as_it_lies:
+            return found.shape
         shape = tuple(self._series.shape)
         while len(shape) > 2 and shape[-1] == 1 and shape[-2:] != size:
             shape = shape[:-1]  # an axis of length 1 that is none of the page's
         self._file_shape = shape
-        if found.z is not None and found.z >= len(shape):
-            self._axes = replace(found, z=None)
-        last = (found.y, found.x) == (len(shape) - 2, len(shape) - 1)
-        self._as_it_lies = self.channels > 1 or (last and size == found.shape[1:])
-        if self._as_it_lies:
-            return found.shape
         if shape[-2:] != size:
             raise InputError(
                 f"{self.path}: pages of {size[0]} x {size[1]} pixels cannot be put in the order of "

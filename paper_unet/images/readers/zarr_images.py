@@ -63,6 +63,8 @@ def ome_image(path: Path, group: Any) -> Image:
     if not axes and "ome" not in group.attrs and image.get("version") in BEFORE_AXES:
         letters = "TCZYX" if array.ndim == 5 else unnamed(array.ndim)
         return array, letters, [None] * array.ndim
+    if not axes:
+        raise ValueError("no 'axes'")
     if array.ndim != len(axes):
         raise ValueError(f"{len(axes)} axes for an array of shape {array.shape}")
     letters = "".join(AXIS_TYPES.get(str(axis.get("type"))) or letter(axis["name"])
