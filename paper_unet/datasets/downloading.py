@@ -93,7 +93,7 @@ def _retrieve(url: str, folder: Path, name: str, downloader: _CappedDownloader) 
         reason = " ".join(str(error).split())
         raise InputError(
             f"{url}: cannot be downloaded ({reason}); check the network, or get the "
-            f"archive by hand and give its folder with --from"
+            f"archive by hand and give its folder as `source`"
         ) from error
     finally:
         logger.setLevel(level)

@@ -4,7 +4,8 @@
 `paper_unet.system.claim`); then the header, all that has to agree for a run to be the same run;
 then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
-bytes there; ``{"again": [k, ...]}`` takes pieces back. Each line behind the mark has a checksum
+bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
+the header. Each line behind the mark has a checksum
 itself. A last line that a crash cut is ignored, so its piece is done again; anything else that is
 not as it was written is refused. Journals of earlier versions have no mark and no checksums.
 """
@@ -90,8 +91,13 @@ class Journal:
             name, then, now = difference
             raise InputError(
                 f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, --overwrite to start anew, or another output name"
+                "give the same to go on, `overwrite` to start anew, or another output name"
             )
+
+    def amend(self, fields: dict[str, Any]) -> None:
+        """Change fields of the header of an interrupted run, and keep its pieces."""
+        if fields:
+            self._note({"amended": fields})
 
     def restart(self) -> None:
         """Forget what is there."""
@@ -135,7 +141,7 @@ class Journal:
         """Return the error of a journal that cannot be gone on with, and why."""
         return InputError(
             f"{self.path}: {what}, so it is not as this program wrote it; put back what it was, "
-            "start anew with overwrite, or choose another output name"
+            "start anew with `overwrite`, or choose another output name"
         )
 
     def remove(self) -> None:
@@ -170,7 +176,7 @@ class Journal:
             if self.claim.token and not lines.sealed:
                 raise self.damaged("line 1 has no checksum")
             for number, entry in enumerate(lines.entries):
-                if not (self._take(entry) if number else _is_header(entry)):
+                if not (self._take(entry) if number else self._take_header(entry)):
                     raise self.damaged(f"line {number + 1} is of no use there")
         except InputError:
             if not overwrite:
@@ -178,11 +184,16 @@ class Journal:
             self.restart()
             self.left = True
             return
-        self.header = lines.entries[0] if lines.entries else None
         self.left = self.header is not None
         self.sealed, self._crc = lines.sealed, lines.crc
         if lines.length < len(data):
             self._cut(lines.length)
+
+    def _take_header(self, entry: dict[str, Any]) -> bool:
+        if {"done", "frame", "again", "amended"} & entry.keys():
+            return False
+        self.header = entry
+        return True
 
     def _take(self, entry: dict[str, Any]) -> bool:
         """Take over what a line says; return whether it says something."""
@@ -191,6 +202,9 @@ class Journal:
         if "frame" in entry:
             self.frame = _stored(entry["frame"])
             return self.frame is not None
+        if isinstance(fields := entry.get("amended"), dict):
+            self.header = {**(self.header or {}), **fields}
+            return True
         again = entry.get("again")
         if not isinstance(again, list) or not _are_counts(again):
             return False
@@ -304,10 +318,6 @@ def _contents(descriptor: int, start: int) -> bytes:
     while part := os.read(descriptor, 2**20):
         parts.append(part)
     return b"".join(parts)
-
-
-def _is_header(entry: dict[str, Any]) -> bool:
-    return not {"done", "frame", "again"} & entry.keys()
 
 
 def _stored(values: Any) -> Stored | None:

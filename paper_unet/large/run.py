@@ -15,6 +15,7 @@ from paper_unet.images import Output, Stack, create_output, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
+from paper_unet.large.greys import say_greys, warn_of_greys
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
@@ -100,6 +101,7 @@ def predict_file(
             job = prepare(config, stack, output, executor, journal, overwrite)
             if report.say is not _nothing:
                 announce(report.say, job, journal)
+                say_greys(report.say, stack, job.prediction)
             with _nothing_for_nothing(output, journal):
                 if _goes_on(output, journal, overwrite):
                     take_back_damaged(
@@ -175,6 +177,7 @@ def _work(
         for piece, stored in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
             bar.update(_pixels(grid, piece))
+            warn_of_greys(report.say, prediction, executor, piece)
     if stop():
         raise Stopped(stop.signal)
     if len(journal.done) != len(grid):
@@ -198,5 +201,5 @@ def _refuse_changed_input(config: PredictConfig, journal: Journal) -> None:
     if journal.header is None or now != journal.header["input"]:
         raise InputError(
             f"{config.source}: changed while it was being predicted; keep it as it is and start "
-            "anew with --overwrite"
+            "anew with `overwrite`"
         )

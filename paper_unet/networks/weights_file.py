@@ -89,7 +89,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     if "step" in about:
         raise InputError(
             f"{path}: is the checkpoint of an unfinished training; give the weights.safetensors "
-            "that the finished one leaves beside it, or finish it with --resume"
+            "that the finished one leaves beside it, or finish it with `resume`"
         )
     model = _network_of(about, path)
     load_weights(model, tensors, path)

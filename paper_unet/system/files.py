@@ -140,7 +140,7 @@ def check_free_name(path: Path, *, overwrite: bool, folders: bool = True) -> Non
     if kind == "folder" and not folders:
         raise InputError(f"{path}: is a folder; give the name of a file")
     if kind is not None and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
+        raise InputError(f"{path}: exists already; choose another name or add `overwrite`")
 
 
 def make_folder(folder: Path) -> None:

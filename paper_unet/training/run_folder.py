@@ -22,6 +22,7 @@ from paper_unet.system.files import refuse_same_file, scratch_name, sync_folder,
 from paper_unet.system.names import kind_of
 from paper_unet.training.checkpoint import (
     CHECKPOINT,
+    WEIGHTS,
     as_of_today,
     comparable,
     restore,
@@ -30,7 +31,7 @@ from paper_unet.training.checkpoint import (
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.log import LOG, append_log, log_until
 
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+CONFIG = "config.json"
 LOCK, KIND = ".lock", "training"
 FILES = CHECKPOINT, WEIGHTS, CONFIG, LOG
 Seen = dict[str, tuple[int, int]]
@@ -89,7 +90,7 @@ def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool, seen: Seen | N
     existing = [name for name in FILES if kinds[name] is not None]
     if existing and not (resume or overwrite):
         raise InputError(
-            f"{out} already holds a run ({existing[0]}); use --resume, --overwrite or another "
+            f"{out} already holds a run ({existing[0]}); use `resume`, `overwrite` or another "
             "folder"
         )
     if other := next((name for name in existing if kinds[name] != "file"), None):

@@ -134,7 +134,7 @@ def test_an_error_of_the_server(tiny, server, tmp_path, status):
     server.status, server.body = status, b"<html>sorry</html>"
     message = refused(tiny, tmp_path)
     assert f"cannot be downloaded ({status}" in message
-    assert "--from" in message
+    assert "give its folder as `source`" in message
 
 
 def test_an_error_page_in_place_of_the_archive(tiny, server, tmp_path):

@@ -108,7 +108,7 @@ def test_wrong_slices_are_refused(tmp_path):
 def test_existing_output_is_refused_and_kept(tmp_path):
     path = tmp_path / "out.tif"
     path.write_text("precious")
-    with pytest.raises(InputError, match=r"out\.tif: exists already; .*--overwrite"):
+    with pytest.raises(InputError, match=r"out\.tif: exists already; .*`overwrite`"):
         create_tiff(path, GREY.shape, np.uint8)
     with pytest.raises(Stopped), create_tiff(path, GREY.shape, np.uint8, overwrite=True):
         raise Stopped

@@ -193,7 +193,7 @@ def test_nothing_to_resume(tmp_path, what):
     other = {"dtype": (SHAPE, "uint16"), "shape": ((3, 53, 37), "uint8")}.get(
         what, (SHAPE, "uint8")
     )
-    with pytest.raises(InputError, match=r"out\.tif\.partial: .* start anew with --overwrite"):
+    with pytest.raises(InputError, match=r"out\.tif\.partial: .* start anew with `overwrite`"):
         create_output(tmp_path / "out.tif", *other).prepare(resume=True)
     with pytest.raises(InputError, match="nothing to go on from"):
         create_output(tmp_path / "new.tif", SHAPE, "uint8").write(0, 0, 0, typed("uint8")[0])
@@ -289,7 +289,7 @@ def test_the_system_may_take_a_write_in_parts(tmp_path, monkeypatch):
 def test_the_old_output_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "out.tif"
     path.write_text("precious")
-    with pytest.raises(InputError, match=r"out\.tif: exists already; .*--overwrite"):
+    with pytest.raises(InputError, match=r"out\.tif: exists already; .*`overwrite`"):
         create_output(path, SHAPE, "uint8")
     output = create_output(path, SHAPE, "uint8", overwrite=True)
     output.prepare(resume=False)

@@ -273,7 +273,7 @@ def test_nothing_to_resume(tmp_path, what):
         "dtype": {"dtype": "uint16"}, "shape": {"shape": (2, 1100, 1300)},
         "version": {"ome_zarr": "0.4"},
     }.get(what, {})  # fmt: skip
-    with pytest.raises(InputError, match=r"out\.zarr\.partial: .* start anew with --overwrite"):
+    with pytest.raises(InputError, match=r"out\.zarr\.partial: .* start anew with `overwrite`"):
         create_output(tmp_path / "out.zarr", **asked).prepare(resume=True)
 
 
@@ -301,7 +301,7 @@ def test_chunks_that_are_missing_at_the_end_are_noticed(tmp_path):
     missing = output.partial / "1" / "c" / "1" / "1" / "1"
     kept = missing.read_bytes()
     missing.unlink()
-    with pytest.raises(InputError, match=r"1 chunks are missing in .*1/c/1/1; .*--overwrite"):
+    with pytest.raises(InputError, match=r"1 chunks are missing in .*1/c/1/1; .*`overwrite`"):
         output.finish()
     assert not output.path.exists()
     missing.write_bytes(kept)
@@ -356,7 +356,7 @@ def test_too_little_room_shows_before_anything_is_written(tmp_path, monkeypatch)
 
 def test_the_old_output_stays_until_the_new_one_is_complete(tmp_path):
     path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
-    with pytest.raises(InputError, match=r"out\.zarr: exists already; .*--overwrite"):
+    with pytest.raises(InputError, match=r"out\.zarr: exists already; .*`overwrite`"):
         create_output(path, SHAPE, "uint8")
     output = started(path, overwrite=True)
     write(output, STACK, windows(output, 512, 512))

@@ -212,7 +212,7 @@ def test_another_setting_is_named(tmp_path, changed, expected):
     before = left_behind(tmp_path / "out.tif").read_bytes()
     with (
         pytest.raises(
-            InputError, match=rf"out\.tif: .* had {expected}; .*--overwrite.*another"
+            InputError, match=rf"out\.tif: .* had {expected}; .*`overwrite`.*another"
         ) as e,
         open_journal(tmp_path / "out.tif") as journal,
     ):
@@ -262,6 +262,21 @@ def test_a_journal_of_an_earlier_version_gets_a_mark_when_it_starts_anew(tmp_pat
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.header == {"threads": 3}
         assert len(token) == 32 and journal.claim.token == token
+
+
+def test_fields_of_the_header_are_amended_and_the_pieces_stay(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [4])
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.amend({})
+        journal.amend({"range": [0, 9], "more": None})
+        journal.record(5, Stored(1, 2))
+    amended = {**HEADER, "range": [0, 9], "more": None}
+    assert entries(path)[2] == {"amended": {"range": [0, 9], "more": None}}
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header, journal.done) == (amended, {4, 5})
+        journal.compare(amended)
+        with pytest.raises(InputError, match=r"range = \[0, 9\], this one has \[0, 4095\]"):
+            journal.compare(HEADER)
 
 
 # on disk

@@ -17,7 +17,7 @@ from paper_unet.system.files import (
 def test_a_name_is_free_or_may_be_replaced(tmp_path: Path) -> None:
     check_free_name(tmp_path / "a", overwrite=False)
     check_free_name(tmp_path, overwrite=True)
-    with pytest.raises(InputError, match="exists already; choose another name or add --overwrite"):
+    with pytest.raises(InputError, match="exists already; choose another name or add `overwrite`"):
         check_free_name(tmp_path, overwrite=False)
 
 

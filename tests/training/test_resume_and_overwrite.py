@@ -1,6 +1,7 @@
 """What may go on or be overwritten, and what is refused."""
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from paper_unet.training.run_folder import (
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lr": 2e-3}, {"seed": 1}, {"width": 3}, {"steps": 14}, {"tile": 204}, {"elastic": 5.0},
+        {"lr": 2e-3}, {"seed": 1}, {"width": 3}, {"tile": 204}, {"elastic": 5.0},
         {"dropout": 0.4}, {"w0": 5.0}, {"network": "release"}, {"value_range": (0.0, 9.0)},
         {"optimizer": "adam"}, {"init": "pytorch"}, {"extrapolation": "zero"},
     ],
@@ -44,6 +45,27 @@ def test_going_on_with_another_setting_is_refused(
     shown = list(value) if isinstance(value, tuple) else value
     assert f"was trained with {name} = {old!r}, now {shown!r}" in str(refusal.value)
     assert files_of(tmp_path) == before
+
+
+def test_more_steps_are_taken_while_the_rate_has_not_begun_to_fall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then a run with so many from the start would have come to the same checkpoint."""
+    interrupted(small(tmp_path / "a", steps=20), 9, monkeypatch)
+    run(small(tmp_path / "a", steps=24), resume=True)
+    run(small(tmp_path / "b", steps=24))
+    assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+
+
+def test_more_steps_than_a_rate_was_lowered_for_are_another_run(tmp_path: Path) -> None:
+    run(small(tmp_path / "a"))
+    before = files_of(tmp_path / "a")
+    advice = r"with `start` (\S+weights\.safetensors) and another folder"
+    with pytest.raises(InputError, match=advice) as refusal:
+        run(small(tmp_path / "a", steps=14), resume=True)
+    assert files_of(tmp_path / "a") == before
+    run(small(tmp_path / "b", steps=14, start=re.search(advice, str(refusal.value))[1]))
+    assert (tmp_path / "b" / WEIGHTS).exists()
 
 
 def test_going_on_with_other_data_is_refused(
@@ -124,7 +146,7 @@ def test_a_folder_with_a_run_is_refused(tmp_path: Path) -> None:
     run(small(tmp_path))
     before = files_of(tmp_path)
     for name in (CHECKPOINT, WEIGHTS, CONFIG, LOG):
-        advice = f"already holds a run .{name}.; use --resume, --overwrite or another folder"
+        advice = f"already holds a run .{name}.; use `resume`, `overwrite` or another folder"
         with pytest.raises(InputError, match=advice):
             run(small(tmp_path, seed=1))
         assert files_of(tmp_path) == before

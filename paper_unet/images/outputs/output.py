@@ -336,7 +336,7 @@ class Output(ABC):
         """Return the error of a partial output that cannot be gone on with."""
         return InputError(
             f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
-            "--overwrite or another output name"
+            "`overwrite` or another output name"
         )
 
     def _check_room(self) -> None:

@@ -255,7 +255,7 @@ class ZarrOutput(Output):
         except Exception as error:  # damage raises errors of many types
             raise InputError(
                 f"{self.partial}: section {z} of level {level} cannot be decoded ({error}); run "
-                "the same again with verify: what is damaged is computed again"
+                "the same again with `verify`: what is damaged is computed again"
             ) from error
         return window
 
@@ -324,5 +324,5 @@ class ZarrOutput(Output):
                     if missing := wanted.difference(found):
                         raise InputError(
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
-                            "they removed? start anew with --overwrite"
+                            "they removed? start anew with `overwrite`"
                         )
