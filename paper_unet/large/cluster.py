@@ -223,7 +223,8 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     """Return what this worker takes now, and that with a fair share of what its machine has."""
     import torch
 
-    from paper_unet.system.device import free_memory, resident_memory
+    from paper_unet.system.device import free_memory
+    from paper_unet.system.memory import resident_memory
 
     if torch.device(device).type == "cuda":
         return 0, free_memory(torch.device(device))

@@ -10,12 +10,8 @@ import torch
 
 from paper_unet.images import Output, Task
 from paper_unet.large.worker import Prediction, Worker
-from paper_unet.system.device import (
-    free_memory,
-    pick_device,
-    resident_memory,
-    using_threads,
-)
+from paper_unet.system.device import free_memory, pick_device, using_threads
+from paper_unet.system.memory import resident_memory
 from paper_unet.system.stop import Stop
 
 

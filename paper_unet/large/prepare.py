@@ -27,9 +27,7 @@ from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 from paper_unet.settings import part
-
-SHARE = 0.8
-"""Of the free memory, what a prediction may take unless told."""
+from paper_unet.system.memory import SHARE, Budget
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,13 @@ class Job:
 
 def open_input(config: PredictConfig) -> Stack:
     """Open the input, in grey or in as many channels as the network takes."""
-    channels = channels_of(config.weights)
-    return open_stack(config.source, axes=config.axes, series=config.series, channels=channels)
+    return open_stack(
+        config.source,
+        axes=config.axes,
+        series=config.series,
+        channels=channels_of(config.weights),
+        budget=None if config.memory is None else Budget(bytes_of(config.memory)),
+    )
 
 
 def prepare(

@@ -6,10 +6,12 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from paper_unet.errors import InputError
 
@@ -21,6 +23,78 @@ except ImportError:  # Windows
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OF_A_RUN = (".partial", ".replaced", ".journal")
 """What the names end with that a run gives to what it leaves beside its output."""
+
+
+KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+"""What has the name of a file and is none."""
+
+
+def check_regular(path: str | Path) -> int:
+    """Check that a path leads to a regular file: others may never end, or do something when read.
+
+    Parameters
+    ----------
+    path : str or Path
+        Links are followed.
+
+    Returns
+    -------
+    int
+        Its size, bytes.
+
+    Raises
+    ------
+    InputError
+        If it leads to anything else, or nowhere.
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _cannot_be_read(path, error) from error
+    return _size_of_regular(path, status)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to be read; see `check_regular`.
+
+    Returns
+    -------
+    BinaryIO
+        Use it in a ``with`` statement or close it.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file, or may not be read.
+    """
+    check_regular(path)
+    try:
+        # never wait for the other end of a pipe that took the name meanwhile
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115  (the caller closes it)
+    except OSError as error:
+        raise _cannot_be_read(path, error) from error
+    try:
+        _size_of_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _size_of_regular(path: str | Path, status: os.stat_result) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise InputError(f"{path}: is {kind}, a regular file is needed; copy the data into one")
+    return status.st_size
+
+
+def _cannot_be_read(path: str | Path, error: OSError | ValueError) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path}: cannot be read ({reason}); check its name and its rights")
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -231,10 +305,10 @@ def refuse_same_file(source: str | Path, target: str | Path) -> None:
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _lineage(path: Path) -> set[Path]:
     """Return a path and the folders above it, as it is given and as links lead to it."""
-    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100  (keeps links)
+    given, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100  (keeps links)
     return {given, *given.parents, real, *real.parents}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.networks.base import Network
+from paper_unet.networks.stored_config import stored_step
 from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
 from paper_unet.settings import options
 from paper_unet.system.files import open_alone, sync_folder, write_atomic
@@ -46,9 +48,13 @@ def as_of_today(stored: Mapping[str, Any]) -> dict[str, Any]:
 
     A setting that came later had its default before; some values have other names now.
     """
-    known = {option.name for option in options(TrainConfig)}
+    known = _known_settings()
     config = TrainConfig(**{name: value for name, value in stored.items() if name in known})
     return {**stored, **comparable(config)}
+
+
+def _known_settings() -> set[str]:
+    return {option.name for option in options(TrainConfig)}
 
 
 def start_digest(config: TrainConfig) -> str:
@@ -99,7 +105,8 @@ def restore(
     if not path.exists():
         return 0
     tensors, about = read_tensors(path)
-    then = as_of_today(about.get("config", {}))
+    step, config_then = _checked(path, about)
+    then = as_of_today(config_then)
     then |= {name: about.get(name, "") for name in made_from}
     now = {**comparable(config), **made_from}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
@@ -110,14 +117,46 @@ def restore(
             "same settings and data to resume, or another folder"
         )
     load_weights(model, {k: v for k, v in tensors.items() if "/" not in k}, path)
+    groups = optimizer.state_dict()["param_groups"]
+    shapes = [tuple(value.shape) for value in model.parameters()]
+    state = _memory_of(tensors, shapes, path)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return step
+
+
+def _checked(path: Path, about: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Return the step and the settings that a checkpoint is of."""
+    config = about.get("config", {})
+    try:
+        if not isinstance(config, dict):
+            raise InputError(f"config is {shown(config)}; it must be an object")
+        TrainConfig(**{k: v for k, v in config.items() if k in _known_settings()})
+        return stored_step(about), config
+    except (InputError, TypeError) as error:
+        raise InputError(
+            f"{path}: is no checkpoint that this version can go on from ({shown(error, 200)}); "
+            "begin anew in another folder"
+        ) from error
+
+
+def _memory_of(
+    tensors: Mapping[str, Tensor], shapes: list[tuple[int, ...]], path: Path
+) -> dict[int, dict[str, Tensor]]:
+    """Return the optimiser's memory of each parameter; each of its shape, or a number, finite."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return int(about["step"])
+        if "/" not in name:
+            continue
+        match = re.fullmatch(r"optimizer/(\d{1,6})/(\w+)", name, re.ASCII)
+        index = int(match[1]) if match else len(shapes)
+        fits = index < len(shapes) and tuple(value.shape) in ((), shapes[index])
+        if not match or not fits or not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"{path}: {shown(name)} is no memory of this optimiser, or holds NaN or infinity; "
+                "begin anew in another folder"
+            )
+        state.setdefault(index, {})[match[2]] = value
+    return state
 
 
 def save_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.stack import Stack
+from paper_unet.system.memory import Budget, spending
 
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
@@ -29,7 +31,12 @@ def reader_of(path: Path) -> type[Stack]:
 
 
 def open_stack(
-    path: str | Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+    channels: int = 1,
+    budget: Budget | None = None,
 ) -> Stack:
     """Open a stack of images without reading its pixels.
 
@@ -46,6 +53,8 @@ def open_stack(
     channels : int
         Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG or JPEG file, or a folder of
         one of these.
+    budget : Budget, optional
+        What the file may make this process allocate; default: most of the memory that is free.
 
     Returns
     -------
@@ -66,7 +75,8 @@ def open_stack(
         raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
     if reader.unfinished(path):
         raise InputError(f"{path}: is the partial output of a run; let it finish first")
-    return reader(path, axes=axes, series=series, channels=channels)
+    with spending(budget):
+        return reader(path, axes=axes, series=series, channels=channels)
 
 
 def read_stack(
@@ -91,8 +101,11 @@ def read_stack(
     """
     with open_stack(path, axes=axes, series=series, channels=channels) as stack:
         colours = () if channels == 1 else (channels,)
+        shape = (len(stack), *colours, *stack.shape[1:])
+        need = math.prod(shape) * stack.dtype.itemsize + stack.cache_bytes
+        stack.budget.allow(need, path, f"reads all of {stack.dtype} of shape {shape}")
         try:
-            pixels = np.empty((len(stack), *colours, *stack.shape[1:]), stack.dtype)
+            pixels = np.empty(shape, stack.dtype)
         except (MemoryError, ValueError) as error:
             raise InputError(
                 f"{path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "
