@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paper_unet.errors import shown
 from paper_unet.figures.results import segmentation_figure
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
@@ -15,8 +16,12 @@ from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
 from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.system.files import check_free_name, make_folder, write_atomic
+from paper_unet.system.memory import Budget
 
 FILES = ("image.tif", "labels.tif", "probability.tif", "demo.png")
+
+BYTES = 10
+"""Of each pixel: image, labels, the numbers of cells, and the probability."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,13 @@ def run_demo(
     Raises
     ------
     InputError
-        If the files exist and ``overwrite`` is not set.
+        If the files exist and ``overwrite`` is not set, or the stack does not fit in memory.
     """
     files = tuple(out / name for name in FILES)
     for path in files:
         check_free_name(path, overwrite=overwrite)
+    need = BYTES * max(sections, 1) * max(side, 1) ** 2
+    Budget().allow(need, out, f"{shown(sections)} sections of {shown(side)} pixels a side")
     stack = synthetic_stack(sections=sections, side=side, seed=seed)
     model = load_model()
     make_folder(out)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import traceback
 from collections.abc import Sequence
 
 from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
-from paper_unet.cli.common import Parser
-from paper_unet.errors import DivergedError, InputError
+from paper_unet.cli.common import Parser, add_debug
+from paper_unet.cli.streams import standard_streams, unwritten_output
+from paper_unet.errors import DivergedError, InputError, shown
 from paper_unet.system.stop import Stopped
+
+NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of the system that are those of a name that was given."""
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 
@@ -17,28 +23,50 @@ EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
-    says what was found, what is accepted and what to do. 130: interrupted. 143: terminated.
+    0: done. 1: training diverged, memory or disk ran out, or something unforeseen. 2: the input
+    cannot be used; one line says what was found, what is accepted and what to do. 130: interrupted.
+    143: terminated.
     """
-    options = _parsed(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with standard_streams():
+        code = _run(arguments)
+        if (error := unwritten_output()) is not None:
+            return _fail(f"what was to be printed could not be ({error.strerror})", EXIT_FAILED)
+        return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
+        options = _parsed(arguments)
         options.run(options)
-    except InputError as error:
-        return _fail(error, EXIT_INPUT)
-    except MemoryError as error:
-        return _fail_for_memory(error)
-    except (DivergedError, OSError) as error:
-        return _fail(error, EXIT_FAILED)
-    except RuntimeError as error:
-        # PyTorch's own type, which is not imported for this, and on a CPU none of its own
-        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
-            raise
-        return _fail_for_memory(error)
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _explained(error)
     except KeyboardInterrupt:
         return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
-    except Stopped as stopped:
-        return _fail(str(stopped), EXIT_SIGNAL + stopped.signal)
     return 0
+
+
+def _explained(error: Exception) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    if isinstance(error, InputError):
+        return _fail(error, EXIT_INPUT)
+    if isinstance(error, Stopped):
+        return _fail(error, EXIT_SIGNAL + error.signal)
+    # PyTorch's own type, which is not imported for this, and on a CPU none of its own
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch):
+        return _fail_for_memory(error)
+    if isinstance(error, OSError) and error.errno in NAMES:
+        return _fail(f"{shown(error, 200)}; give another name", EXIT_INPUT)
+    if isinstance(error, DivergedError | OSError):
+        return _fail(error, EXIT_FAILED)
+    return _fail(
+        f"unforeseen: {type(error).__name__}: {shown(error, 200)}; this is a fault of paper-unet: "
+        "please report it, with what the same command shows with --debug added",
+        EXIT_FAILED,
+    )
 
 
 def _fail_for_memory(error: Exception) -> int:
@@ -81,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     text = "show the versions of paper_unet, PyTorch, CUDA and the kind of processor, and exit"
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
+    add_debug(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (demo, predict, train, evaluate, data, import_caffe):
         module.add(commands)

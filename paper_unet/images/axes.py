@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 
 GREY, COLOUR = "[ZQI]?YX", "[ZQI]?([CS]YX|YX[CS])"
 """The letters that a stack may have: Q and I stand for what a file does not name."""
@@ -83,7 +83,7 @@ def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channel
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise InputError(
-            f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
+            f'{path}: axes "{shown(axes)}" for an image of shape {shape} ({found}); give one letter '
             f"for each of its {len(shape)} axes, such as {'ZYX' if channels == 1 else 'ZCYX'}"
         )
     return axes

@@ -48,7 +48,9 @@ class PredictConfig(InferenceSettings):
     # the machine
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
     threads: Annotated[
-        int | None, "CPU threads of the arithmetic; default: PyTorch's", Limits(1)
+        int | None,
+        "CPU threads of the arithmetic; default: PyTorch's",
+        Limits(1, 1024, closed=True),
     ] = None
     memory: Annotated[
         str | None, "what the process may take, such as 2GB; default: most of what is free"

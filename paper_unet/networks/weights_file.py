@@ -282,6 +282,12 @@ def _opened(path: Path) -> Iterator[_Stored]:
         raise InputError(f"{path}: no such file of weights; give a .safetensors file")
     size = check_regular(path)
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path}: the name is not UTF-8, which safetensors needs; rename the file"
+        ) from None
+    try:
         with safe_open(path, framework="pt") as file:
             yield _Stored(path, file, size)
     except (SafetensorError, OSError) as error:

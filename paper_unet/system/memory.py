@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 
 if sys.platform != "win32":
     import resource
@@ -151,7 +151,7 @@ class Budget:
         """
         if need > self.memory:
             raise InputError(
-                f"{path}: {what}, which takes {need / 1e6:.4g} MB of memory, "
+                f"{path}: {what}, which takes {shown(need // 10**6)} MB of memory, "
                 f"{self.memory // 10**6} MB are allowed; allow more, or copy the file again if "
                 "this number is wrong"
             )

@@ -58,8 +58,10 @@ class ZarrStack(Stack):
         import zarr
 
         _check_store(path, channels)
+        from paper_unet.images.readers.zarr_store import RegularFiles, bounded, check_layout
+
         with _reading(path, "the store"):
-            opened = zarr.open(path, mode="r")
+            opened = zarr.open(RegularFiles(path, read_only=True), mode="r")
         size: list[float | None] = []
         if isinstance(opened, zarr.Group):
             self._array, found, size = _ome_image(path, opened)
@@ -70,6 +72,9 @@ class ZarrStack(Stack):
                 f"{path}: values of {self._array.dtype.name}; accepted are {', '.join(DTYPES)}: "
                 "convert it, masks to uint8"
             )
+        check_layout(path, self._array, self.budget)
+        with _reading(path, "the store"):
+            self._array = bounded(path, self._array, self.budget)
         self.dtype = self._array.dtype.newbyteorder("=")
         self._axes = stack_axes(path, found, self._array.shape, axes)
         self.shape = self._axes.shape
