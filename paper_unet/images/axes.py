@@ -82,9 +82,10 @@ def stack_axes(
 def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
+        such = "ZYX" if channels == 1 else "ZCYX"
         raise InputError(
-            f'{path}: axes "{shown(axes)}" for an image of shape {shape} ({found}); give one letter '
-            f"for each of its {len(shape)} axes, such as {'ZYX' if channels == 1 else 'ZCYX'}"
+            f'{path}: axes "{shown(axes)}" for an image of shape {shape} ({found}); give one '
+            f"letter for each of its {len(shape)} axes, such as {such}"
         )
     return axes
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.readers import reader_of
 from paper_unet.images.stack import Span, Stack, digest_of
+from paper_unet.system.memory import spending
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
             ".btf": "TIFF"}  # fmt: skip
@@ -44,7 +45,8 @@ class FolderStack(Stack):
                 self.cache_bytes = max(self.cache_bytes, section.cache_bytes)
 
     def _section(self, file: Path) -> Stack:
-        stack = reader_of(file)(file, channels=self.channels)
+        with spending(self.budget):
+            stack = reader_of(file)(file, channels=self.channels)
         if len(stack) != 1:
             stack.close()
             raise InputError(

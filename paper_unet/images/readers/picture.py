@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.stack import Span, Stack
+from paper_unet.system.files import check_regular, open_regular
 
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 GREY = {"L": "uint8", "I;16": "uint16", "I": "uint16"}  # "I": older Pillow, also 16 bits
 COLOUR = {2: "LA", 3: "RGB", 4: "RGBA"}
+LEAST_COMPRESSED = 1100
+"""Pixels that a byte of a file can become at most: deflate makes 1032 of one, JPEG 512."""
+
 PNG_DEPTH = 24
 """Where a PNG says how many bits a value has; Pillow cuts colours of 16 to 8 without a word."""
 
@@ -37,11 +41,17 @@ class PictureStack(Stack):
         self._kind = KINDS[path.suffix.lower()]
         if channels == 1 and self._kind == "JPEG":
             raise InputError(f"{path}: a JPEG is read in colour alone; use a network of 3 channels")
+        stored = check_regular(path)
         mode, depth, size = self._facts()
         if mode not in (GREY if channels == 1 else (COLOUR.get(channels),)):
             raise self._refusal(mode)
         if depth != 8:
             raise InputError(f"{path}: a PNG of {depth} bits a value; save it as TIFF, or in 8 bit")
+        if size[0] * size[1] > LEAST_COMPRESSED * stored:
+            raise InputError(
+                f"{path}: declares {size[1]} x {size[0]} pixels and has {stored} bytes, too few "
+                "for any; copy or export it again"
+            )
         self.shape = 1, *size
         self.dtype = np.dtype(GREY[mode] if channels == 1 else "uint8")
         # while it is decoded: Pillow's own pixels, two copies on the way to an array, and in
@@ -85,6 +95,7 @@ class PictureStack(Stack):
         return self._pixels[..., slice(*rows), slice(*columns)].copy()
 
     def _decode(self) -> NDArray[Any]:
+        self.budget.allow(self.cache_bytes, self.path, f"decodes {self.shape[1:]} pixels at once")
         try:
             with _opened(self.path, self._kind) as image:
                 pixels = np.asarray(image, self.dtype)
@@ -112,5 +123,5 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
 
 
 def _png_depth(path: Path) -> int:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(PNG_DEPTH + 1)[PNG_DEPTH]

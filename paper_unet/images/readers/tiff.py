@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.readers.tiff_budget import check_planes
 from paper_unet.images.readers.tiff_page import MINISWHITE, check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_structure import check_structure
@@ -40,10 +41,13 @@ class TiffStack(Stack):
         self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
     ) -> None:
         super().__init__(path, channels=channels)
-        pages = check_structure(path)
+        pages = check_structure(path, self.budget)
         with _silenced(), _decoding(path, "the file"):
             self._file = tifffile.TiffFile(path)
             try:
+                if self._file.is_ome and self._file.ome_metadata:
+                    samples = self._file.pages.first.samplesperpixel
+                    check_planes(path, self._file.ome_metadata, pages, samples, self.budget)
                 self._series = _choose_series(path, self._file, series)
                 self._others = _other_files(path, self._file, self._series)
                 self._page = self._series.keyframe
