@@ -109,7 +109,7 @@ class Journal:
         if entries:
             self.header = entries[0]
             self.done = {entry["done"] for entry in entries[1:]}
-        elif data.strip(b"\0") and not data.startswith(b"{"):
+        elif data.strip(b"\0") and (not data.startswith(b"{") or b"\n" in data):
             raise InputError(
                 f"{self.path}: is no journal of an interrupted run; move it elsewhere, or choose "
                 "another output name"
@@ -229,7 +229,7 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
     for line in data.splitlines(keepends=True):
         try:
             entry = json.loads(line)
-        except ValueError:  # a power loss may leave zeros in place of a line
+        except (ValueError, RecursionError):  # a power loss may leave zeros in place of a line
             break
         is_piece = isinstance(entry, dict) and type(entry.get("done")) is int
         if not line.endswith(b"\n") or not isinstance(entry, dict) or bool(entries) != is_piece:

@@ -31,7 +31,7 @@ from paper_unet.networks.stored_config import (
     stored_variant,
 )
 from paper_unet.networks.table import RENAMED, network_class
-from paper_unet.system.files import check_regular, write_atomic
+from paper_unet.system.files import check_regular, open_regular, write_atomic
 from paper_unet.system.memory import current_budget
 
 FORMAT = "paper_unet-1"
@@ -276,6 +276,18 @@ class _Stored:
         return tensors
 
 
+def _check_header(path: Path, size: int) -> None:
+    """Check that the header can be one, before the library takes room for the whole file."""
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= size - 8:
+        raise InputError(
+            f"{path}: not a complete safetensors file ({size} bytes, of which {length} are the "
+            "header); fetch or train it again"
+        )
+    current_budget().allow(2 * size, path, f"is a file of {size} bytes of weights")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[_Stored]:
     if not path.exists():
@@ -287,6 +299,7 @@ def _opened(path: Path) -> Iterator[_Stored]:
         raise InputError(
             f"{path}: the name is not UTF-8, which safetensors needs; rename the file"
         ) from None
+    _check_header(path, size)
     try:
         with safe_open(path, framework="pt") as file:
             yield _Stored(path, file, size)

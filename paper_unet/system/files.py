@@ -155,6 +155,8 @@ def open_alone(path: Path, taken: str) -> FileIO:
     require_folder(path)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
     try:
+        if path.exists():
+            check_regular(path)
         file = FileIO(os.open(path, flags, 0o666), "r+")
     except OSError as error:
         raise InputError(

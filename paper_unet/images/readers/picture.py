@@ -17,8 +17,8 @@ from paper_unet.system.files import check_regular, open_regular
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 GREY = {"L": "uint8", "I;16": "uint16", "I": "uint16"}  # "I": older Pillow, also 16 bits
 COLOUR = {2: "LA", 3: "RGB", 4: "RGBA"}
-LEAST_COMPRESSED = 1100
-"""Pixels that a byte of a file can become at most: deflate makes 1032 of one, JPEG 512."""
+LEAST_COMPRESSED = 8300
+"""Pixels that a byte of a file can become at most: deflate makes 1032 bytes of one."""
 
 PNG_DEPTH = 24
 """Where a PNG says how many bits a value has; Pillow cuts colours of 16 to 8 without a word."""

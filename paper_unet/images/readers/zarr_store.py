@@ -33,6 +33,7 @@ MOST_PIXELS: Final = 2**60
 """Values of an array; an exabyte is more than any disk has."""
 
 CHUNKS_OF_A_SHARD: Final = 2**24
+SHARDS_IN_SHARDS: Final = 3
 SLACK: Final = 2**16
 """Bytes that an encoding may add to what it cannot compress, beside a 64th of it."""
 
@@ -211,11 +212,15 @@ class _BoundedBytes(BytesBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(bytes(found))
 
 
-def _of_v3(path: Path, codec: Any) -> Any:
+def _of_v3(path: Path, codec: Any, level: int = 0) -> Any:
     if isinstance(codec, ShardingCodec):
+        if level == SHARDS_IN_SHARDS:
+            raise InputError(
+                f"{path}: shards of more than {level} levels; save it with chunks or plain shards"
+            )
         return ShardingCodec(
             chunk_shape=codec.chunk_shape,
-            codecs=[_of_v3(path, one) for one in codec.codecs],
+            codecs=[_of_v3(path, one, level + 1) for one in codec.codecs],
             index_codecs=[_of_v3(path, one) for one in codec.index_codecs],
             index_location=codec.index_location,
         )
