@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with standard_streams():
         code = _run(arguments)
         if (error := unwritten_output()) is not None:
-            return _fail(f"what was to be printed could not be ({error.strerror})", EXIT_FAILED)
+            return _fail(
+                f"what was to be printed could not be ({error.strerror or error})", EXIT_FAILED
+            )
         return code
 
 

@@ -11,23 +11,32 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 
 class _Patient:
-    """Standard error that drops what cannot be written."""
+    """A stream that drops what cannot be written, and remembers the first reason."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
+        with self._trying():
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with self._trying():
             self._stream.flush()
+
+    @contextlib.contextmanager
+    def _trying(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self.failure = self.failure or (error if isinstance(error, OSError) else OSError())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -38,16 +47,16 @@ def standard_streams() -> Iterator[None]:
     """Make the three streams reliable while a command runs."""
     _keep_places()
     out, error = sys.stdout, sys.stderr
-    # None where the place was closed when Python began
-    sys.stdout = out or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    sys.stderr = _Patient(error or sys.stdout)
     for stream in (out, error):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = out, error
+    with Path(os.devnull).open("w") as nowhere:
+        # None where the place was closed when Python began
+        sys.stdout, sys.stderr = _Patient(out or nowhere), _Patient(error or nowhere)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = out, error
 
 
 def _keep_places() -> None:
@@ -64,12 +73,11 @@ def _keep_places() -> None:
 
 def unwritten_output() -> OSError | None:
     """Write out what was printed; return why that failed, after which no more is tried."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
+    sys.stdout.flush()
+    failure: OSError | None = getattr(sys.stdout, "failure", None)
+    if failure is not None:
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
-        return error
-    return None
+    return failure

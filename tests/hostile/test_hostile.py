@@ -69,7 +69,13 @@ def refused(folder: Path, name: str, *arguments: object) -> str:
     assert len(lines[0]) < 1000
     assert everything_in(folder) == before
     if report := os.environ.get("HOSTILE_REPORT"):
-        entry = {"case": name, "seconds": round(seconds, 2), "mb": int(said.read_text()) // 10**6}
+        kind = os.environ["PYTEST_CURRENT_TEST"].partition("::test_")[2].partition("[")[0]
+        entry = {
+            "kind": kind,
+            "case": name,
+            "seconds": round(seconds, 2),
+            "mb": int(said.read_text()) // 10**6,
+        }
         with Path(report).open("a") as file:
             file.write(json.dumps(entry) + "\n")
     return lines[0]

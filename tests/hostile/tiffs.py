@@ -1,11 +1,15 @@
 """TIFF files that ask for more than they hold; written byte by byte."""
 
+import lzma
 import os
 import socket
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 Entries = dict[int, tuple[int, list[int] | bytes]]
 SIDE = 64
@@ -78,6 +82,18 @@ def packed_zeros(count: int) -> bytes:
     stream = zlib.compressobj(9)
     block = bytes(2**20)
     return b"".join([*(stream.compress(block) for _ in range(count // len(block))), stream.flush()])
+
+
+def zstd_zeros(count: int, *, said: bool) -> bytes:
+    """A frame of zstd with blocks of one repeated byte; with its size or without."""
+    blocks = count // (2**17 - 1) + 1
+    size = (2**17 - 1) * blocks
+    frame = struct.pack("<I", 0xFD2FB528)
+    frame += bytes([0xC0, 0x38]) + struct.pack("<Q", size) if said else bytes([0x00, 0x38])
+    for k in range(blocks):
+        head = (k == blocks - 1) | 1 << 1 | (2**17 - 1) << 3
+        frame += struct.pack("<I", head)[:3] + b"\0"
+    return frame
 
 
 def bomb(compression: int, encoded: bytes, **more: int) -> Callable[[Path], Path]:
@@ -154,6 +170,36 @@ def _named(name: str) -> str:
     )
 
 
+def encoded(
+    compression: int, name: str, values: int = 1, side: int = 2000
+) -> Callable[[Path], Path]:
+    """One strip that is a picture, or a stream, of a much larger size than declared."""
+
+    def make(path: Path) -> Path:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        pixels = np.zeros((side, side, values)[: 2 if values == 1 else 3], "u1")
+        data = bytes(getattr(imagecodecs, f"{name}_encode")(pixels))
+        return write(path, [page(data, compression=compression)])
+
+    return make
+
+
+def claims(
+    compression: int, name: str, marker: bytes, place: int, size: bytes
+) -> Callable[[Path], Path]:
+    """One strip whose header alone says that it is larger."""
+
+    def make(path: Path) -> Path:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        pixels = np.zeros((SIDE, SIDE), "u1")
+        data = bytearray(getattr(imagecodecs, f"{name}_encode")(pixels))
+        at = data.index(marker) + place
+        data[at : at + len(size)] = size
+        return write(path, [page(bytes(data), compression=compression)])
+
+    return make
+
+
 LAUGHS = "<!DOCTYPE OME [" + '<!ENTITY a0 "ha">' + "".join(
     f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 12)
 ) + "]>"  # fmt: skip
@@ -187,6 +233,23 @@ TIFFS: dict[str, Callable[[Path], Path]] = {
     "deflate bomb": bomb(8, packed_zeros(2**30)),
     "deflate bomb, old code": bomb(32946, packed_zeros(2**30)),
     "packbits bomb": bomb(32773, b"\x81\x00" * 2**22),
+    "lzw bomb": encoded(5, "lzw", side=8000),
+    "lzma bomb": lambda path: bomb(34925, lzma.compress(bytes(2**26)))(path),
+    "zstd bomb": bomb(50000, zstd_zeros(2**30, said=True)),
+    "zstd bomb, size unsaid": bomb(50000, zstd_zeros(2**30, said=False)),
+    "jpeg that is larger": encoded(7, "jpeg8"),
+    "jpeg of 65,500 sides": claims(7, "jpeg8", b"\xff\xc0", 5, struct.pack(">HH", 65500, 65500)),
+    "jpeg 2000 that is larger": encoded(34712, "jpeg2k"),
+    "jpeg 2000 of 2^30 sides": claims(
+        34712, "jpeg2k", b"\xff\x51", 6, struct.pack(">II", 2**30, 2**30)
+    ),
+    "webp that is larger": encoded(50001, "webp", values=3),
+    "jpeg xl that is larger": encoded(50002, "jpegxl"),
+    "jpeg xr that is larger": encoded(34934, "jpegxr"),
+    "png that is larger": encoded(34933, "png"),
+    "png of 2^30 sides": claims(34933, "png", b"IHDR", 4, struct.pack(">II", 2**30, 2**30)),
+    "lerc that is larger": encoded(34887, "lerc"),
+    "lerc of 2^30 sides": claims(34887, "lerc", b"Lerc2 ", 14, struct.pack("<ii", 2**30, 2**30)),
     "one strip of an exabyte": bomb(8, packed_zeros(2**20), width=2**31, height=2**31, rows=2**31),
     "a tile of an exabyte": bomb(8, b"", tile_width=2**31, tile_height=2**31),
     "rows of no strip": bomb(8, packed_zeros(2**20), rows=0),

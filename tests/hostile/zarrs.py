@@ -11,22 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiffs import packed_zeros, pipe
+from tiffs import packed_zeros, pipe, zstd_zeros
 
 SHAPE, CHUNK = [2, 64, 64], [1, 64, 64]
 MANY = 2**30
-
-
-def zstd_zeros(count: int, *, said: bool) -> bytes:
-    """A frame of zstd with blocks of one repeated byte; with its size or without."""
-    blocks = count // (2**17 - 1) + 1
-    size = (2**17 - 1) * blocks
-    frame = struct.pack("<I", 0xFD2FB528)
-    frame += bytes([0xC0, 0x38]) + struct.pack("<Q", size) if said else bytes([0x00, 0x38])
-    for k in range(blocks):
-        head = (k == blocks - 1) | 1 << 1 | (2**17 - 1) << 3
-        frame += struct.pack("<I", head)[:3] + b"\0"
-    return frame
 
 
 def gzip_zeros(count: int) -> bytes:
