@@ -24,7 +24,7 @@ class _Patient:
 
     def write(self, text: str) -> int:
         with self._trying():
-            return self._stream.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:

@@ -29,6 +29,9 @@ PICTURES: Final = {
 
 PREFIXES: Final = ("numcodecs.", "imagecodecs_")
 
+DICTIONARY: Final = 2**27
+"""Bytes that LZMA may take for its dictionary; that of the highest setting takes 65 MB."""
+
 BLOCK: Final = 2**17
 """Bytes that a compressed block of zstd decodes to, at most."""
 
@@ -118,8 +121,13 @@ def _bunzip(data: bytes, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def check_dictionary(data: bytes) -> None:
+    """Raise an error if LZMA asks for a dictionary that is larger than any in use."""
+    lzma.LZMADecompressor(memlimit=DICTIONARY).decompress(data, 1)
+
+
 def _unlzma(data: bytes, limit: int) -> bytes:
-    stream = lzma.LZMADecompressor(memlimit=2**27)  # of its dictionary; 65 MB are the most in use
+    stream = lzma.LZMADecompressor(memlimit=DICTIONARY)
     found = stream.decompress(data, limit + 1)
     _rest(limit, found, stream.eof)
     return found

@@ -140,6 +140,8 @@ def initialise(network: nn.Module, rule: Initial) -> None:
     for layer in network.modules():
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             continue
+        if layer.weight.is_meta:  # no values to draw; PyTorch would take two seconds to find out
+            continue
         if rule == "pytorch":
             layer.reset_parameters()
             continue

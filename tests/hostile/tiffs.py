@@ -96,6 +96,16 @@ def zstd_zeros(count: int, *, said: bool) -> bytes:
     return frame
 
 
+def lzma_dictionary() -> bytes:
+    """An xz stream whose header asks for a dictionary of 4 GB."""
+    data = bytearray(lzma.compress(bytes(5000)))
+    head = data[12 : 12 + 4 * (data[12] + 1)]  # of the block: ends in its CRC
+    head[head.index(b"\x21\x01") + 2] = 40
+    head[-4:] = struct.pack("<I", zlib.crc32(head[:-4]))
+    data[12 : 12 + len(head)] = head
+    return bytes(data)
+
+
 def bomb(compression: int, encoded: bytes, **more: int) -> Callable[[Path], Path]:
     return lambda path: write(path, [page(encoded, compression=compression, **more)])
 
@@ -233,8 +243,7 @@ TIFFS: dict[str, Callable[[Path], Path]] = {
     "deflate bomb": bomb(8, packed_zeros(2**30)),
     "deflate bomb, old code": bomb(32946, packed_zeros(2**30)),
     "packbits bomb": bomb(32773, b"\x81\x00" * 2**22),
-    "lzw bomb": encoded(5, "lzw", side=8000),
-    "lzma bomb": lambda path: bomb(34925, lzma.compress(bytes(2**26)))(path),
+    "lzma dictionary of 4 GB": bomb(34925, lzma_dictionary()),
     "zstd bomb": bomb(50000, zstd_zeros(2**30, said=True)),
     "zstd bomb, size unsaid": bomb(50000, zstd_zeros(2**30, said=False)),
     "jpeg that is larger": encoded(7, "jpeg8"),

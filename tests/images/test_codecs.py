@@ -170,3 +170,41 @@ def test_shards_in_shards(tmp_path: Path, within: bool) -> None:
     )  # fmt: skip
     array[:] = STACK
     np.testing.assert_array_equal(read_stack(tmp_path / "a.zarr"), STACK)
+
+
+@pytest.mark.parametrize("name", ["zlib", "deflate", "zstd", "lzma", "lzw"])
+def test_decoders_of_tiff_stop_at_the_declared_size(name: str) -> None:
+    """What `tiff_budget.OF_DECLARED_SIZE` builds on."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = bytes(getattr(imagecodecs, f"{name}_encode")(bytes(2**20)))
+    try:
+        found = getattr(imagecodecs, f"{name}_decode")(data, out=1000)
+    except RuntimeError:
+        return
+    assert len(found) == 1000
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma", "lzw", "packbits"])
+def test_compressed_tiffs_are_read_as_before(tmp_path: Path, compression: str) -> None:
+    tifffile, _ = pytest.importorskip("tifffile"), pytest.importorskip("imagecodecs")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, compression=compression, rowsperstrip=7, photometric="minisblack")
+    np.testing.assert_array_equal(read_stack(path), STACK)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_without_imagecodecs_a_bomb_is_found_first(
+    tmp_path: Path, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile, _ = pytest.importorskip("tifffile"), pytest.importorskip("imagecodecs")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2000, 2000), "u1"), compression=compression,
+                     rowsperstrip=2000, photometric="minisblack")  # fmt: skip
+    data = bytearray(path.read_bytes())
+    for tag in (256, 257, 278):  # width, height, rows of a strip
+        at = max(data.find(struct.pack("<HHI", tag, kind, 1)) for kind in (3, 4))
+        struct.pack_into("<H", data, at + 8, 64)
+    path.write_bytes(data)
+    monkeypatch.setattr("paper_unet.images.readers.tiff_budget.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"it decodes to .* declared are"):
+        read_stack(path)

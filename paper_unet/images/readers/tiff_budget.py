@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
 from paper_unet.errors import InputError, shown
+from paper_unet.images.codecs import check_dictionary, decode_within
 from paper_unet.images.picture_size import SIZES
 from paper_unet.images.readers.tiff_structure import check_structure
 from paper_unet.system.files import check_regular
@@ -19,6 +21,9 @@ PICTURES: Final = {
     22610: "jpegxr", 50001: "webp", 34927: "webp", 50002: "jpegxl", 52546: "jpegxl",
 }  # fmt: skip
 """Compressions of TIFF that are pictures with a size of their own, by `picture_size.SIZES`."""
+
+STREAMS: Final = {8: "zlib", 32946: "zlib", 50013: "zlib", 50000: "zstd", 34926: "zstd"}
+LZMA: Final = 34925
 
 OF_DECLARED_SIZE: Final = frozenset(
     {1, 2, 3, 4, 5, 8, 32773, 32946, 50013, 34925, 50000, 34926, 48124, 65000, 65001, 65002}
@@ -157,6 +162,12 @@ def check_encoded(page: Any, data: bytes, header: bytes, tall: int, wide: int) -
                 f"compression {int(page.compression)}, of which the size is not known before it "
                 "is decoded"
             )
+        if int(page.compression) == LZMA:
+            check_dictionary(data)
+        stream = STREAMS.get(int(page.compression))
+        if stream is not None and find_spec("imagecodecs") is None:
+            # what the reader falls back on decodes as much as there is
+            decode_within(stream, data, 2 * tall * wide * page.samplesperpixel * 8, bytes)
         return
     rows, columns, values = SIZES[kind](header + data)
     # some writers fill the blocks of 16 that JPEG works in
