@@ -152,7 +152,7 @@ class Layers:
         self.config, self.sigmoid, self.context = model.config, model.sigmoid, model.context
         self.dtype, self.centre = PRECISIONS[precision], model.centre
         self.device = model.head.weight.device
-        self._bounded = cannot_overflow(model, self.dtype)
+        self._bounded = self.device.type == "cpu" and cannot_overflow(model, self.dtype)
         self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]
         self.up = [self._double(getattr(model, f"up{k}")) for k in range(DEPTH)]
         self.upconv = [

@@ -29,6 +29,9 @@ from paper_unet.networks.weights_file import channels_of, load_model, weights_di
 from paper_unet.settings import part
 from paper_unet.system.memory import SHARE, Budget
 
+PIECE = 200
+"""Bytes that the record of a piece takes, at least."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -104,6 +107,9 @@ def prepare(
         plan = Plan(**left["plan"])
     else:
         plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
+    grid = Grid(output.shape[0], *shape, plan)
+    count = grid.sections * grid.strips * grid.in_strip
+    Budget(allowed).allow(PIECE * count, config.source, f"is predicted in {count} pieces")
     facts["run"] = left.get("run") or uuid.uuid4().hex
     journal.begin({**facts, "plan": left.get("plan") if left else asdict(plan)})
     if (most := needed(plan)) > allowed:
@@ -112,7 +118,6 @@ def prepare(
             f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
             "--overwrite"
         )
-    grid = Grid(output.shape[0], *shape, plan)
     prediction = _prediction(config, output, grid, device, facts)
     return Job(prediction, engine, most, allowed, executor.workers())
 

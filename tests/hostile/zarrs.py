@@ -138,6 +138,7 @@ ZARRS: dict[str, Callable[[Path], Path]] = {
     "v3 shape of 2^62": lambda f: v3(f, bytes(4096), shape=[2**62] * 3),
     "v3 chunks of 0": lambda f: v3(f, bytes(4096), chunks=[1, 0, 64]),
     "v3 chunks of 2^62": lambda f: v3(f, bytes(4096), chunks=[2**62, 2**62, 64]),
+    "v3 2^31 sections": lambda f: v3(f, bytes(4096), shape=[2**31, 1, 1], chunks=[4096, 1, 1]),
     "v3 shards of 2^40 chunks": lambda f: v3(
         f, bytes(4096), sharded([1, 1, 1]), shape=[1, 2**20, 2**20], chunks=[1, 2**20, 2**20]
     ),
