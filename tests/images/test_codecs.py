@@ -56,6 +56,7 @@ def test_members_that_follow_each_other() -> None:
         ("lzma", lzma.compress(b"text")[:-5]), ("bz2", bz2.compress(b"text")[:-1]),
         ("zstd", b"\x28\xb5\x2f"), ("zstd", b"no zstd at all"), ("lz4", b"\0"), ("blosc", b"\1"),
     ],
+    ids=["zlib", "gzip", "lzma", "bz2", "zstd head", "no zstd", "lz4", "blosc"],
 )  # fmt: skip
 def test_what_is_cut_short_is_an_error(name: str, data: bytes) -> None:
     def never(_: bytes) -> bytes:
