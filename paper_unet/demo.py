@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.figures.results import segmentation_figure
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
@@ -18,10 +18,14 @@ from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import SyntheticStack, synthetic_stack
 from paper_unet.system.claim import marked, take_claim
 from paper_unet.system.files import check_free_name, make_folder, scratch_name, write_atomic
+from paper_unet.system.memory import Budget
 from paper_unet.system.names import kind_of
 
 LOCK, KIND = ".lock", "demo"
 FILES = ("image.tif", "labels.tif", "probability.tif", "demo.png")
+
+BYTES = 10
+"""Of each pixel: image, labels, the numbers of cells, and the probability."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,13 @@ def run_demo(
     Raises
     ------
     InputError
-        If the files exist and ``overwrite`` is not set, or no demo made them.
+        If the files exist and ``overwrite`` is not set, no demo made them, or the stack does not
+        fit in memory.
     """
     files = tuple(out / name for name in FILES)
     _check_names(out, files, overwrite)
+    need = BYTES * max(sections, 1) * max(side, 1) ** 2
+    Budget().allow(need, out, f"{shown(sections)} sections of {shown(side)} pixels a side")
     stack = synthetic_stack(sections=sections, side=side, seed=seed)
     model = load_model()
     make_folder(out)

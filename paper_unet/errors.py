@@ -18,6 +18,12 @@ class DivergedError(RuntimeError):
     """Training met a loss that is not finite; the last good checkpoint stays on disk."""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """Return something a user gave as a message can have it: on one line, and not long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
+
+
 @contextmanager
 def naming(what: object) -> Iterator[None]:
     """Put what was worked on, such as ``section 3``, in front of an input error."""

@@ -34,7 +34,7 @@ from typing import (
     get_type_hints,
 )
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 
 Part = TypeVar("Part")
 
@@ -131,9 +131,12 @@ class Option:
         if self.choices is not None:
             value, words = self.choices.word(value), tuple(self.choices.table())
             if value not in words:
-                raise InputError(f"{self.name} is {value!r}; it must be one of {', '.join(words)}")
+                words_shown = ", ".join(words)
+                raise InputError(
+                    f"{self.name} is {shown(value)!r}; it must be one of {words_shown}"
+                )
         if self.limits is not None and not self.limits.admit(value):
-            raise InputError(f"{self.name} is {value}; it {self.limits}")
+            raise InputError(f"{self.name} is {shown(value)}; it {self.limits}")
         return value
 
     def _kept(self, value: Any) -> Any:
@@ -146,17 +149,27 @@ class Option:
         fits = isinstance(value, whole) or numpy_number
         fits = fits and (self.kind is not tuple or len(value) == 2)
         if not fits or (isinstance(value, bool) and self.kind is not bool):
-            raise InputError(f"{self.name} is {value!r}; it must be {WORDS[self.kind]}")
-        return value.item() if numpy_number else value
+            raise InputError(f"{self.name} is {_quoted(value)}; it must be {WORDS[self.kind]}")
+        value = value.item() if numpy_number else value
+        if isinstance(value, int) and not -LARGEST <= value < LARGEST:
+            raise InputError(f"{self.name} is {shown(value)}; it must be {WORDS[int]} of 64 bits")
+        return value
 
 
 FLAGS: Final = {"value_range": "--range"}
 """Options that are not called as their field is."""
 
+LARGEST: Final = 2**63
+"""Whole numbers beyond it are none that anything here computes with."""
+
 WORDS: Final[dict[type, str]] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text",
     tuple: "a pair of numbers",
 }  # fmt: skip
+
+
+def _quoted(value: object) -> str:
+    return shown(repr(value))
 
 
 def options(kind: Any) -> tuple[Option, ...]:

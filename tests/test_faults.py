@@ -19,6 +19,9 @@ CASES = re.findall(
 )
 
 
+NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE.read_text())
+
+
 def test_no_fault_is_left_out() -> None:
     numbers = [number for number, _ in ROWS]
     assert [int(number) for number in numbers if number.isdecimal()] == list(range(1, 37))
@@ -34,3 +37,9 @@ def test_the_tests_of_a_row_are_there(number: str, named: str) -> None:
         tree = ast.parse((TESTS / file).read_text())
         found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         assert name in found, f"row {number}: {file} has no {name}"
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)))
+def test_every_test_that_is_named_is_there(file: str, name: str) -> None:
+    tree = ast.parse((TESTS / file).read_text())
+    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

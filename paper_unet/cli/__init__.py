@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
+import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from paper_unet.errors import DivergedError, InputError
+from paper_unet.errors import DivergedError, InputError, shown
 from paper_unet.system.stop import Stopped, interrupts_noted
+
+NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of the system that are those of a name that was given."""
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
 
@@ -23,8 +29,9 @@ def command() -> NoReturn:
     def leave() -> None:  # the last thing of all that is to be done at the end
         # else Python may kill itself by SIGINT, if a library's `exec` was interrupted
         if codes == [EXIT_INTERRUPTED]:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(AttributeError, OSError, ValueError):  # closed, or None
+                    stream.flush()
             os._exit(EXIT_INTERRUPTED)
 
     atexit.register(leave)
@@ -35,22 +42,46 @@ def command() -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
-    says what was found, what is accepted and what to do. 130: interrupted. 143: terminated.
+    0: done. 1: training diverged, memory or disk ran out, or something unforeseen. 2: the input
+    cannot be used; one line says what was found, what is accepted and what to do. 130: interrupted.
+    143: terminated.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     with interrupts_noted() as interrupted:
         try:
-            options = _parsed(sys.argv[1:] if arguments is None else arguments)
-            options.run(options)
+            return _spoken(arguments, interrupted)
         except KeyboardInterrupt:
             return _fail_for_interrupt()
-        except Exception as error:
-            return _fail_for_interrupt() if interrupted() else _explained(error)
+
+
+def _spoken(arguments: Sequence[str], interrupted: Callable[[], bool]) -> int:
+    """Run the command line with streams that it can rely on; return its exit code."""
+    from paper_unet.cli.streams import standard_streams, unwritten_output
+
+    with standard_streams():
+        code = _run(arguments, interrupted)
+        if (error := unwritten_output()) is not None:
+            return _fail(
+                f"what was to be printed could not be ({error.strerror or error})", EXIT_FAILED
+            )
+        return code
+
+
+def _run(arguments: Sequence[str], interrupted: Callable[[], bool]) -> int:
+    try:
+        options = _parsed(arguments)
+        options.run(options)
+    except KeyboardInterrupt:
+        return _fail_for_interrupt()
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _fail_for_interrupt() if interrupted() else _explained(error)
     return 0
 
 
 def _explained(error: Exception) -> int:
-    """Say in one line what went wrong, and return the exit code; raise what is unforeseen."""
+    """Say in one line what went wrong, and return the exit code."""
     if isinstance(error, InputError):
         return _fail(error, EXIT_INPUT)
     if isinstance(error, Stopped):
@@ -59,9 +90,15 @@ def _explained(error: Exception) -> int:
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch):
         return _fail_for_memory(error)
+    if isinstance(error, OSError) and error.errno in NAMES:
+        return _fail(f"{shown(error, 200)}; give another name", EXIT_INPUT)
     if isinstance(error, DivergedError | OSError):
         return _fail(error, EXIT_FAILED)
-    raise error
+    return _fail(
+        f"unforeseen: {type(error).__name__}: {shown(error, 200)}; this is a fault of paper-unet: "
+        "please report it, with what the same command shows with --debug added",
+        EXIT_FAILED,
+    )
 
 
 def _fail_for_interrupt() -> int:
@@ -105,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; nothing that computes is imported for it."""
     # here, since an interrupt is caught from the first import on
     from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
-    from paper_unet.cli.common import Parser
+    from paper_unet.cli.common import Parser, add_debug
 
     parser = Parser(
         prog="paper-unet",
@@ -113,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     text = "show the versions of paper_unet, PyTorch, CUDA and the kind of processor, and exit"
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
+    add_debug(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (demo, predict, train, evaluate, data, import_caffe):
         module.add(commands)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from paper_unet.errors import DivergedError, InputError
+from paper_unet.errors import DivergedError, InputError, shown
 from paper_unet.metrics.table import METRICS
 from paper_unet.settings import Option, options
 
@@ -49,6 +49,18 @@ class Parser(argparse.ArgumentParser):
             if flag.startswith("--") and not any(name.startswith(flag) for name in known):
                 self.error(f"no option is called {flag}{_nearest(flag, known)}")
 
+    def error(self, message: str) -> NoReturn:
+        """Refuse in one line: how an option is used, ``--help`` says."""
+        text = " ".join(message.split())
+        self.exit(2, f"paper-unet: {text}; {self.prog} --help shows what is accepted\n")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        try:
+            return super()._get_values(action, arg_strings)
+        except argparse.ArgumentError as error:
+            error.message = shown(error.message, 300)  # which quotes what was given
+            raise
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
             super()._check_value(action, value)
@@ -78,7 +90,14 @@ def add_command(
             raise type(error)(with_flags(str(error), command)) from error
 
     command.set_defaults(run=naming_options, command=command)
+    add_debug(command)
     return command
+
+
+def add_debug(command: argparse.ArgumentParser) -> None:
+    """Add the option that shows where an error comes from; it may stand before the command, too."""
+    text = "show where an error comes from, too"
+    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def with_flags(text: str, command: argparse.ArgumentParser) -> str:

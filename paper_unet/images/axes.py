@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 
 COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
 """The axes of a stack in colour."""
@@ -170,8 +170,8 @@ def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channel
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise InputError(
-            f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
-            f"for each of its {len(shape)} axes, such as {_example(shape, channels)}"
+            f'{path}: axes "{shown(axes)}" for an image of shape {shape} ({found}); give one '
+            f"letter for each of its {len(shape)} axes, such as {_example(shape, channels)}"
         )
     return axes
 

@@ -14,8 +14,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.system.files import file_stamp
+from paper_unet.system.memory import Budget, current_budget
 
 Span = tuple[int, int]
 PixelSize = tuple[float | None, float | None, float | None]
@@ -60,6 +61,8 @@ class Stack(ABC):
         Whether a file of this kind may hold several image series.
     sparse : bool
         Whether parts of a stack of this kind may be missing.
+    budget : Budget
+        What the file may make this process allocate; of `paper_unet.images.open_stack`.
 
     Notes
     -----
@@ -75,6 +78,7 @@ class Stack(ABC):
     format: str = ""
     several: bool = False
     sparse: bool = False
+    budget: Budget
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Stack(ABC):
         labels: bool = False,
     ) -> None:
         self.path, self.channels, self.labels = path, channels, labels
+        self.budget = current_budget()
 
     @classmethod
     @abstractmethod
@@ -242,7 +247,7 @@ class Stack(ABC):
 def digest_of(files: Iterable[Path]) -> str:
     """Return the SHA-256 of names, sizes and times of files."""
     listing = "".join(f"{file.name} {file_stamp(file)}\n" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def parse_slices(text: str | None, count: int) -> range:
@@ -270,13 +275,20 @@ def parse_slices(text: str | None, count: int) -> range:
         return range(count)
     match = re.fullmatch(r"\s*(\d*)\s*(?:(:)\s*(\d*)\s*)?", text, re.ASCII)
     if match is None or not any(match.groups()):
-        raise InputError(f'slices "{text}": give START:STOP such as 0:{count}, or one number')
+        raise InputError(
+            f'slices "{shown(text)}": give START:STOP such as 0:{count}, or one number'
+        )
     first, colon, last = match.groups()
-    start = int(first or 0)
-    stop = int(last or count) if colon else start + 1
+    start = _number(first or "0", count)
+    stop = (_number(last, count) if last else count) if colon else start + 1
     if not 0 <= start < stop <= count:
         raise InputError(
-            f'slices "{text}": the stack has {count} slices; '
+            f'slices "{shown(text)}": the stack has {count} slices; '
             f"START:STOP needs 0 <= START < STOP <= {count}"
         )
     return range(start, stop)
+
+
+def _number(digits: str, count: int) -> int:
+    """Return a number of however many digits; what is beyond the count need not be exact."""
+    return int(digits.lstrip("0")[: len(str(count)) + 1] or "0")

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import DEPTH
+from paper_unet.inference.bounds import cannot_overflow
 from paper_unet.inference.settings import Precision
 from paper_unet.networks.base import Network
 
@@ -56,6 +57,8 @@ class Convolution:
         Its weights are copied when they are needed.
     dtype : torch.dtype
         Of the maps and of the copy.
+    bounded : bool
+        Whether no sum can overflow: the fused ReLU would turn what is no number into 0.
 
     Attributes
     ----------
@@ -63,11 +66,12 @@ class Convolution:
         The input channels of each map that a call takes.
     """
 
-    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, bounded: bool) -> None:
         self._layer, self._dtype = layer, dtype
         kind = layer.weight.device.type
         self.fused = kind == "cpu" and can_fuse(dtype)
-        self.cudnn = kind == "cuda" and hasattr(torch, "cudnn_convolution_relu")
+        self.cudnn = kind == "cuda" and bounded and hasattr(torch, "cudnn_convolution_relu")
+        self.relu = "relu" if bounded else "none"
         channels = layer.in_channels
         size = GROUP if self.fused else channels
         self.groups = [slice(k, min(k + size, channels)) for k in range(0, channels, size)]
@@ -99,14 +103,14 @@ class Convolution:
             return F.conv2d(maps[0], self.weights[0], self.bias).relu_()
         last = len(maps) - 1
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            maps[0], self.weights[0], self.bias, *_VALID, "none" if last else "relu", [], ""
+            maps[0], self.weights[0], self.bias, *_VALID, "none" if last else self.relu, [], ""
         )
         for k in range(1, last + 1):
             result = torch.ops.mkldnn._convolution_pointwise_.binary(
                 result, maps[k], self.weights[k], None, *_VALID, "add", 1.0,
-                "relu" if k == last else None, [], None,
+                "relu" if k == last and self.relu == "relu" else None, [], None,
             )  # fmt: skip
-        return result
+        return result if self.relu == "relu" else result.relu_()
 
 
 class UpConvolution:
@@ -180,6 +184,7 @@ class Layers:
         self.config, self.sigmoid, self.context = model.config, model.sigmoid, model.context
         self.dtype, self.centre = PRECISIONS[precision], model.centre
         self.device = model.head.weight.device
+        self._bounded = cannot_overflow(model, self.dtype)
         self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]
         self.up = [self._double(getattr(model, f"up{k}")) for k in range(DEPTH)]
         self.upconv = [
@@ -194,7 +199,10 @@ class Layers:
 
     def _double(self, layers: nn.Sequential) -> tuple[Convolution, Convolution]:
         first, second = (layer for layer in layers if isinstance(layer, nn.Conv2d))
-        return Convolution(first, self.dtype), Convolution(second, self.dtype)
+        return (
+            Convolution(first, self.dtype, self._bounded),
+            Convolution(second, self.dtype, self._bounded),
+        )
 
     def head(self, maps: Tensor) -> Tensor:
         """Return the scores (K, h, w), float32, of maps (1, C, h, w)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -18,7 +19,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.pieces import Done
@@ -232,7 +233,8 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     """Return what this worker takes now, and that with a fair share of what its machine has."""
     import torch
 
-    from paper_unet.system.device import free_memory, resident_memory
+    from paper_unet.system.device import free_memory
+    from paper_unet.system.memory import resident_memory
 
     if torch.device(device).type == "cuda":
         return 0, free_memory(torch.device(device))
@@ -278,8 +280,8 @@ def connect(where: str, threads: int | None, timeout: str = "20s") -> Iterator[D
             yield Dask(client)
         return
     number = where.removeprefix("local:")
-    if not number.isdecimal() or int(number) < 1:
-        raise InputError(f'dask is "{where}"; give local:N with N workers, at least 1')
+    if not re.fullmatch("0*[1-9][0-9]{0,2}", number, re.ASCII):
+        raise InputError(f'dask is "{shown(where)}"; give local:N with N workers, 1 to 999')
     environment = {
         "MALLOC_TRIM_THRESHOLD_": KEPT,
         "MALLOC_MMAP_THRESHOLD_": KEPT,

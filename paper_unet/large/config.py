@@ -52,7 +52,9 @@ class PredictConfig(InferenceSettings):
     # the machine
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
     threads: Annotated[
-        int | None, "CPU threads of the arithmetic; default: PyTorch's", Limits(1)
+        int | None,
+        "CPU threads of the arithmetic; default: PyTorch's",
+        Limits(1, 1024, closed=True),
     ] = None
     timings: Annotated[bool, "say at the end how long each stage took"] = False
     memory: Annotated[

@@ -14,12 +14,8 @@ from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import WRITERS, Prediction, Worker
-from paper_unet.system.device import (
-    free_memory,
-    pick_device,
-    resident_memory,
-    using_threads,
-)
+from paper_unet.system.device import free_memory, pick_device, using_threads
+from paper_unet.system.memory import resident_memory
 from paper_unet.system.overlap import behind
 from paper_unet.system.stop import Stop
 

@@ -28,9 +28,10 @@ from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 from paper_unet.settings import part
+from paper_unet.system.memory import SHARE, Budget
 
-SHARE = 0.8
-"""Of the free memory, what a prediction may take unless told."""
+PIECE = 200
+"""Bytes that the record of a piece takes, at least."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ class Job:
 
 def open_input(config: PredictConfig) -> Stack:
     """Open the input, in grey or in as many channels as the network takes."""
-    channels = channels_of(config.weights)
     return open_stack(
         config.source,
         axes=config.axes,
         series=config.series,
-        channels=channels,
+        channels=channels_of(config.weights),
         missing=config.missing,
+        budget=None if config.memory is None else Budget(bytes_of(config.memory)),
     )
 
 
@@ -107,6 +108,8 @@ def prepare(
         plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
         left = Left(plan, config.threads or executor.threads(), uuid.uuid4().hex)
     plan = left.plan
+    grid = Grid(output.shape[0], *shape, plan)
+    Budget(allowed).allow(PIECE * len(grid), config.source, f"is predicted in {len(grid)} pieces")
     facts |= {"threads": config.threads or left.threads, "run": left.run}
     journal.begin({**facts, "plan": asdict(plan)})
     if (most := needed(plan)) > allowed:
@@ -115,7 +118,6 @@ def prepare(
             f"{megabytes(allowed)} are allowed; allow more with `memory`, or start anew with "
             "`overwrite`"
         )
-    grid = Grid(output.shape[0], *shape, plan)
     prediction = _prediction(config, output, grid, device, facts, value_range)
     return Job(prediction, engine, most, allowed, executor.workers())
 
@@ -174,6 +176,7 @@ def _prediction(
         axes=config.axes,
         series=config.series,
         missing=config.missing,
+        memory=None if config.memory is None else bytes_of(config.memory),
         first=facts["slices"][0],
         weights=None if config.weights is None else Path(config.weights).absolute(),
         digest=facts["weights"],

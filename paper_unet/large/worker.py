@@ -29,6 +29,7 @@ from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
+from paper_unet.system.memory import Budget
 from paper_unet.system.overlap import behind, behind_by
 
 
@@ -40,6 +41,7 @@ class Prediction:
     axes: str | None
     series: int | None
     missing: Literal["fail", "fill"]
+    memory: int | None  # bytes that the input may make the process take; None: most of what is free
     first: int  # section of the stack that becomes section 0 of the output
     weights: Path | None
     digest: str  # SHA-256 of the weights
@@ -83,6 +85,7 @@ class Worker:
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
             channels=model.config.in_channels, missing=prediction.missing,
+            budget=None if prediction.memory is None else Budget(prediction.memory),
         )  # fmt: skip
         self.scale = scale_of(self.stack.dtype, prediction.value_range)
         self.greys: dict[int, GreyCount] = {}

@@ -17,6 +17,10 @@ Initial = Literal["gaussian", "pytorch", "glorot"]
 """Standard deviation sqrt(2 / N) (sec. 3); PyTorch's own rule; Keras' rule, uniform by Glorot."""
 
 
+CHANNELS = Limits(1, 4096, closed=True)
+"""Channels anywhere at full resolution; with 4096 the weights alone take 500 GB."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """What defines a network; stored with its weights.
@@ -24,12 +28,12 @@ class NetworkConfig:
     The defaults are the paper's network.
     """
 
-    in_channels: Annotated[int, Limits(1)] = 1  # Fig. 1
-    out_channels: Annotated[int, Limits(1)] = 2  # Fig. 1
-    width: Annotated[int, Limits(1)] = 64  # Fig. 1: channels of the first level, then doubled
+    in_channels: Annotated[int, CHANNELS] = 1  # Fig. 1
+    out_channels: Annotated[int, CHANNELS] = 2  # Fig. 1
+    width: Annotated[int, CHANNELS] = 64  # Fig. 1: channels of the first level, then doubled
     dropout: Annotated[float, Limits(0, 1)] = 0.5  # not in the paper: the rate (sec. 3.1)
     up_relu: bool = False  # not in the paper: the release has a ReLU after each up-convolution
-    last_up_width: Annotated[int | None, Limits(1)] = None  # the release: 2 * width
+    last_up_width: Annotated[int | None, CHANNELS] = None  # the release: 2 * width
 
     def __post_init__(self) -> None:
         check(self)
@@ -135,6 +139,8 @@ def initialise(network: nn.Module, rule: Initial) -> None:
     """Draw the weights of all convolutions anew, by PyTorch's current random state."""
     for layer in network.modules():
         if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        if layer.weight.is_meta:  # no values to draw; PyTorch would take two seconds to find out
             continue
         if rule == "pytorch":
             layer.reset_parameters()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.model import UNet
-from paper_unet.networks.base import Network, NetworkConfig
+from paper_unet.networks.base import Network
+from paper_unet.networks.stored_config import (
+    parse_description,
+    stored_centre,
+    stored_network,
+    stored_ranges,
+    stored_record,
+    stored_variant,
+)
 from paper_unet.networks.table import RENAMED, network_class
-from paper_unet.system.files import write_atomic
+from paper_unet.system.files import check_regular, open_regular, write_atomic
+from paper_unet.system.memory import current_budget
 from paper_unet.system.stop import interrupts_wait
 
 FORMAT = "paper_unet-1"
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types that stored weights may have."""
+
 BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
 """The weights that come with the package: `predict` and `demo` use them by default."""
 
@@ -85,14 +98,16 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     It is one of `paper_unet.networks.table.NETWORKS`.
     """
     path = BUNDLED if path is None else Path(path)
-    tensors, about = read_tensors(path)
-    if "step" in about:
-        raise InputError(
-            f"{path}: is the checkpoint of an unfinished training; give the weights.safetensors "
-            "that the finished one leaves beside it, or finish it with `resume`"
-        )
-    model = _network_of(about, path)
-    load_weights(model, tensors, path)
+    with _opened(path) as stored:
+        if "step" in stored.about:
+            raise InputError(
+                f"{path}: is the checkpoint of an unfinished training; give the "
+                "weights.safetensors that the finished one leaves beside it, or finish it with "
+                "`resume`"
+            )
+        model = _network_of(stored.about, path)
+        check_shapes(model, stored.shapes(), path)  # before anything is allocated
+        load_weights(model, stored.tensors(), path)
     return model.to(device).eval()
 
 
@@ -122,34 +137,82 @@ def describe(model: Network) -> dict[str, Any]:
 
 
 def _network_of(about: Mapping[str, Any], path: Path) -> Network:
-    """Build the network that a file declares, its weights still random."""
+    """Build the network that a file declares, on the meta device: shapes without memory."""
     try:
-        model = network_class(about.get("variant", UNet.variant)).from_config(
-            NetworkConfig(**about["network"])
-        )
-        ranges = {k: (float(low), float(high)) for k, (low, high) in about["grey_ranges"].items()}
-        model.grey_ranges, model.record = ranges, dict(about["record"])
-        model.centre = float(about.get("centre", 0.0))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        config = stored_network(about)
+        kind = network_class(stored_variant(about, UNet.variant))
+        with torch.device("meta"):
+            model = kind.from_config(config)
+        model.grey_ranges, model.record = stored_ranges(about), stored_record(about)
+        model.centre = stored_centre(about)
+    except (TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: declares no network that this version knows ({error}); it needs a file "
-            "written by paper-unet train"
+            f"{path}: declares no network that this version knows ({shown(error, 200)}); it needs "
+            "a file written by paper-unet train"
         ) from error
     return model
 
 
-def load_weights(model: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy tensors into a network after checking names and shapes."""
+def check_shapes(model: Network, found: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Raise InputError unless these are the names and shapes of a network's tensors."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != found:
         wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
         first = wrong[0]
         raise InputError(
             f"{path}: {len(wrong)} tensors do not fit the network of width {model.config.width}; "
-            f"the first is {first}: found {found.get(first)}, needed {expected.get(first)}"
+            f"the first is {shown(first)}: found {found.get(first)}, needed {expected.get(first)}"
         )
-    model.load_state_dict(tensors)
+
+
+def load_weights(model: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy tensors into a network after checking names, shapes, types and values.
+
+    Parameters
+    ----------
+    model : Network
+        May be on the meta device: then it is on the CPU afterwards.
+    tensors : mapping of str to Tensor
+        Floating values in float16, bfloat16, float32 or float64; they become float32.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If a tensor is missing, of another shape or type, or holds what no training leaves: values
+        that are not finite, or a variance below zero.
+    """
+    check_shapes(model, {name: tuple(value.shape) for name, value in tensors.items()}, path)
+    expected = model.state_dict()
+    on_meta = any(value.is_meta for value in expected.values())
+    weights = {
+        name: _sound(name, value, expected[name].dtype, path) for name, value in tensors.items()
+    }
+    model.load_state_dict(weights, assign=on_meta)
+
+
+def _sound(name: str, value: Tensor, dtype: torch.dtype, path: Path) -> Tensor:
+    """Return a copy in the type of the network, if it is one that a network can have."""
+    accepted = FLOATS if dtype.is_floating_point else (dtype,)
+    if value.dtype not in accepted:
+        words = " or ".join(str(one).removeprefix("torch.") for one in accepted)
+        raise InputError(
+            f"{path}: the tensor {name} is {str(value.dtype).removeprefix('torch.')}, needed is "
+            f"{words}; give weights that paper-unet train wrote"
+        )
+    kept = value.to(dtype, copy=True)
+    bad = kept.numel() - int(torch.isfinite(kept).sum())
+    if bad:
+        raise InputError(
+            f"{path}: {bad} of {kept.numel()} values of {name} are NaN or infinite; use a sound "
+            "copy, or the weights of a training that did not diverge"
+        )
+    if name.endswith("running_var") and bool((kept < 0).any()):
+        raise InputError(
+            f"{path}: {name} has a variance below zero; use a sound copy of the weights"
+        )
+    return kept
 
 
 def write_tensors(
@@ -184,13 +247,8 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     InputError
         If the file is missing, truncated, damaged or of another format.
     """
-    tensors, text, expected = _parsed(Path(path), weights=True)
-    if _digest(tensors, text) != expected:
-        raise InputError(
-            f"{path}: damaged, its SHA-256 is not the one it was written with; fetch or train it "
-            "again"
-        )
-    return tensors, json.loads(text)
+    with _opened(Path(path)) as stored:
+        return stored.tensors(), stored.about
 
 
 @interrupts_wait()
@@ -203,39 +261,80 @@ def channels_of(path: Path | str | None) -> int:
         If the file is missing or truncated, or declares no network.
     """
     path = BUNDLED if path is None else Path(path)
-    about = json.loads(_parsed(path, weights=False)[1])
-    with torch.device("meta"):
-        return _network_of(about, path).config.in_channels
+    with _opened(path) as stored:
+        return _network_of(stored.about, path).config.in_channels
 
 
-def _parsed(path: Path, *, weights: bool) -> tuple[dict[str, Tensor], str, str]:
-    """Return the tensors, or none, the description as JSON, and the SHA-256 of both."""
-    if not path.is_file():
+class _Stored:
+    """An open file of tensors: its description is read, its tensors not yet."""
+
+    def __init__(self, path: Path, file: Any, size: int) -> None:
+        self.path, self._file, self._size = path, file, size
+        self._names: list[str] = file.keys()
+        metadata = file.metadata() or {}
+        if FORMAT not in metadata:
+            raise InputError(
+                f"{path}: holds no {FORMAT!r} description; a file written by paper-unet train is "
+                "needed"
+            )
+        try:
+            entry = parse_description(metadata[FORMAT])
+            self._text, self._sha256 = str(entry["about"]), str(entry["sha256"])
+            self.about = parse_description(self._text)
+        except (InputError, KeyError) as error:
+            raise InputError(
+                f"{path}: has no description of its network ({shown(error, 200)}); fetch or train "
+                "it again"
+            ) from error
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all tensors."""
+        return {name: tuple(self._file.get_slice(name).get_shape()) for name in self._names}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Read all tensors and verify the SHA-256 over them and the description."""
+        current_budget().allow(3 * self._size, self.path, f"holds {self._size} bytes of weights")
+        tensors = {name: self._file.get_tensor(name) for name in self._names}
+        if _digest(tensors, self._text) != self._sha256:
+            raise InputError(
+                f"{self.path}: damaged, its SHA-256 is not the one it was written with; fetch or "
+                "train it again"
+            )
+        return tensors
+
+
+def _check_header(path: Path, size: int) -> None:
+    """Check that the header can be one, before the library takes room for the whole file."""
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= size - 8:
+        raise InputError(
+            f"{path}: not a complete safetensors file ({size} bytes, of which {length} are the "
+            "header); fetch or train it again"
+        )
+    current_budget().allow(2 * size, path, f"is a file of {size} bytes of weights")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stored]:
+    if not path.exists():
         raise InputError(f"{path}: no such file of weights; give a .safetensors file")
-    size = path.stat().st_size
+    size = check_regular(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path}: the name is not UTF-8, which safetensors needs; rename the file"
+        ) from None
+    _check_header(path, size)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if weights else ()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
+            yield _Stored(path, file, size)
+    except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch or train it "
-            "again"
+            f"{path}: not a complete safetensors file ({size} bytes: {shown(error, 200)}); fetch "
+            "or train it again"
         ) from error
-    if FORMAT not in metadata:
-        raise InputError(
-            f"{path}: holds no {FORMAT!r} description; a file written by paper-unet train is needed"
-        )
-    try:
-        entry = json.loads(metadata[FORMAT])
-        text, expected = str(entry["about"]), str(entry["sha256"])
-        about = json.loads(text)
-    except (ValueError, TypeError, KeyError):
-        about = None
-    if not isinstance(about, dict):
-        raise InputError(f"{path}: has no description of its network; fetch or train it again")
-    return tensors, text, expected
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

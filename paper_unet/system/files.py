@@ -6,16 +6,89 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from paper_unet.errors import InputError
-from paper_unet.system.names import give_name, kind_of, name_without_replacing, unnamed_file
+from paper_unet.system.names import (
+    give_name,
+    kind_of,
+    kind_of_mode,
+    name_without_replacing,
+    unnamed_file,
+)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OF_A_RUN = (".partial", ".replaced", ".journal")
 """What the names end with that a run gives to what it leaves beside its output."""
+
+
+def check_regular(path: str | Path) -> int:
+    """Check that a path leads to a regular file: others may never end, or do something when read.
+
+    Parameters
+    ----------
+    path : str or Path
+        Links are followed.
+
+    Returns
+    -------
+    int
+        Its size, bytes.
+
+    Raises
+    ------
+    InputError
+        If it leads to anything else, or nowhere.
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _cannot_be_read(path, error) from error
+    return _size_of_regular(path, status)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to be read; see `check_regular`.
+
+    Returns
+    -------
+    BinaryIO
+        Use it in a ``with`` statement or close it.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file, or may not be read.
+    """
+    check_regular(path)
+    try:
+        # never wait for the other end of a pipe that took the name meanwhile
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115  (the caller closes it)
+    except OSError as error:
+        raise _cannot_be_read(path, error) from error
+    try:
+        _size_of_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _size_of_regular(path: str | Path, status: os.stat_result) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        kind = kind_of_mode(status.st_mode)
+        raise InputError(f"{path}: is a {kind}, a regular file is needed; copy the data into one")
+    return status.st_size
+
+
+def _cannot_be_read(path: str | Path, error: OSError | ValueError) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path}: cannot be read ({reason}); check its name and its rights")
 
 
 def write_atomic(path: str | Path, data: bytes, *, overwrite: bool = True, token: str = "") -> None:

@@ -28,6 +28,11 @@ def kind_of(path: Path) -> str | None:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return kind_of_mode(mode)
+
+
+def kind_of_mode(mode: int) -> str:
+    """Return what a mode, of `os.stat`, is that of: "file", "folder", ..., "device"."""
     return _KINDS.get(stat.S_IFMT(mode), "device")
 
 

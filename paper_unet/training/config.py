@@ -41,10 +41,12 @@ class TrainConfig(AugmentSettings):
     channels: Annotated[
         int,
         "values for each pixel of the images: 1 is grey, 3 are red, green and blue (Fig. 1: 1)",
-        Limits(1),
+        Limits(1, 4096, closed=True),
     ] = 1
     # network
-    width: Annotated[int, "channels of the first level (Fig. 1: 64)", Limits(1)] = 64
+    width: Annotated[
+        int, "channels of the first level (Fig. 1: 64)", Limits(1, 4096, closed=True)
+    ] = 64
     dropout: Annotated[
         float, "drop-out rate (sec. 3.1; not in the paper: the rate)", Limits(0, 1)
     ] = 0.5

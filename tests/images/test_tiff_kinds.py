@@ -2,8 +2,8 @@
 
 import errno
 import logging
+import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_file_without_read_permission(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError, match=r"a\.tif: cannot be read \(Permission denied\)"):
         open_stack(tmp_path / "a.tif")
 

@@ -233,7 +233,8 @@ def test_restart_forgets(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n', '{"version": 1}\n', "", "\0" * 200,
+    ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n', '{"a": 1\n}\n', '{"version": 1}\n', "",
+     "\0" * 200,
      f'{{"paper_unet": "training", "token": "{"0" * 32}", "partial": "{" " * 50}"}}\n'],
 )  # fmt: skip
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):

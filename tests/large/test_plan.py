@@ -203,7 +203,7 @@ from paper_unet.inference.layers import exact_arithmetic, keep_freed_memory
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.section import Section
 from paper_unet.inference.settings import InferenceSettings, Plan
-from paper_unet.system.device import resident_memory
+from paper_unet.system.memory import resident_memory
 """
 MEASURE = f"""{IMPORTS}
 torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from paper_unet import UNet, load_model
 from paper_unet.errors import InputError
+from paper_unet.networks.table import make_network
 from paper_unet.networks.weights_file import describe, read_tensors, save_model, write_tensors
 
 
@@ -113,9 +114,11 @@ def test_layouts_and_views_are_stored_by_value(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(InputError, match=f"{path}: no such file of weights"):
-            load_model(path)
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(InputError, match=f"{path}: no such file of weights"):
+        load_model(path)
+    with pytest.raises(InputError, match=f"{tmp_path}: is a folder, a regular file is needed"):
+        load_model(tmp_path)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
@@ -324,3 +327,68 @@ def test_the_file_has_its_name_only_when_it_is_complete_and_on_disk(
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"folder .* does not exist"):
         save_model(tmp_path / "nowhere" / "w.safetensors", some_model())
+
+
+# --- what a file may declare -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1000, 4096, 10**9, 10**400, float("nan"), "64", None, True])
+def test_a_width_that_the_tensors_have_not_allocates_nothing(saved: Path, width: object) -> None:
+    rewritten(saved, lambda _, about: about["network"].update(width=width))  # type: ignore[attr-defined]
+    before = torch.random.get_rng_state()
+    with pytest.raises(InputError) as refused:
+        load_model(saved)
+    assert len(str(refused.value)) < 400 + len(str(saved))
+    assert torch.equal(before, torch.random.get_rng_state())  # no weights were drawn
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("centre", float("nan")), ("centre", 1e300), ("centre", 10**400), ("centre", "0.5"),
+        ("centre", [0.5]), ("variant", 3), ("variant", "no_such"), ("variant", "x" * 10**5),
+        ("grey_ranges", {"uint16": [0, float("inf")]}), ("grey_ranges", {"uint16": [5, 5]}),
+        ("grey_ranges", {"uint16": [0, 10**400]}), ("grey_ranges", {"uint8": "ab"}),
+        ("grey_ranges", {str(k): [0, 1] for k in range(100)}), ("record", [1]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_out_of_their_range(saved: Path, key: str, value: object) -> None:
+    rewritten(saved, lambda _, about: about.update({key: value}))
+    with pytest.raises(InputError, match="declares no network that this version knows") as refused:
+        load_model(saved)
+    assert len(str(refused.value)) < 500 + len(str(saved))
+
+
+@pytest.mark.parametrize("levels", [40, 900, 100_000])
+def test_a_description_of_many_levels(tmp_path: Path, levels: int) -> None:
+    text = '{"record": ' + "[" * levels + "]" * levels + "}"
+    metadata = {"paper_unet-1": json.dumps({"about": text, "sha256": "0"})}
+    save_file({"a": torch.zeros(1)}, tmp_path / "deep", metadata)
+    with pytest.raises(InputError, match=r"no description of its network .*(levels|JSON)"):
+        load_model(tmp_path / "deep")
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str
+)
+def test_tensors_of_another_type(saved: Path, dtype: torch.dtype) -> None:
+    rewritten(saved, lambda t, _: t.update({"head.bias": t["head.bias"].to(dtype)}))
+    with pytest.raises(InputError, match=r"head.bias is .*needed is float32 or float16"):
+        load_model(saved)
+
+
+def test_double_precision_is_rounded_unless_it_overflows(saved: Path) -> None:
+    rewritten(saved, lambda t, _: t.update({"head.bias": t["head.bias"].double()}))
+    assert bits(load_model(saved).state_dict()) == bits(some_model().state_dict())
+    rewritten(saved, lambda t, _: t["head.bias"].fill_(1e300))
+    with pytest.raises(InputError, match=r"2 of 2 values of head.bias are NaN or infinite"):
+        load_model(saved)
+
+
+def test_a_variance_below_zero(tmp_path: Path) -> None:
+    model = make_network("popular", 1, 1, 1, 0.5)
+    model.state_dict()["down0.1.running_var"].fill_(-1)
+    save_model(tmp_path / "w", model)
+    with pytest.raises(InputError, match="a variance below zero"):
+        load_model(tmp_path / "w")

@@ -384,7 +384,7 @@ def test_the_frame_allows_names_and_settings_up_to_its_limit() -> None:
     ("source", "out", "says"),
     [
         ("none.caffemodel", "n.safetensors", "no such file"),
-        (".", "n.safetensors", "no such file"),
+        (".", "n.safetensors", "is a folder, a regular file is needed"),
         ("net.caffemodel", "n.pt", "end the name in that"),
         ("net.caffemodel", "no/n.safetensors", "does not exist"),
         ("net.caffemodel", "folder.safetensors", "is a folder"),

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from paper_unet.system import device
+from paper_unet.system import memory
 from paper_unet.system.device import free_memory
 
 CPU = torch.device("cpu")
@@ -17,8 +17,8 @@ UNLIMITED = 9223372036854771712  # what version 1 shows
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any limit; its hierarchies lie in the folder."""
-    monkeypatch.setattr(device, "CGROUP", tmp_path)
-    monkeypatch.setattr(device, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
     return tmp_path
 
 

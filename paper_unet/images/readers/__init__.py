@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
+from paper_unet.system.memory import Budget, spending
 
 LOG = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ def open_stack(
     channels: int = 1,
     labels: bool = False,
     missing: Missing = "fail",
+    budget: Budget | None = None,
 ) -> Stack:
     """Open a stack of images without reading its pixels.
 
@@ -65,6 +68,8 @@ def open_stack(
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
         Whether a Zarr of which chunks are missing is refused, or has its fill value there.
+    budget : Budget, optional
+        What the file may make this process allocate; default: most of the memory that is free.
 
     Returns
     -------
@@ -91,7 +96,8 @@ def open_stack(
         choices["labels"] = True
     if reader.sparse:
         choices["missing"] = missing
-    return reader(path, **choices)
+    with spending(budget):
+        return reader(path, **choices)
 
 
 def read_stack(
@@ -129,8 +135,11 @@ def read_stack(
         for note in stack.notes:
             say(note)
         colours = () if channels == 1 else (channels,)
+        shape = (len(stack), *colours, *stack.shape[1:])
+        need = math.prod(shape) * stack.dtype.itemsize + stack.cache_bytes
+        stack.budget.allow(need, path, f"reads all of {stack.dtype} of shape {shape}")
         try:
-            pixels = np.empty((len(stack), *colours, *stack.shape[1:]), stack.dtype)
+            pixels = np.empty(shape, stack.dtype)
         except (MemoryError, ValueError) as error:
             raise InputError(
                 f"{path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "

@@ -12,6 +12,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.readers import reader_of
 from paper_unet.images.readers.foreign import foreign, format_of_folder
 from paper_unet.images.stack import Span, Stack, digest_of
+from paper_unet.system.memory import spending
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
             ".btf": "TIFF"}  # fmt: skip
@@ -52,7 +53,8 @@ class FolderStack(Stack):
 
     def _section(self, file: Path) -> Stack:
         more: dict[str, Any] = {"labels": True} if self.labels else {}
-        stack = reader_of(file)(file, channels=self.channels, **more)
+        with spending(self.budget):
+            stack = reader_of(file)(file, channels=self.channels, **more)
         if len(stack) != 1:
             stack.close()
             raise InputError(

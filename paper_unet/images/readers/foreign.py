@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from paper_unet.errors import InputError
+from paper_unet.system.files import open_regular
 
 ACCEPTED = (
     "accepted are TIFF, PNG, JPEG, a folder of these, Zarr and OME-Zarr: convert it (Fiji opens "
@@ -67,6 +68,9 @@ NAMES = {
 }  # fmt: skip
 """What a name ends in where the first bytes say nothing."""
 
+LARGEST_DOCUMENT = 2**20
+"""Bytes of a JSON document that says what a folder is."""
+
 HINTS = {
     "a NumPy file (.npy)": "write it as TIFF (tifffile.imwrite), or give the array to "
     "paper_unet.predict_stack",
@@ -98,9 +102,9 @@ def refuse_address(path: Path) -> None:
 def format_of_file(path: Path) -> str | None:
     """Return what a file is that is no TIFF, in words; None if that is not known."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(1024)
-    except OSError:
+    except InputError:
         return None
     for offset, magic, name in MAGIC:
         if head[offset:].startswith(magic) and not _is_named(path, ".nii.gz"):
@@ -130,7 +134,8 @@ def format_of_folder(path: Path) -> str | None:
 
 def _json(file: Path) -> dict[str, object] | None:
     try:
-        found = json.loads(file.read_bytes()) if file.is_file() else None
+        small = file.is_file() and file.stat().st_size <= LARGEST_DOCUMENT
+        found = json.loads(file.read_bytes()) if small else None
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -16,6 +16,7 @@ from paper_unet.images.grey_values import own_range
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
+from paper_unet.system.files import check_regular
 
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 # "I": older Pillow, also 16 bits
@@ -24,6 +25,8 @@ LABELS = {**GREY, "P": "uint8"}
 """Of numbers of cells or classes: those in a palette are what its colours stand for."""
 
 COLOUR = {2: "LA", 3: "RGB", 4: "RGBA"}
+LEAST_COMPRESSED = 8300
+"""Pixels that a byte of a file can become at most: deflate makes 1032 bytes of one."""
 
 
 class PictureStack(Stack):
@@ -51,6 +54,7 @@ class PictureStack(Stack):
             raise InputError(
                 f"{path}: JPEG changes values, so it cannot hold labels; save them as PNG or TIFF"
             )
+        stored = check_regular(path)
         mode, bits, size = self._facts()
         grey = LABELS if labels else GREY
         if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
@@ -58,6 +62,11 @@ class PictureStack(Stack):
         if channels > 1 and bits != 8:
             # Pillow cuts colours of 16 bits to 8 without a word
             raise InputError(f"{path}: a PNG of {bits} bits a value; save it as TIFF, or in 8 bit")
+        if size[0] * size[1] > LEAST_COMPRESSED * stored:
+            raise InputError(
+                f"{path}: declares {size[1]} x {size[0]} pixels and has {stored} bytes, too few "
+                "for any; copy or export it again"
+            )
         self.shape = 1, *size
         self.dtype = np.dtype(grey[mode] if channels == 1 else "uint8")
         self.own_range = own_range(self.dtype, bits)
@@ -106,6 +115,7 @@ class PictureStack(Stack):
         return self._pixels[..., slice(*rows), slice(*columns)].copy()
 
     def _decode(self) -> NDArray[Any]:
+        self.budget.allow(self.cache_bytes, self.path, f"decodes {self.shape[1:]} pixels at once")
         try:
             if self._kind == "PNG":
                 check_rows(self.path)

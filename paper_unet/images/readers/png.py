@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from paper_unet.errors import InputError
+from paper_unet.system.files import open_regular
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -59,7 +60,7 @@ class PngHeader:
 
 def read_header(path: Path) -> PngHeader:
     """Read the header of a PNG file; ValueError if it has none."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(29)
     if len(head) < 29 or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
         raise ValueError("no header")
@@ -73,7 +74,7 @@ def check_rows(path: Path) -> None:
     """Raise InputError if a PNG file holds fewer rows than it declares."""
     header = read_header(path)
     found, decoder = 0, zlib.decompressobj()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for data in _image_data(file):
             while data and found < header.bytes:
                 found += len(decoder.decompress(data, STEP))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import Axes, read_in_order, stack_axes
 from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.readers.tiff_budget import check_planes
 from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
@@ -46,9 +47,9 @@ class TiffStack(Stack):
         labels: bool = False,
     ) -> None:
         super().__init__(path, channels=channels, labels=labels)
-        pages = check_structure(path)
+        pages = check_structure(path, self.budget)
         with _silenced(), _decoding(path, "the file"):
-            self._file = open_tiff(path)
+            self._file = open_tiff(path, self.budget)
             try:
                 self._open(pages, axes, series)
             except BaseException:
@@ -57,6 +58,9 @@ class TiffStack(Stack):
 
     def _open(self, pages: int, axes: str | None, series: int | None) -> None:
         path, channels = self.path, self.channels
+        if self._file.is_ome and self._file.ome_metadata:
+            samples = self._file.pages.first.samplesperpixel
+            check_planes(path, self._file.ome_metadata, pages, samples, self.budget)
         self._series = choose_series(path, self._file, pages, series, axes)
         self._others = other_files(path, self._file, self._series)
         self._page = self._series.keyframe

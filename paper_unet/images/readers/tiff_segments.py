@@ -12,7 +12,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.images.cache import ChunkCache
+from paper_unet.images.readers.tiff_budget import check_encoded
 from paper_unet.images.stack import Span
+
+MOST_ENCODED = 4
+"""Bytes of a strip or tile, encoded, for each that it decodes to, at most."""
 
 SEPARATE = 2
 """How TIFF says that a page has its channels one after the other."""
@@ -172,11 +176,16 @@ class Segments:
         data = file.read(int(page.databytecounts[index]))
         first = page.keyframe
         tables = page.jpegtables or first.jpegtables
+        if len(data) > MOST_ENCODED * self._bytes + 2**16:
+            raise ValueError(f"strip or tile {index} has {len(data)} bytes for {self._bytes}")
+        check_encoded(first, data, first.jpegheader or b"", self._tall, self._wide)
         segment, _, shape = first.decode(
             data, index, jpegtables=tables, jpegheader=first.jpegheader
         )
         if segment is None:
             raise ValueError(f"strip or tile {index} holds no data")
+        if segment.shape[1] > self._tall + 15 or segment.shape[2] > self._wide + 15:
+            raise ValueError(f"strip or tile {index} decodes to more than is declared")
         return np.asarray(segment[0, : shape[1], : shape[2]], self._dtype)
 
 

@@ -11,7 +11,10 @@ from xml.etree import ElementTree
 import tifffile
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.tiff_budget import PARSED, check_document
 from paper_unet.images.readers.tiff_structure import check_structure
+from paper_unet.system.files import check_regular
+from paper_unet.system.memory import Budget
 
 
 class OmeFile(tifffile.TiffFile):  # type: ignore[misc]
@@ -32,19 +35,20 @@ class OmeFile(tifffile.TiffFile):  # type: ignore[misc]
         return self._document or super().ome_metadata
 
 
-def open_tiff(path: Path) -> OmeFile:
+def open_tiff(path: Path, budget: Budget) -> OmeFile:
     """Open a TIFF file, and read the companion file that it names."""
     file = OmeFile(path)
     try:
         if file.is_ome:
-            _read_companion(path, file)
+            _read_companion(path, file, budget)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def _read_companion(path: Path, file: OmeFile) -> None:
+def _read_companion(path: Path, file: OmeFile, budget: Budget) -> None:
+    check_document(path, file.pages.first.description, budget)
     try:
         root = ElementTree.fromstring(file.pages.first.description)  # noqa: S314  (expat limits it)
     except ElementTree.ParseError:
@@ -58,8 +62,11 @@ def _read_companion(path: Path, file: OmeFile) -> None:
             f"{path}: is one file of a set that {named.get('MetadataFile') or 'another file'} "
             "describes, which is not in this folder; put all files of the set together"
         )
+    budget.allow(PARSED * check_regular(companion), companion, "OME-XML")
     try:
-        document = ElementTree.parse(companion).getroot()  # noqa: S314
+        text = companion.read_text("utf-8")
+        check_document(companion, text, budget)
+        document = ElementTree.fromstring(text)  # noqa: S314
     except (ElementTree.ParseError, ValueError) as error:
         raise InputError(
             f"{companion}: describes {path.name} and is no OME-XML that can be read ({error}); "

@@ -14,11 +14,19 @@ from typing import BinaryIO, NamedTuple
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers.foreign import ACCEPTED, foreign, format_of_file
+from paper_unet.system.files import open_regular
+from paper_unet.system.memory import Budget, current_budget
 
 # bytes of one value, by TIFF field type
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
 INTEGER_TYPES = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+PAGE_BYTES = 1000
+"""Bytes of memory that a page takes at least, once it is known."""
+
+SHARED, FORGIVEN = 2, 2**22
+"""Directories and their entries may be so many times as large as the file, and bytes beside."""
+
 # (offsets, byte counts) of strips and of tiles
 BLOCK_TAGS = ((273, 279), (324, 325))
 
@@ -52,13 +60,15 @@ class _Entry(NamedTuple):
     position: int  # of the values in the file
 
 
-def check_structure(path: Path) -> int:
+def check_structure(path: Path, budget: Budget | None = None) -> int:
     """Check that every directory, entry and block of pixels lies inside the file.
 
     Parameters
     ----------
     path : Path
         The file.
+    budget : Budget, optional
+        What its pages may take.
 
     Returns
     -------
@@ -68,18 +78,20 @@ def check_structure(path: Path) -> int:
     Raises
     ------
     InputError
-        If the file cannot be read, is empty, is no TIFF, or is cut short.
+        If the file cannot be read, is empty, is no TIFF, or is cut short; if its directories share
+        so much that reading them would not end, or there are too many for the memory.
     """
     try:
-        with path.open("rb") as file:
-            return _Checker(path, file).count_pages()
+        with open_regular(path) as file:
+            return _Checker(path, file, budget or current_budget()).count_pages()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
 
 
 class _Checker:
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
+    def __init__(self, path: Path, file: BinaryIO, budget: Budget) -> None:
+        self.path, self.budget = path, budget
+        self.looked_at = 0
         self.file = file
         self.size = os.fstat(file.fileno()).st_size
         self.page = 0
@@ -91,6 +103,8 @@ class _Checker:
             if offset in seen:
                 raise InputError(f"{self.path}: page {self.page} points back; the file is damaged")
             seen.add(offset)
+            if not len(seen) % 1024:
+                self.budget.allow(PAGE_BYTES * len(seen), self.path, f"{len(seen)} pages or more")
             entries, offset = self._read_directory(layout, offset)
             self._check_blocks(layout, entries)
             self.page += 1
@@ -119,6 +133,7 @@ class _Checker:
         start = offset + struct.calcsize(layout.entry_count)
         entries = {}
         self._need(start + count * layout.entry_bytes, "directory")
+        self._look_at(count * layout.entry_bytes)
         for position in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
             tag, kind, values = self._unpack(layout, f"HH{layout.offset}", position, "directory")
             if is_needed(tag):
@@ -136,6 +151,7 @@ class _Checker:
         if TYPE_BYTES.get(kind, 0) * count > inline:
             (at,) = self._unpack(layout, layout.offset, at, "directory")
             self._need(at + TYPE_BYTES[kind] * count, f"tag {tag}")
+            self._look_at(TYPE_BYTES[kind] * count)
         return _Entry(kind, count, at)
 
     def _check_blocks(self, layout: _Layout, entries: dict[int, _Entry]) -> None:
@@ -155,6 +171,16 @@ class _Checker:
             raise InputError(f"{self.path}: page {self.page}, tag {tag}: the file is damaged")
         code = f"{entry.values}{INTEGER_TYPES[entry.type]}"
         return self._unpack(layout, code, entry.position, f"tag {tag}")
+
+    def _look_at(self, size: int) -> None:
+        """Count what is read: in a sound file hardly anything belongs to several pages."""
+        self.looked_at += size
+        if self.looked_at > SHARED * self.size + FORGIVEN:
+            raise InputError(
+                f"{self.path}: the directories of its first {self.page + 1} pages would be "
+                f"{self.looked_at} bytes and the file has {self.size}: they share their entries; "
+                "export it again"
+            )
 
     def _unpack(self, layout: _Layout, code: str, position: int, what: str) -> tuple[int, ...]:
         code = layout.order + code

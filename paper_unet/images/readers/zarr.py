@@ -36,6 +36,9 @@ STAMPED = 10_000
 LARGEST_CHUNK = 2**30
 """Bytes that a chunk may decode to."""
 
+COUNTED = 16
+"""Bytes for each section while its chunks are counted."""
+
 OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
 
@@ -68,6 +71,8 @@ class ZarrStack(Stack):
     ) -> None:
         super().__init__(path, channels=channels, labels=labels)
         _check_store(path, channels)
+        from paper_unet.images.readers.zarr_store import bounded, check_layout
+
         self._array, found, size = _open_with_codecs(path)
         name = self._array.dtype.name
         if name not in (*DTYPES, "bool"):
@@ -75,6 +80,7 @@ class ZarrStack(Stack):
                 f"{path}: values of {name}; accepted are {', '.join(DTYPES)}: convert it, masks to "
                 "uint8"
             )
+        check_layout(path, self._array, self.budget)
         self.dtype = self._array.dtype.newbyteorder("=")
         if name == "bool":
             self.dtype, self.own_range = np.dtype("uint8"), (0.0, 1.0)
@@ -86,12 +92,16 @@ class ZarrStack(Stack):
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
         _check_chunk(path, self._array.chunks, self.dtype)
         self._find_chunks(missing)
+        with _reading(path, "the store"):
+            self._array = bounded(path, self._array, self.budget)
         row = self._tall * self.shape[2] * self.dtype.itemsize
         self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
         self.cache_bytes = self._cache.room + self._on_the_way(row)
 
     def _find_chunks(self, missing: str) -> None:
         """Refuse a store without its chunks, unless it is to be filled; take them as named."""
+        count = self.shape[0]
+        self.budget.allow(COUNTED * count, self.path, f"counts the chunks of {count} sections")
         with _reading(self.path, "the chunks"):
             found = present(self.path / self._array.path, self._array, self._axes.z)
             declared = layout_of(self._array.metadata)
@@ -242,8 +252,10 @@ def _open_with_codecs(path: Path) -> Image:
 def _open_image(path: Path) -> Image:
     import zarr
 
+    from paper_unet.images.readers.zarr_store import RegularFiles
+
     with _reading(path, "the store"):
-        opened = zarr.open(path, mode="r")
+        opened = zarr.open(RegularFiles(path, read_only=True), mode="r")
     if isinstance(opened, zarr.Group):
         with _reading(path, "the OME-Zarr metadata"):
             return ome_image(path, opened)

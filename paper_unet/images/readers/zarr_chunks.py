@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.system.files import check_regular, open_regular
 
 NOTHING = 2**64 - 1
 """What the index of a shard has in place of the offset of a chunk that is not there."""
@@ -163,6 +164,8 @@ def _count(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -
             found.folders.append(os.path.relpath(entry.path, folder))
         elif entry.is_file():
             found.counts[0 if z is None else index[z]] += 1
+        elif Path(entry.path).exists():
+            check_regular(entry.path)
     return found
 
 
@@ -229,6 +232,8 @@ def _inside_shards(
     first = str(codecs[0].index_location.value) == "start"
     tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum
     for index, entry in _entries(folder, grid, shards.layout):
+        if not entry.is_file():
+            continue  # a link that leads nowhere
         there = _read_index(Path(entry.path), many, first, tail)
         # those beyond the edge of the array are not needed
         spans = [min(count, n - k * count) for k, count, n in zip(index, many, inner, strict=True)]
@@ -244,7 +249,7 @@ def _inside_shards(
 
 def _read_index(file: Path, many: tuple[int, ...], first: bool, tail: int) -> NDArray[np.bool_]:
     size = 16 * math.prod(many)
-    with file.open("rb") as shard:
+    with open_regular(file) as shard:
         end = shard.seek(0, os.SEEK_END)
         shard.seek(0 if first else max(end - size - tail, 0))
         data = shard.read(size)

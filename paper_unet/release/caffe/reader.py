@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.release.caffe.frame import NO_CAFFE, check_frame
 from paper_unet.release.caffe.schema import network_class
+from paper_unet.system.files import check_regular, open_regular
+from paper_unet.system.memory import current_budget
 
 LARGEST_FILE: Final = 2**30
 """Bytes; the release's network has 124 MB."""
+
+TIMES: Final = 4
+"""Bytes of memory for each of a file: itself, its message, the weights, and the network."""
 
 OLD_KINDS: Final = {
     3: "concat",
@@ -101,16 +106,17 @@ def quoted(name: str) -> str:
 
 
 def _bytes_of(path: Path) -> bytes:
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file; give phseg_v5.caffemodel of the release")
-    size = path.stat().st_size
+    size = check_regular(path)
     if size > LARGEST_FILE:
         raise InputError(
             f"{path}: {size} bytes, accepted are {LARGEST_FILE}; phseg_v5.caffemodel has about 124 "
             "million: give that file"
         )
+    current_budget().allow(TIMES * size, path, f"is a network file of {size} bytes")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(size)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); copy it again") from error

@@ -1,0 +1,193 @@
+"""Decoding chunks and strips within a bound: what is declared is compared before it is allocated.
+
+Libraries decode as much as the bytes ask for: a few kilobytes of zeros become gigabytes. Here a
+stream is decoded only as far as the bound, and where a header says how much will come, it is
+asked first. An encoding of which neither can be told is not decoded at all.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from paper_unet.images.picture_size import SIZES
+
+OF_BOUNDED_GROWTH: Final = frozenset(
+    {"adler32", "astype", "bitround", "bytes", "crc32", "crc32c", "delta", "fixedscaleoffset",
+     "fletcher32", "jenkins_lookup3", "packbits", "quantize", "shuffle", "transpose"}
+)  # fmt: skip
+"""Encodings whose values are at most eight times as long when decoded, whatever the bytes."""
+
+PICTURES: Final = {
+    "jpeg": "jpeg", "jpegls": "jpeg", "ljpeg": "jpeg", "jpeg2k": "jpeg2000", "jpegxl": "jpegxl",
+    "jpegxr": "jpegxr", "png": "png", "spng": "png", "webp": "webp", "lerc": "lerc",
+}  # fmt: skip
+"""Names of pictures among the codecs of imagecodecs, by those of `picture_size.SIZES`."""
+
+PREFIXES: Final = ("numcodecs.", "imagecodecs_")
+
+DICTIONARY: Final = 2**27
+"""Bytes that LZMA may take for its dictionary; that of the highest setting takes 65 MB."""
+
+BLOCK: Final = 2**17
+"""Bytes that a compressed block of zstd decodes to, at most."""
+
+
+def plain_name(name: str) -> str:
+    """Return the name of an encoding without that of the library it comes from."""
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def is_bounded(name: str) -> bool:
+    """Whether an encoding of this name can be decoded within a bound."""
+    name = plain_name(name)
+    return name in OF_BOUNDED_GROWTH or name in PICTURES or name in _STREAMS or name in _DECLARED
+
+
+def decode_within(name: str, data: bytes, limit: int, decode: Callable[[bytes], Any]) -> Any:
+    """Decode what a chunk holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the encoding, as numcodecs or Zarr call it.
+    data : bytes
+    limit : int
+        Bytes that it may decode to.
+    decode : callable
+        The library's own way, used where the size is known first.
+
+    Returns
+    -------
+    bytes-like
+
+    Raises
+    ------
+    ValueError
+        If there is more in it, or nothing can be told; decoders raise errors of their own.
+    """
+    name = plain_name(name)
+    if name in _STREAMS:
+        return _STREAMS[name](data, limit)
+    if name in PICTURES:
+        rows, columns, _ = SIZES[PICTURES[name]](data)
+        _allow(rows * columns, limit)
+    elif name in _DECLARED:
+        _allow(_DECLARED[name](data), limit)
+    elif name in OF_BOUNDED_GROWTH:
+        _allow(len(data) // 8, limit)
+    else:
+        raise ValueError(f"encoded as {name}, of which the size is not known before it is decoded")
+    found = decode(data)
+    _allow(getattr(found, "nbytes", None) or len(found), limit)
+    return found
+
+
+def _allow(size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"it decodes to {size} bytes or more, declared are {limit} at most")
+
+
+def _inflate(data: bytes, limit: int) -> bytes:
+    """Decode deflate with the head of gzip or of zlib; members of gzip follow each other."""
+    parts: list[bytes] = []
+    while data:
+        stream = zlib.decompressobj(wbits=47)  # 32 + 15: whichever head it has
+        parts.append(stream.decompress(data, limit + 1))
+        limit = _rest(limit, parts[-1], stream.eof)
+        data = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def _rest(limit: int, part: bytes, complete: bool) -> int:
+    _allow(len(part), limit)
+    if not complete:
+        raise ValueError("a compressed stream that is cut short")
+    return limit - len(part)
+
+
+def _bunzip(data: bytes, limit: int) -> bytes:
+    parts: list[bytes] = []
+    while data:
+        stream = bz2.BZ2Decompressor()
+        parts.append(stream.decompress(data, limit + 1))
+        limit = _rest(limit, parts[-1], stream.eof)
+        data = stream.unused_data
+    return b"".join(parts)
+
+
+def check_dictionary(data: bytes) -> None:
+    """Raise an error if LZMA asks for a dictionary that is larger than any in use."""
+    lzma.LZMADecompressor(memlimit=DICTIONARY).decompress(data, 1)
+
+
+def _unlzma(data: bytes, limit: int) -> bytes:
+    stream = lzma.LZMADecompressor(memlimit=DICTIONARY)
+    found = stream.decompress(data, limit + 1)
+    _rest(limit, found, stream.eof)
+    return found
+
+
+def _unlzw(data: bytes, limit: int) -> bytes:
+    import imagecodecs
+
+    found: bytes = imagecodecs.lzw_decode(data, out=limit + 1)  # it stops there
+    _allow(len(found), limit)
+    return found
+
+
+_STREAMS: Final[dict[str, Callable[[bytes, int], bytes]]] = {
+    "zlib": _inflate, "gzip": _inflate, "bz2": _bunzip, "lzma": _unlzma,
+    "lzw": _unlzw,
+}  # fmt: skip
+
+
+def _number(data: bytes, start: int, size: int) -> int:
+    if len(data) < start + size:
+        raise ValueError("a chunk that ends in its header")
+    return int.from_bytes(data[start : start + size], "little")
+
+
+def _zstd_size(data: bytes) -> int:
+    """Sum what the frames decode to: as they say, else as their blocks allow (RFC 8878)."""
+    total, at = 0, 0
+    while at < len(data):
+        magic = _number(data, at, 4)
+        if magic & ~15 == 0x184D2A50:  # to be skipped
+            at += 8 + _number(data, at + 4, 4)
+            continue
+        if magic != 0xFD2FB528:
+            raise ValueError("no zstd")
+        flags = _number(data, at + 4, 1)
+        single, kind = bool(flags & 32), flags >> 6
+        at += 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+        size = (int(single), 2, 4, 8)[kind]
+        said = _number(data, at, size) + (256 if size == 2 else 0) if size else None
+        counted, at = _zstd_blocks(data, at + size)
+        at += 4 * bool(flags & 4)
+        total += counted if said is None else said
+    return total
+
+
+def _zstd_blocks(data: bytes, at: int) -> tuple[int, int]:
+    """Return the most bytes that the blocks of a frame decode to, and where they end."""
+    total, last = 0, False
+    while not last:
+        head = _number(data, at, 3)
+        last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
+        total += BLOCK if kind == 2 else size
+        at += 3 + (1 if kind == 1 else size)
+    return total, at
+
+
+_DECLARED: Final[dict[str, Callable[[bytes], int]]] = {
+    "zstd": _zstd_size,
+    "blosc": lambda data: _number(data, 4, 4),
+    "lz4": lambda data: _number(data, 0, 4),
+}
+"""Encodings that say in their first bytes what they decode to."""

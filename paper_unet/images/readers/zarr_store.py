@@ -1,0 +1,233 @@
+"""What a Zarr store may make us do: regular files alone, and chunks of no more than is declared."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numcodecs.abc import Codec
+from zarr.abc.codec import ArrayArrayCodec, BytesBytesCodec
+from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.codecs import BytesCodec, ShardingCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+from paper_unet.errors import InputError, shown
+from paper_unet.images.codecs import decode_within, is_bounded, plain_name
+from paper_unet.system.files import check_regular
+from paper_unet.system.memory import Budget
+
+LARGEST_DOCUMENT: Final = 2**26
+"""Bytes of a JSON document."""
+
+MOST_DIMENSIONS: Final = 32
+MOST_PIXELS: Final = 2**60
+"""Values of an array; an exabyte is more than any disk has."""
+
+CHUNKS_OF_A_SHARD: Final = 2**24
+SHARDS_IN_SHARDS: Final = 3
+SLACK: Final = 2**16
+"""Bytes that an encoding may add to what it cannot compress, beside a 64th of it."""
+
+
+class RegularFiles(LocalStore):
+    """A store on disk that reads regular files alone, none larger than it can be.
+
+    Attributes
+    ----------
+    largest : int
+        Bytes of a file of chunks that may be read at once.
+    """
+
+    largest: int = LARGEST_DOCUMENT
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Read a file, or a part of one; None if it is not there."""
+        await asyncio.to_thread(self._check, key, byte_range)
+        return await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Read parts of files."""
+        ranges = list(key_ranges)
+        for key, byte_range in ranges:
+            await asyncio.to_thread(self._check, key, byte_range)
+        found: list[Buffer | None] = await super().get_partial_values(prototype, ranges)
+        return found
+
+    def _check(self, key: str, byte_range: ByteRequest | None) -> None:
+        path = Path(self.root) / key
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return  # what is not there is for others to judge
+        if not stat.S_ISREG(status.st_mode):
+            check_regular(path)
+        size = status.st_size
+        if isinstance(byte_range, RangeByteRequest):
+            size = byte_range.end - byte_range.start
+        elif byte_range is not None:  # an index, at an end of the file
+            size = min(size, int(getattr(byte_range, "suffix", size)))
+        if not 0 <= size <= self.largest:
+            raise InputError(
+                f"{path}: {size} bytes, where up to {self.largest} can be needed; the store is "
+                "damaged: copy or export it again"
+            )
+
+
+def check_layout(path: Path, array: Any, budget: Budget) -> None:
+    """Refuse an array whose shape or chunks no sound store has, before anything follows from them.
+
+    Raises
+    ------
+    InputError
+        If a side is no length, or a chunk or the index of a shard takes too much memory.
+    """
+    shape, chunks = tuple(array.shape), tuple(array.chunks)
+    files = tuple(array.shards or chunks)
+    if len(shape) > MOST_DIMENSIONS or math.prod(shape) > MOST_PIXELS:
+        raise InputError(
+            f"{path}: an array of shape {shown(shape)}, more than any disk holds; copy or export "
+            "it again"
+        )
+    if min((*chunks, *files), default=1) < 1:
+        raise InputError(f"{path}: chunks of shape {shown(chunks)}; each side is at least 1")
+    inner = math.prod(-(-side // chunk) for side, chunk in zip(files, chunks, strict=True))
+    if inner > CHUNKS_OF_A_SHARD:
+        raise InputError(f"{path}: shards of {inner} chunks; {CHUNKS_OF_A_SHARD} are the most")
+    budget.allow(100 * inner, path, f"shards of {inner} chunks")
+
+
+def bounded(path: Path, array: Any, budget: Budget) -> Any:
+    """Return the same array, whose chunks are decoded within what their shape declares.
+
+    Raises
+    ------
+    InputError
+        If a chunk is encoded in a way of which the size is not known before it is decoded.
+    """
+    metadata = array.metadata
+    items = math.prod(array.shards or array.chunks)
+    stored = items * array.dtype.itemsize
+    if metadata.zarr_format == 2:
+        # a filter may keep values of another type while they are encoded
+        most = with_slack(8 * items if metadata.filters else stored)
+        new = replace(
+            metadata,
+            compressor=_of_v2(path, metadata.compressor, most),
+            filters=tuple(_of_v2(path, one, most) for one in metadata.filters or ()) or None,
+        )
+    else:
+        new = replace(metadata, codecs=tuple(_of_v3(path, one) for one in metadata.codecs))
+    store_path = array.async_array.store_path
+    inner = math.prod(array.shards or array.chunks) // max(math.prod(array.chunks), 1)
+    store_path.store.largest = 2 * with_slack(8 * items) + 32 * inner
+    return zarr.Array(zarr.AsyncArray(new, store_path, array.async_array.config))
+
+
+def with_slack(size: int) -> int:
+    """Return what so many bytes may take when they are encoded without being compressed."""
+    return size + size // 64 + SLACK
+
+
+class _Bounded(Codec):
+    """A codec of Zarr v2 that decodes within a bound."""
+
+    codec_id = "bounded"  # of an instance: that of the codec inside
+
+    def __init__(self, inner: Any, most: int) -> None:
+        self.inner, self.most, self.codec_id = inner, most, str(inner.codec_id)
+
+    def encode(self, buf: Any) -> Any:
+        return self.inner.encode(buf)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        if plain_name(str(self.codec_id)) in ("delta", "astype", "quantize", "fixedscaleoffset"):
+            return self.inner.decode(buf)  # they take arrays, and keep their length
+        data = np.ascontiguousarray(buf).tobytes()
+        return decode_within(str(self.codec_id), data, self.most, self.inner.decode)
+
+    def get_config(self) -> Any:
+        return self.inner.get_config()
+
+
+def _of_v2(path: Path, codec: Any, most: int) -> Any:
+    if codec is None:
+        return None
+    _require_bounded(path, str(codec.codec_id))
+    return _Bounded(codec, most)
+
+
+def _require_bounded(path: Path, name: str) -> None:
+    if not is_bounded(name):
+        raise InputError(
+            f"{path}: encoded with {shown(name)}, of which the size is not known before it is "
+            "decoded; save it as Zarr with blosc, zstd or gzip, or uncompressed"
+        )
+
+
+@dataclass(frozen=True)
+class _BoundedBytes(BytesBytesCodec):
+    """A codec of Zarr v3 that decodes within what the chunk's shape declares."""
+
+    inner: Any
+    name: str
+    is_fixed_size = False
+
+    def to_dict(self) -> Any:
+        return self.inner.to_dict()
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> _BoundedBytes:
+        return replace(self, inner=self.inner.evolve_from_array_spec(array_spec))
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        return int(self.inner.compute_encoded_size(input_byte_length, chunk_spec))
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        size = math.prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
+        names = ("_gzip_codec", "_zstd_codec", "_blosc_codec", "_codec")
+        codec = next(
+            (getattr(self.inner, name) for name in names if hasattr(self.inner, name)), None
+        )
+        if codec is None:  # checksums of Zarr's own: four bytes less
+            checked: Buffer = await self.inner._decode_single(chunk_bytes, chunk_spec)
+            return checked
+        found = await asyncio.to_thread(
+            decode_within, self.name, chunk_bytes.to_bytes(), with_slack(size), codec.decode
+        )
+        return chunk_spec.prototype.buffer.from_bytes(bytes(found))
+
+
+def _of_v3(path: Path, codec: Any, level: int = 0) -> Any:
+    if isinstance(codec, ShardingCodec):
+        if level == SHARDS_IN_SHARDS:
+            raise InputError(
+                f"{path}: shards of more than {level} levels; save it with chunks or plain shards"
+            )
+        return ShardingCodec(
+            chunk_shape=codec.chunk_shape,
+            codecs=[_of_v3(path, one, level + 1) for one in codec.codecs],
+            index_codecs=[_of_v3(path, one) for one in codec.index_codecs],
+            index_location=codec.index_location,
+        )
+    name = str(codec.to_dict()["name"])
+    if isinstance(codec, BytesBytesCodec):
+        _require_bounded(path, name)
+        return _BoundedBytes(codec, name)
+    if not isinstance(codec, BytesCodec | ArrayArrayCodec) or not is_bounded(name):
+        _require_bounded(path, f"{name} in place of plain bytes")
+    return codec
