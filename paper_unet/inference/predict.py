@@ -196,6 +196,8 @@ def predict_stack(
         engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
     )
     scorer = engine_for(model, settings, precision)
+    if isinstance(stack, Stack):
+        value_range = stack.value_range(value_range)
     readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
     target: Sink | NDArray[Any]
     size = (stack.shape[0], *stack.shape[-2:])

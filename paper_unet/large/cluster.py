@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Task
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
@@ -65,6 +65,7 @@ class Dask:
     def __init__(self, client: Client, keep: Callable[[], object] = lambda: None) -> None:
         self.client = client
         self.keep = keep
+        self.greys: dict[int, GreyCount] = {}
 
     def workers(self) -> int:
         """How many workers there are now, at least 1."""
@@ -86,7 +87,7 @@ class Dask:
         if len(found) != 1:
             raise InputError(
                 f"the workers compute on different devices ({', '.join(sorted(found))}), whose "
-                "results differ in the last digits; give --device, or workers of one kind"
+                "results differ in the last digits; give `device`, or workers of one kind"
             )
         return str(found.pop())
 
@@ -124,7 +125,9 @@ class Dask:
         """Compute the runs; yield each piece that is on disk."""
         token = uuid.uuid4().hex
         jobs = [(token, prediction, run.start, run.stop) for run in runs]
-        for pieces in self._spread(_compute, jobs, stop):
+        for pieces, greys in self._spread(_compute, jobs, stop):
+            for z, count in greys.items():
+                self.greys.setdefault(z, GreyCount()).merge(count)
             yield from pieces
 
     def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
@@ -179,11 +182,16 @@ _worker: tuple[str, Worker] | None = None
 
 
 def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
-    """Compute pieces with the network that this process has loaded; return what is on disk."""
+    """Compute pieces with the network that this process has loaded.
+
+    Returns what is on disk, and what the grey values of the sections were.
+    """
     with _lock:
         try:
             with using_threads(prediction.threads):
-                return list(_loaded(token, prediction).compute([range(start, stop)]))
+                worker = _loaded(token, prediction)
+                worker.greys.clear()
+                return list(worker.compute([range(start, stop)])), dict(worker.greys)
         except InputError as error:  # trying again would not help
             return error
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from paper_unet.images import Output, Task
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import WRITERS, Prediction, Worker
@@ -25,7 +25,15 @@ from paper_unet.system.stop import Stop
 
 
 class Executor(Protocol):
-    """Where pieces are computed: in this process, or on a cluster."""
+    """Where pieces are computed: in this process, or on a cluster.
+
+    Attributes
+    ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that `pieces` has worked on.
+    """
+
+    greys: dict[int, GreyCount]
 
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs; yield each piece that is on disk."""
@@ -60,6 +68,9 @@ class LocalExecutor:
 
     timings: Timings | None = None
 
+    def __init__(self) -> None:
+        self.greys: dict[int, GreyCount] = {}
+
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
         return None
@@ -85,6 +96,7 @@ class LocalExecutor:
     def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
+            self.greys = worker.greys
             yield from worker.compute(runs, stop)
             self.timings = worker.timings
 

@@ -1,11 +1,13 @@
 """What of a long run is done: a file beside the output that survives kill -9 and power loss.
 
-``OUT.journal`` has a JSON object in each line: first the header, all that has to agree for a run
-to be the same run; then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
+``OUT.journal`` has a JSON object in each line: first the mark by which it is known as ours (see
+`paper_unet.system.claim`); then the header, all that has to agree for a run to be the same run;
+then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
-bytes there; ``{"again": [k, ...]}`` takes pieces back. Each line has a checksum itself. A last line
-that a crash cut is ignored, so its piece is done again; anything else that is not as it was
-written is refused. Journals of earlier versions have no checksums.
+bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
+the header. Each line behind the mark has a checksum
+itself. A last line that a crash cut is ignored, so its piece is done again; anything else that is
+not as it was written is refused. Journals of earlier versions have no mark and no checksums.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large.lines import read_lines, sealed_line
-from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
+from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
+from paper_unet.system.files import naming_full_disk
 
 LONGEST_SHOWN = 200
 """Characters of a value in a message."""
@@ -43,17 +46,21 @@ class Journal:
         The pieces that are recorded.
     stored : dict
         What `Output.stored` is of a piece; None where it is not known.
+    left : bool
+        Whether there is a run to go on with, or was one whose damaged journal was dropped.
+    claim : Claim
+        The lock, and what of the files beside the output is the run's own.
     """
 
-    def __init__(self, out: Path, descriptor: int, *, overwrite: bool = False) -> None:
-        self.out = out
-        self.path = _journal_path(out)
+    def __init__(self, out: Path, claim: Claim, *, overwrite: bool = False) -> None:
+        self.out, self.claim = out, claim
+        self.path = claim.path
         self.header: dict[str, Any] | None = None
-        self.sealed = True
+        self.sealed, self.left = True, False
         self.frame: Stored | None = None
         self.done: set[int] = set()
         self.stored: dict[int, Stored | None] = {}
-        self._descriptor, self._crc = descriptor, 0
+        self._descriptor, self._crc = claim.fileno(), 0
         self._read(overwrite)
 
     def begin(self, header: dict[str, Any]) -> None:
@@ -84,12 +91,18 @@ class Journal:
             name, then, now = difference
             raise InputError(
                 f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, --overwrite to start anew, or another output name"
+                "give the same to go on, `overwrite` to start anew, or another output name"
             )
+
+    def amend(self, fields: dict[str, Any]) -> None:
+        """Change fields of the header of an interrupted run, and keep its pieces."""
+        if fields:
+            self._note({"amended": fields})
 
     def restart(self) -> None:
         """Forget what is there."""
-        self._cut(0)
+        self.claim.reset()
+        self._descriptor = self.claim.fileno()
         self.header = self.frame = None
         self.sealed, self._crc = True, 0
         self.done.clear()
@@ -128,7 +141,7 @@ class Journal:
         """Return the error of a journal that cannot be gone on with, and why."""
         return InputError(
             f"{self.path}: {what}, so it is not as this program wrote it; put back what it was, "
-            "start anew with overwrite, or choose another output name"
+            "start anew with `overwrite`, or choose another output name"
         )
 
     def remove(self) -> None:
@@ -155,28 +168,32 @@ class Journal:
 
     def _read(self, overwrite: bool) -> None:
         """Take over the lines that are whole; cut off what a crash left of the last one."""
-        data = _contents(self._descriptor)
-        if data.strip(b"\0") and not data.startswith(b"{"):
-            raise InputError(
-                f"{self.path}: is no journal of an interrupted run; move it elsewhere, or choose "
-                "another output name"
-            )
+        data = _contents(self._descriptor, self.claim.start)
         lines = read_lines(data)
         try:
             if lines.bad is not None:
                 raise self.damaged(f"line {lines.bad} is damaged")
+            if self.claim.token and not lines.sealed:
+                raise self.damaged("line 1 has no checksum")
             for number, entry in enumerate(lines.entries):
-                if not (self._take(entry) if number else _is_header(entry)):
+                if not (self._take(entry) if number else self._take_header(entry)):
                     raise self.damaged(f"line {number + 1} is of no use there")
         except InputError:
             if not overwrite:
                 raise
             self.restart()
+            self.left = True
             return
-        self.header = lines.entries[0] if lines.entries else None
+        self.left = self.header is not None
         self.sealed, self._crc = lines.sealed, lines.crc
         if lines.length < len(data):
             self._cut(lines.length)
+
+    def _take_header(self, entry: dict[str, Any]) -> bool:
+        if {"done", "frame", "again", "amended"} & entry.keys():
+            return False
+        self.header = entry
+        return True
 
     def _take(self, entry: dict[str, Any]) -> bool:
         """Take over what a line says; return whether it says something."""
@@ -185,6 +202,9 @@ class Journal:
         if "frame" in entry:
             self.frame = _stored(entry["frame"])
             return self.frame is not None
+        if isinstance(fields := entry.get("amended"), dict):
+            self.header = {**(self.header or {}), **fields}
+            return True
         again = entry.get("again")
         if not isinstance(again, list) or not _are_counts(again):
             return False
@@ -200,7 +220,7 @@ class Journal:
         return True
 
     def _cut(self, length: int) -> None:
-        os.ftruncate(self._descriptor, length)
+        os.ftruncate(self._descriptor, self.claim.start + length)
         os.fsync(self._descriptor)
 
 
@@ -224,27 +244,20 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
     Raises
     ------
     InputError
-        If another process has it, the folder cannot be written, or it is damaged.
+        If another process has it, the folder cannot be written, something else has its name, or it
+        is damaged.
     """
     out = Path(out)
-    path = _journal_path(out)
-    taken = f"{out}: another process is writing it; wait for it, or choose another output name"
-    with open_alone(path, taken) as file:
-        sync_folder(path.parent)
-        journal = Journal(out, file.fileno(), overwrite=overwrite)
+    claim = claim_output(out)
+    keep = True
+    try:
+        journal = Journal(out, claim, overwrite=overwrite)
         try:
             yield journal
         finally:
-            if journal.header is None:
-                if os.name == "nt":  # Windows does not remove an open file
-                    file.close()
-                path.unlink(missing_ok=True)
-                sync_folder(path.parent)
-
-
-def _journal_path(out: Path) -> Path:
-    """Return where the journal of an output lies."""
-    return out.with_name(out.name + ".journal")
+            keep = journal.header is not None
+    finally:
+        claim.release(keep=keep)
 
 
 def current_run(out: Path) -> str | None:
@@ -254,8 +267,8 @@ def current_run(out: Path) -> str | None:
     with other settings may have left workers behind.
     """
     try:
-        with _journal_path(out).open("rb") as file:
-            header = json.loads(file.readline())
+        with journal_path(out).open("rb") as file:
+            header = json.loads(without_mark(file.read(2**20)).partition(b"\n")[0])
     except (OSError, ValueError, RecursionError):
         return None
     run = header.get("run") if isinstance(header, dict) else None
@@ -299,16 +312,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _contents(descriptor: int) -> bytes:
-    os.lseek(descriptor, 0, os.SEEK_SET)
+def _contents(descriptor: int, start: int) -> bytes:
+    os.lseek(descriptor, start, os.SEEK_SET)
     parts = []
     while part := os.read(descriptor, 2**20):
         parts.append(part)
     return b"".join(parts)
-
-
-def _is_header(entry: dict[str, Any]) -> bool:
-    return not {"done", "frame", "again"} & entry.keys()
 
 
 def _stored(values: Any) -> Stored | None:

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, open_stack, to_unit_range
+from paper_unet.images import GreyCount, Output, Stack, open_stack, scale_of, to_unit_range
 from paper_unet.inference.intake import Intake
 from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for
@@ -38,6 +39,7 @@ class Prediction:
     source: Path
     axes: str | None
     series: int | None
+    missing: Literal["fail", "fill"]
     first: int  # section of the stack that becomes section 0 of the output
     weights: Path | None
     digest: str  # SHA-256 of the weights
@@ -62,6 +64,9 @@ class Worker:
 
     Attributes
     ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that it worked on, by number in the input; windows
+        that overlap are counted again.
     timings : Timings
         The seconds of each stage.
     """
@@ -73,16 +78,17 @@ class Worker:
         if weights_digest(model) != prediction.digest:
             raise InputError(
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
-                "them, or start anew with --overwrite"
+                "them, or start anew with `overwrite`"
             )
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
-            channels=model.config.in_channels,
+            channels=model.config.in_channels, missing=prediction.missing,
         )  # fmt: skip
+        self.scale = scale_of(self.stack.dtype, prediction.value_range)
+        self.greys: dict[int, GreyCount] = {}
         self.timings = Timings()
-        value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         self.intake = Intake(
-            self.stack.dtype, value_range, prediction.fill, link_to(device), self.timings
+            self.stack.dtype, prediction.value_range, prediction.fill, link_to(device), self.timings
         )
         band = prediction.grid.plan.band
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
@@ -181,10 +187,12 @@ class Worker:
 
     def _section(self, z: int) -> Section:
         _, height, width = self.stack.shape
+        count = self.greys.setdefault(z, GreyCount())
 
         def read(rows: Span, columns: Span) -> NDArray[np.generic]:
             with self.timings("read"):
                 window = self.stack.window(z, rows, columns)
+            count.add(window, self.scale)
             return window if self.stack.channels > 1 else window[None]
 
         return Section(read, height, width, self.intake)
@@ -222,5 +230,5 @@ def _not_finite(stack: Stack, z: int, name: str) -> InputError:
         good += int(np.count_nonzero(np.isfinite(window)))
     return InputError(
         f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
-        "the grey value to take there with --fill"
+        "the grey value to take there with `fill`"
     )

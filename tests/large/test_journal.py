@@ -11,17 +11,25 @@ from process_helpers import Child
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large.journal import open_journal
+from paper_unet.system.claim import without_mark
+
+
+def text_of(path: Path) -> str:
+    """What a journal says, behind the mark that makes it ours."""
+    return without_mark(path.read_bytes()).decode()
 
 
 def entries(path: Path) -> list[dict]:
     """The lines of a journal, without their checksums, which each has."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in text_of(path).splitlines()]
     for line in lines:
         assert len(line.pop("check")) == 8
     return lines
 
 
 HEADER = {"input": {"shape": [3, 40, 50], "pixels": "abc"}, "range": [0, 4095], "threads": 2}
+OLD_HEADER = {"version": 1, **HEADER}
+"""Begins as those of earlier versions did."""
 
 
 def left_behind(out: Path, pieces=(0, 1, 2), header=HEADER) -> Path:
@@ -43,7 +51,7 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path):
         journal.record(7)
         journal.record(4)
         assert journal.done == {0, 4, 7}
-    assert path.read_text().count("\n") == 4
+    assert text_of(path).count("\n") == 4
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {0, 4, 7}
         journal.remove()
@@ -75,8 +83,9 @@ def test_an_exception_keeps_what_is_recorded(tmp_path):
 def test_every_cut_of_the_file_is_survived(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     whole = path.read_bytes()
-    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in range(len(whole) + 1):
+    mark = len(whole) - len(without_mark(whole))
+    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")][1:]
+    for cut in range(mark, len(whole) + 1):
         for tail in (b"", b"\0" * 20):
             path.write_bytes(whole[:cut] + tail)
             lines = sum(end <= cut for end in ends)
@@ -104,7 +113,7 @@ def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
     """Each line is on disk before the next: only the last one can be torn."""
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     lines = path.read_bytes().splitlines()
-    lines[number - 1] = b"{" * (number == 1) + bad
+    lines[number] = b"{" * (number == 1) + bad  # line 0 is the mark
     path.write_bytes(b"\n".join(lines) + b"\n")
     before = path.read_bytes()
     with (
@@ -123,7 +132,7 @@ def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
 
 def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
-    header, *rest = path.read_bytes().splitlines(keepends=True)
+    mark, header, *rest = path.read_bytes().splitlines(keepends=True)
     other = left_behind(tmp_path / "other.tif", [20, 11, 22]).read_bytes().splitlines(True)
     for lines in (
         [header.replace(b"4095", b"4096"), *rest],
@@ -134,10 +143,10 @@ def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
         [header, *rest[:2], rest[2].replace(b"12", b"13")],
         [header, rest[0], rest[0]],
     ):
-        path.write_bytes(b"".join(lines))
+        path.write_bytes(mark + b"".join(lines))
         with pytest.raises(InputError, match="line"), open_journal(tmp_path / "out.tif"):
             pass
-    path.write_bytes(b"".join([header, *rest[:2]]))  # the last ones are done again
+    path.write_bytes(mark + b"".join([header, *rest[:2]]))  # the last ones are done again
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {10, 11}
 
@@ -167,9 +176,9 @@ def test_checksums_come_back(tmp_path):
 
 def test_one_of_an_earlier_version_has_no_checksums_and_goes_on(tmp_path):
     path = tmp_path / "out.tif.journal"
-    path.write_text(json.dumps(HEADER) + '\n{"done": 10}\n{"done": 11}\n')
+    path.write_text(json.dumps(OLD_HEADER) + '\n{"done": 10}\n{"done": 11}\n')
     with open_journal(tmp_path / "out.tif") as journal:
-        assert (journal.header, journal.done, journal.sealed) == (HEADER, {10, 11}, False)
+        assert (journal.header, journal.done, journal.sealed) == (OLD_HEADER, {10, 11}, False)
         journal.record(12, Stored(5, 6))
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {10, 11, 12}
@@ -203,7 +212,7 @@ def test_another_setting_is_named(tmp_path, changed, expected):
     before = left_behind(tmp_path / "out.tif").read_bytes()
     with (
         pytest.raises(
-            InputError, match=rf"out\.tif: .* had {expected}; .*--overwrite.*another"
+            InputError, match=rf"out\.tif: .* had {expected}; .*`overwrite`.*another"
         ) as e,
         open_journal(tmp_path / "out.tif") as journal,
     ):
@@ -222,14 +231,52 @@ def test_restart_forgets(tmp_path):
     assert entries(path) == [{"threads": 3}, {"done": 1}]
 
 
-@pytest.mark.parametrize("text", ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n'])
+@pytest.mark.parametrize(
+    "text",
+    ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n', '{"version": 1}\n', "", "\0" * 200,
+     f'{{"paper_unet": "training", "token": "{"0" * 32}", "partial": "{" " * 50}"}}\n'],
+)  # fmt: skip
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):
     path = tmp_path / "out.tif.journal"
     path.write_text(text)
-    reason = "line 1" if text.startswith("{") else "is no journal"
-    with pytest.raises(InputError, match=reason), open_journal(tmp_path / "out.tif"):
+    before = path.stat()
+    with pytest.raises(InputError, match="is no journal"), open_journal(tmp_path / "out.tif"):
         pass
     assert path.read_text() == text
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_journal_of_an_earlier_version_gets_a_mark_when_it_starts_anew(tmp_path):
+    path = tmp_path / "out.tif.journal"
+    old = '{"version": 1, "input": {"format": "TiffStack"}, "run": "a"}\n{"done": 3}\n'
+    path.write_text(old)
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header["run"], journal.done) == ("a", {3})
+        journal.record(4)
+    assert path.read_text().startswith(old + '{"done": 4, "check": ')
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.restart()
+        journal.begin({"threads": 3})
+        token = journal.claim.token
+    assert entries(path) == [{"threads": 3}]
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.header == {"threads": 3}
+        assert len(token) == 32 and journal.claim.token == token
+
+
+def test_fields_of_the_header_are_amended_and_the_pieces_stay(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [4])
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.amend({})
+        journal.amend({"range": [0, 9], "more": None})
+        journal.record(5, Stored(1, 2))
+    amended = {**HEADER, "range": [0, 9], "more": None}
+    assert entries(path)[2] == {"amended": {"range": [0, 9], "more": None}}
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header, journal.done) == (amended, {4, 5})
+        journal.compare(amended)
+        with pytest.raises(InputError, match=r"range = \[0, 9\], this one has \[0, 4095\]"):
+            journal.compare(HEADER)
 
 
 # on disk
@@ -241,7 +288,7 @@ def test_a_record_is_on_disk_when_record_returns(tmp_path, monkeypatch):
     path = tmp_path / "out.tif.journal"
 
     def noted(descriptor: int) -> None:
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
             seen.append(entries(path))
         fsync(descriptor)
 

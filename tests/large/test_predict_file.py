@@ -194,7 +194,7 @@ def test_another_setting_is_refused_by_name(
     with pytest.raises(InputError, match=named) as caught:
         predict_file(settings(folder, **change))
     assert "\n" not in str(caught.value)
-    assert "--overwrite" in str(caught.value)
+    assert "`overwrite`" in str(caught.value)
     assert (folder / "out.tif.journal").read_bytes() == journal
     predict_file(settings(folder, **change), overwrite=True)
     assert (folder / "out.tif").exists()
@@ -240,7 +240,7 @@ def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
     """Whatever memory is free now: other bands would round otherwise."""
     with pytest.raises(Fails):
         predict_file(settings(folder), executor=Crashing(pieces=1))
-    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[0])
+    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[1])
     with pytest.raises(InputError, match=r"planned for \d+ MB .* 1 MB are allowed"):
         predict_file(settings(folder, memory="1MB"))
     assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}
@@ -289,7 +289,7 @@ def test_overwrite_makes_a_plan_that_fits(folder: Path) -> None:
     with pytest.raises(Fails):
         predict_file(settings(folder, memory="8GB"), executor=Crashing(pieces=1))
     less = f"{needed - 20}MB"
-    with pytest.raises(InputError, match="or start anew with --overwrite"):
+    with pytest.raises(InputError, match="or start anew with `overwrite`"):
         predict_file(settings(folder, memory=less))
     predict_file(settings(folder, memory=less), overwrite=True)
     assert not (folder / "out.tif.journal").exists()
@@ -327,7 +327,7 @@ def test_pixels_that_are_not_finite(folder: Path) -> None:
 
 def test_uint16_needs_a_range(folder: Path) -> None:
     tifffile.imwrite(folder / "in.tif", np.zeros((40, 40), np.uint16))
-    with pytest.raises(InputError, match="--range LOW HIGH"):
+    with pytest.raises(InputError, match="`value_range` LOW HIGH"):
         predict_file(settings(folder))
 
 
