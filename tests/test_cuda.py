@@ -81,7 +81,7 @@ def test_what_is_recorded_gives_the_bits_of_the_calls() -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_steady_state_and_a_second_run_have_the_same_bits(precision: Any) -> None:
     model = load_model(None, CARD)
-    unit = image(1, 2600, 300).astype(np.float32) / 255
+    unit = image(1, 2600, 300).astype(np.float32) / np.float32(255)
     with exact_arithmetic(precision):
         engine = engine_for(model, InferenceSettings(), precision, 64)
         first, second = (image_scores(engine, unit) for _ in range(2))  # the second one replayed
@@ -92,7 +92,7 @@ def test_bands_are_equal_within_the_bound_of_rounding() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = UNet(width=8).eval()
-    unit = image(1, 260, 150).astype(np.float32) / 255
+    unit = image(1, 260, 150).astype(np.float32) / np.float32(255)
     sides = [(HALO, input_size(side) - side - HALO) for side in unit.shape[1:]]
     context = torch.from_numpy(np.pad(unit, [(0, 0), *sides], mode="reflect"))
     with exact_arithmetic():
