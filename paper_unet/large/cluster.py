@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError, shown
@@ -202,8 +203,36 @@ def _loaded(token: str, prediction: Prediction) -> Worker:
         if _worker is not None:
             _worker[1].close()
         keep_freed_memory()
-        _worker = token, Worker(prediction)
+        device = own_card(prediction.device, _number())
+        _worker = token, Worker(replace(prediction, device=device))
     return _worker[1]
+
+
+def own_card(device: str, number: int | None) -> str:
+    """Return the device of one of several workers on a machine: worker k takes card k.
+
+    Parameters
+    ----------
+    device : str
+        That all were told; ``cuda:N`` is what it says, ``cuda`` is shared out.
+    number : int or None
+        Of the worker, from 0; None where workers have names, one for each card that they see.
+    """
+    import torch
+
+    wanted = torch.device(device)
+    cards = torch.cuda.device_count() if wanted.type == "cuda" else 0
+    if number is None or cards < 2 or wanted.index is not None:
+        return device
+    return f"cuda:{number % cards}"
+
+
+def _number() -> int | None:
+    """Return the number of this worker, which is its name on one machine."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    return name if isinstance(name, int) else None
 
 
 def _do(output: Output, task: Task) -> None:
@@ -237,7 +266,7 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     from paper_unet.system.memory import resident_memory
 
     if torch.device(device).type == "cuda":
-        return 0, free_memory(torch.device(device))
+        return 0, free_memory(torch.device(own_card(device, _number())))
     sharing = hosts.count(_host())
     base = resident_memory()
     return base, base + free_memory(torch.device(device)) // max(sharing, 1)

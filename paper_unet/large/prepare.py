@@ -94,7 +94,9 @@ def prepare(
     value_range = _checked_range(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))
     shape = stack.shape[1], stack.shape[2]
-    engine = engine_for(model, part(config, InferenceSettings), config.precision)
+    engine = engine_for(
+        model, part(config, InferenceSettings), config.precision, device=torch.device(device)
+    )
 
     def needed(plan: Plan) -> int:
         return base + engine.peak_bytes(plan, shape)

@@ -100,6 +100,39 @@ def test_the_plan_is_told_before_the_start(folder: Path) -> None:
     assert lines[2].startswith("time: about ")
 
 
+@pytest.mark.parametrize(
+    ("times", "precision", "there", "said"),
+    [
+        (3.0, "float32", True, True), (1.1, "float32", True, False),
+        (3.0, "bfloat16", True, False), (3.0, "float32", False, False),
+    ],
+)  # fmt: skip
+def test_a_processor_that_has_bfloat16_says_what_it_would_save(
+    folder: Path, monkeypatch: pytest.MonkeyPatch,
+    times: float, precision: str, there: bool, said: bool,
+) -> None:  # fmt: skip
+    def rate(prediction: Prediction) -> float:
+        return 1e11 * (times if prediction.precision == "bfloat16" else 1)
+
+    monkeypatch.setattr("paper_unet.large.estimate.matrix_rate", rate)
+    monkeypatch.setattr("paper_unet.large.estimate.can_fuse", lambda dtype: there)
+    lines: list[str] = []
+    predict_file(settings(folder, precision=precision), report=Report(say=lines.append))
+    assert ("in precision bfloat16 3.0 times as fast" in lines[2]) == said
+
+
+def test_the_stages_are_timed_when_asked_for(folder: Path) -> None:
+    lines: list[str] = []
+    predict_file(settings(folder), report=Report(say=lines.append))
+    assert not any(line.startswith("stages") for line in lines)
+    predict_file(settings(folder, "timed.tif", timings=True), report=Report(say=lines.append))
+    line = next(line for line in lines if line.startswith("stages"))
+    seconds = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+) s", line)}
+    assert list(seconds)[:5] == ["read", "send", "compute", "receive", "write"]
+    assert seconds["compute"] > 0
+    assert content(folder / "timed.tif") == content(folder / "out.tif")
+
+
 # --- interrupted and resumed --------------------------------------------------------------------
 
 
