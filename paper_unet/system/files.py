@@ -155,8 +155,8 @@ def open_alone(path: Path, taken: str) -> FileIO:
     require_folder(path)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
     try:
-        if path.exists():
-            check_regular(path)
+        if path.exists() and not path.is_dir():  # of a folder the system says it
+            check_regular(path)  # a pipe or a device would be opened
         file = FileIO(os.open(path, flags, 0o666), "r+")
     except OSError as error:
         raise InputError(
