@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Protocol
 
@@ -24,10 +24,10 @@ from paper_unet.system.stop import Stop
 class Executor(Protocol):
     """Where pieces are computed: in this process, or on a cluster."""
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
-        """Compute the runs; yield each piece that is on disk."""
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
+        """Compute the runs, taking few at a time; yield each piece that is on disk."""
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
 
     def longest(self, pieces: int) -> int | None:
@@ -79,13 +79,13 @@ class LocalExecutor:
         base = resident_memory() if where.type == "cpu" else 0
         return base, base + free_memory(where)
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
             yield from worker.compute(runs, stop)
             self.timings = worker.timings
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks one after the other."""
         for task in tasks:
             if stop():
