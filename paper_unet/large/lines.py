@@ -115,7 +115,7 @@ class SealedLines:
     def _lines(self) -> Iterator[bytes]:
         """Yield what stands before each end of a line; or is too long for one."""
         rest, place = b"", 0
-        while data := self._read_at(place, 2**20):
+        while data := self._read_at(place, 2**18):
             place += len(data)
             *whole, rest = (rest + data).split(b"\n")
             yield from whole
