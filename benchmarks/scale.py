@@ -119,8 +119,10 @@ class Stub(LocalExecutor):
     limit : int
         How many pieces are not done, but half of all at most.
     pieces_of_all, recorded, tasks_done : int
-    begun : float
-        When the first run was asked for.
+    planning : list of float
+        Seconds until the first run was there.
+    recording : Clock
+        Since then.
     peak_begun : int
         The peak memory then, bytes.
     """
@@ -128,15 +130,16 @@ class Stub(LocalExecutor):
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.pieces_of_all = self.recorded = self.tasks_done = 0
-        self.begun, self.peak_begun = 0.0, 0
+        self.clock, self.recording = Clock(), Clock()
+        self.planning, self.peak_begun = list[float](), 0
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Yield all pieces but the last ones."""
         grid = prediction.grid
         self.pieces_of_all = len(grid)
         for run in runs:
-            if not self.begun:
-                self.begun, self.peak_begun = time.perf_counter(), peak()
+            if not self.planning:
+                self.planning, self.recording, self.peak_begun = self.clock(), Clock(), peak()
             for index in run:
                 if index >= self.pieces_of_all - min(self.limit, self.pieces_of_all // 2):
                     raise EnoughError
@@ -149,6 +152,17 @@ class Stub(LocalExecutor):
         for _ in tasks:
             self.tasks_done += 1
             yield
+
+
+class Clock:
+    """Seconds since it was made: on the wall, and of the processor."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter(), time.process_time()
+
+    def __call__(self) -> list[float]:
+        """Return both."""
+        return [time.perf_counter() - self.start[0], time.process_time() - self.start[1]]
 
 
 def peak() -> int:
@@ -169,15 +183,15 @@ def configured(folder: Path) -> PredictConfig:
 
 def begin(folder: Path) -> Figures:
     """Run until all but the last pieces are recorded."""
-    config, stub, start = configured(folder), Stub(LEFT), time.perf_counter()
+    config, stub = configured(folder), Stub(LEFT)
     with suppress(EnoughError):
         predict_file(config, executor=stub)
     return {
         "pieces": stub.pieces_of_all,
         "recorded": stub.recorded,
-        "planning_s": stub.begun - start,
+        "planning_s": stub.planning,
         "planning_peak_bytes": stub.peak_begun,
-        "recording_s": time.perf_counter() - stub.begun,
+        "recording_s": stub.recording(),
         "peak_bytes": peak(),
         "journal_bytes": (folder / "out.nowhere.journal").stat().st_size,
     }
@@ -185,11 +199,10 @@ def begin(folder: Path) -> Figures:
 
 def go_on(folder: Path) -> Figures:
     """Read what the first process recorded; then go on to the end."""
-    config, stub, start = configured(folder), Stub(0), time.perf_counter()
+    config, clock = configured(folder), Clock()
     with open_journal(config.out) as journal:
-        found, read, peak_read = len(journal.done), time.perf_counter() - start, peak()
-        journal.flush()
-    start = time.perf_counter()
+        found, read, peak_read = len(journal.done), clock(), peak()
+    stub = Stub(0)
     predict_file(config, executor=stub)
     if not Path(config.out).exists() or found + stub.recorded != stub.pieces_of_all:
         raise RuntimeError(f"{found} and {stub.recorded} of {stub.pieces_of_all} pieces")
@@ -197,7 +210,7 @@ def go_on(folder: Path) -> Figures:
         "found": found,
         "read_s": read,
         "read_peak_bytes": peak_read,
-        "going_on_s": stub.begun - start,  # read again, planned, compared with the output
+        "going_on_s": stub.planning,  # read again, planned, compared with the output
         "tasks": stub.tasks_done,
         "peak_bytes": peak(),
     }
@@ -237,7 +250,7 @@ def simulate(pieces: int) -> Figures:
         "peak_bytes_of_four_pieces": least,
         "bytes_per_piece": (most - least) / begun["pieces"],
         "planning_s": begun["planning_s"],
-        "record_us_per_piece": 1e6 * begun["recording_s"] / max(1, begun["recorded"]),
+        "recording_s": begun["recording_s"],
         "journal_bytes": begun["journal_bytes"],
         "read_s": gone_on["read_s"],
         "going_on_s": gone_on["going_on_s"],
@@ -248,21 +261,28 @@ def simulate(pieces: int) -> Figures:
 def table(found: Figures) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
     begun, gone_on = found["processes"]["begin"], found["processes"]["go_on"]
-    yield "| pieces | what | |"
-    yield "|---|---|---|"
+    yield f"| {found['pieces']:,} pieces | on the wall (of the processor) |"
+    yield "|---|---|"
+
+    def seconds(name: str) -> str:
+        return "{:.1f} s ({:.1f} s)".format(*found[f"{name}_s"])
+
     rows = [
-        ("planning, until the first piece may begin", f"{found['planning_s']:.1f} s"),
-        ("recording, for each piece", f"{found['record_us_per_piece']:.0f} µs"),
+        ("planning, until the first piece may begin", seconds("planning")),
+        ("recording all", seconds("recording")),
         ("journal", f"{found['journal_bytes'] / 1e6:.0f} MB"),
-        ("reading it when the run goes on", f"{found['read_s']:.1f} s"),
-        ("reading, planning and comparing all sizes", f"{found['going_on_s']:.1f} s"),
+        ("reading it", seconds("read")),
+        (
+            "going on: reading, planning, comparing the sizes of all and a share",
+            seconds("going_on"),
+        ),
         ("peak memory, first process", f"{begun['peak_bytes'] / 1e6:.0f} MB"),
         ("peak memory, second process", f"{gone_on['peak_bytes'] / 1e6:.0f} MB"),
         ("peak memory with four pieces", f"{found['peak_bytes_of_four_pieces'] / 1e6:.0f} MB"),
         ("memory added by a piece", f"{found['bytes_per_piece']:.0f} bytes"),
     ]
     for what, value in rows:
-        yield f"| {found['pieces']:,} | {what} | {value} |"
+        yield f"| {what} | {value} |"
 
 
 # --- on paper -----------------------------------------------------------------------------------

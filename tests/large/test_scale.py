@@ -33,4 +33,4 @@ def test_a_simulated_run_is_recorded_and_gone_on_with(tmp_path: Path) -> None:
     assert gone_on["tasks"] == sections * (245 + 123 + 62 + 31 + 16 + 8 + 4 + 2 + 1)
     assert found["journal_bytes"] > 60 * begun["recorded"]
     assert found["peak_bytes"] >= max(begun["peak_bytes"], gone_on["peak_bytes"])
-    assert f"| {found['pieces']:,} | journal |" in run.stdout
+    assert f"| {found['pieces']:,} pieces |" in run.stdout
