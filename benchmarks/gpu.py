@@ -118,8 +118,14 @@ def products(bench: Bench) -> None:
     bench.table("large matrix product", rows)
 
 
-def prediction(bench: Bench, side: int) -> None:
-    """Compare a section in memory, uint8 to uint8, with what people write."""
+def prediction(bench: Bench) -> None:
+    """Compare sections in memory, uint8 to uint8, with what people write."""
+    for side in bench.options.sides:
+        compare(bench, side)
+
+
+def compare(bench: Bench, side: int) -> None:
+    """Compare a section of one size."""
     image = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
     rows: list[Row] = []
 
@@ -206,8 +212,9 @@ def monai_window(
     return call
 
 
-def engine(bench: Bench, side: int) -> None:
+def engine(bench: Bench) -> None:
     """Time the network alone, rows being on the device already, for each band."""
+    side = max(bench.options.sides)
     rows: list[Row] = []
     image = torch.rand(1, input_size(side), input_size(side), device=bench.device)
     for precision in bench.product:
@@ -240,8 +247,9 @@ def _engine_row(bench: Bench, side: int, precision: str, how: str, took: float) 
     return {"precision": precision, "how": how, "ms": took, "share": share}
 
 
-def memory(bench: Bench, side: int) -> None:
+def memory(bench: Bench) -> None:
     """Compare the peak on the card with the memory model."""
+    side = max(bench.options.sides)
     if bench.device.type != "cuda":
         return
     rows: list[Row] = []
@@ -271,16 +279,17 @@ def memory(bench: Bench, side: int) -> None:
     bench.table(f"peak memory of bands of {side} columns", rows)
 
 
-def files(bench: Bench, side: int) -> None:
+def files(bench: Bench) -> None:
     """Predict a Zarr to a Zarr, uint8 to uint8."""
+    side, count = bench.options.large, bench.options.sections
     rng = np.random.default_rng(0)
     pattern = rng.integers(0, 256, (256, 256), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = create_output(folder / "in.zarr", (2, side, side), "uint8")
+        source = create_output(folder / "in.zarr", (count, side, side), "uint8")
         source.prepare(resume=False)
         step = source.alignment[0] * -(-512 // source.alignment[0])
-        for z in range(2):
+        for z in range(count):
             for top in range(0, side, step):
                 rows = min(step, side - top)
                 tiles = np.tile(pattern, (-(-rows // 256), -(-side // 256)))[:rows, :side]
@@ -302,10 +311,10 @@ def files(bench: Bench, side: int) -> None:
             )  # fmt: skip
             predict_file(config, report=Report(say=lines.append))
             seconds = time.perf_counter() - start
-            rate = 2 * side**2 / seconds / 1e6
+            rate = count * side**2 / seconds / 1e6
             stages = next(line for line in reversed(lines) if line.startswith("stages"))
             rows_found.append({"run": attempt, "seconds": seconds, "Mpx/s": rate, "stages": stages})
-    bench.table(f"file to file, two sections of {side} x {side}, bfloat16", rows_found)
+    bench.table(f"file to file, {count} sections of {side} x {side}, bfloat16", rows_found)
 
 
 def training(bench: Bench) -> None:
@@ -347,8 +356,9 @@ def training(bench: Bench) -> None:
     bench.table(f"a training step, tile {options.tile}", rows)
 
 
-def equalities(bench: Bench, side: int) -> None:
+def equalities(bench: Bench) -> None:
     """Whether runs are bit-equal, and how far bands are from one another."""
+    side = min(max(bench.options.sides), 1500)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (side, side), dtype=np.uint8)
     rows: list[Row] = []
@@ -372,6 +382,16 @@ def equalities(bench: Bench, side: int) -> None:
     bench.table("the same bits", rows)
 
 
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "prediction": prediction,
+    "engine": engine,
+    "memory": memory,
+    "equalities": equalities,
+    "training": training,
+    "files": files,
+}
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -380,6 +400,8 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=8192, help="side of the section in files")
     parser.add_argument("--tile", type=int, default=PAPER_TILE)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--sections", type=int, default=4, help="of the stack in files")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -392,14 +414,8 @@ def main() -> None:
     print("\n".join(f"{key}: {value}" for key, value in bench.found["environment"].items()))
     print(f"device: {bench.found['device']}; width {options.width}; weights and input: random, 0")
     products(bench)
-    for side in options.sides:
-        prediction(bench, side)
-    largest = max(options.sides)
-    engine(bench, largest)
-    memory(bench, largest)
-    equalities(bench, min(largest, 1500))
-    training(bench)
-    files(bench, options.large)
+    for part in options.only:
+        PARTS[part](bench)
     if options.out:
         options.out.write_text(json.dumps(bench.found, indent=1) + "\n")
 

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,8 +32,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 CASES = ("memory", "tiff", "zarr", "cpu_arithmetic")
+VIEWS = frozenset(
+    [
+        "view",
+        "slice",
+        "permute",
+        "transpose",
+        "select",
+        "expand",
+        "alias",
+        "detach",
+        "t",
+        "unsqueeze",
+        "split",
+        "as_strided",
+        "_unsafe_view",
+        "unbind",
+        "empty",
+        "new_empty",
+        "empty_like",
+        "reshape",
+        "resolve_conj",
+        "resolve_neg",
+        "lift_fresh",
+    ]
+)
+"""What is sent to no device."""
+OPERATIONS = ("operations", "replayed_operations")
 
 
 @contextmanager
@@ -133,6 +161,66 @@ def from_file(folder: Path, image: NDArray[np.uint8], ending: str) -> Callable[[
     return lambda: predict_file(config, overwrite=True)
 
 
+class Counting(TorchDispatchMode):
+    """Counts the operations that are sent to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        self.count += func.__name__.split(".")[0] not in VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+def operations(replayed: bool) -> float:
+    """Return how many operations a band in the steady state sends, from grey values to bytes.
+
+    Parameters
+    ----------
+    replayed : bool
+        Count the replay of what was recorded as one, as on a GPU.
+    """
+    import paper_unet.inference.layers as layers_module
+    from paper_unet import UNet, predict_image
+    from paper_unet.inference.pipeline import Pipeline
+
+    counting, counts = Counting(), list[int]()
+    push_of_old = Pipeline.push
+
+    def noted(self: Any, image: Tensor) -> Tensor | None:
+        if not replayed:
+            counts.append(counting.count)
+        return push_of_old(self, image)
+
+    def recorder(work: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], list[Tensor]]:
+        outputs = work()
+
+        def replay() -> None:
+            counts.append(counting.count)
+            counting.count += 1
+
+        return replay, outputs
+
+    patches: list[Any] = [
+        mock.patch.object(layers_module, "GROUP", 10**6),  # as on a GPU: all channels at once
+        mock.patch.object(Pipeline, "push", noted),
+    ]
+    if replayed:
+        import paper_unet.inference.streaming as streaming
+
+        patches.append(mock.patch.object(streaming, "recorder_for", lambda device: recorder))
+    image = section(64 * 16)[:, :100]
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        with counting:
+            predict_image(UNet(width=4).eval(), np.ascontiguousarray(image))
+    return float(statistics.median(np.diff(counts[8:])))
+
+
 def disk(folder: Path, image: NDArray[np.uint8]) -> float:
     """Return the rate at which the bytes of a section are written and synced, Mpx/s."""
     best = float("inf")
@@ -156,6 +244,8 @@ def measure(case: str, side: int) -> float:
         folder = Path(name)
         if case == "disk":
             return disk(folder, image)
+        if case in OPERATIONS:
+            return operations(case == "replayed_operations")
         new = (Path(sys.modules["paper_unet"].__path__[0]) / "inference" / "intake.py").exists()
         replaced = no_device if new and case != "cpu_arithmetic" else no_network
         if case in ("memory", "cpu_arithmetic"):
@@ -193,7 +283,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes for each case, in turn")
     parser.add_argument("--against", type=Path, help="a checkout of another version")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--case", choices=[*CASES, "disk"], help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=[*CASES, *OPERATIONS, "disk"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         torch.set_num_threads(options.threads)
@@ -220,6 +310,12 @@ def main() -> None:
             found[f"{case}_mpx_s_against"] = then
         other = ("", "") if then is None else (f"{then:.0f}", f"{now / then:.1f}")
         print(f"| {case} | {now:.0f} | {other[0]} | {other[1]} |", flush=True)
+    for name in OPERATIONS:
+        found[name] = child(name, 1024, 1, None)
+        print(f"{name.replace('_', ' ')} for a band in the steady state: {found[name]:.0f}")
+    if options.against:
+        found["operations_against"] = child("operations", 1024, 1, options.against)
+        print(f"operations of the other checkout: {found['operations_against']:.0f}")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -128,6 +128,7 @@ class Stub(LocalExecutor):
     """
 
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self.limit = limit
         self.pieces_of_all = self.recorded = self.tasks_done = 0
         self.clock, self.recording = Clock(), Clock()

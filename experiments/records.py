@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from io import TextIOBase
+from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
 from paper_unet.system.environment import environment
+from paper_unet.system.files import check_free_name, write_atomic
 
 
 @contextmanager
@@ -26,6 +27,7 @@ def recorded(options: argparse.Namespace) -> Iterator[None]:
     settings = {name: _plain(value) for name, value in sorted(vars(options).items())}
     _write_json(out / "config.json", {"command": _command(), **settings})
     _write_json(out / "environment.json", environment())
+    check_free_name(out / "log.txt", overwrite=True, folders=False)  # no link is followed
     with (out / "log.txt").open("w") as log, redirect_stdout(_Tee(sys.stdout, log)):
         yield
 
@@ -46,8 +48,10 @@ class _Tee(TextIOBase):
 def save_figure(figure: Figure, out: Path, name: str) -> None:
     """Save a figure as PNG and PDF, without the date, so that the same figure is the same file."""
     out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out / f"{name}.png", dpi=150)
-    figure.savefig(out / f"{name}.pdf", dpi=150, metadata={"CreationDate": None})
+    for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
+        picture = BytesIO()
+        figure.savefig(picture, format=kind, dpi=150, metadata=metadata)
+        write_atomic(out / f"{name}.{kind}", picture.getvalue())
     print(f"wrote {_plain(out / name)}.png and .pdf")
 
 
@@ -77,4 +81,4 @@ def _plain(value: Any) -> Any:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())

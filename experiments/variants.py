@@ -20,7 +20,6 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import common
@@ -42,6 +41,7 @@ from paper_unet.inference.settings import BAND, InferenceSettings, Plan
 from paper_unet.networks.base import Network
 from paper_unet.networks.table import make_network, network_class
 from paper_unet.system.device import pick_device
+from paper_unet.system.files import write_atomic
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.initial_weights import new_network
 
@@ -243,7 +243,7 @@ def main() -> None:
         results = {"source": sections.source, "networks": known, "table": lines, "rows": rows}
         records.write_results(options.out, results, started)
         text = "\n".join(variants_table.markdown(lines, known, options.width))
-        Path(options.out / "table.md").write_text(text + "\n")
+        write_atomic(options.out / "table.md", (text + "\n").encode())
         print(text)
         records.save_figure(variants_table.draw(lines, rows), options.out, "variants")
 

@@ -9,6 +9,14 @@ import pytest
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "faults.md"
 ROWS = re.findall(r"^\| ([A-Z]?\d+) \|.*\|(.*)\|$", PAGE.read_text(), re.MULTILINE)
+CASES = re.findall(
+    r"^\| (?![A-Z]?\d+ \||# \||case \|)([^|]+) \|.*\|(.*)\|$", PAGE.read_text(), re.MULTILINE
+)
+
+
+CASES = re.findall(
+    r"^\| (?!\d+ \|)(.*?) \|.*\|(.*`[\w/]+\.py::.*)\|$", PAGE.read_text(), re.MULTILINE
+)
 
 
 def test_no_fault_is_left_out() -> None:
@@ -17,7 +25,7 @@ def test_no_fault_is_left_out() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-@pytest.mark.parametrize(("number", "named"), ROWS, ids=lambda value: value[:2])
+@pytest.mark.parametrize(("number", "named"), ROWS + CASES, ids=lambda value: value[:40])
 def test_the_tests_of_a_row_are_there(number: str, named: str) -> None:
     tests = re.findall(r"`([\w/]+\.py)::(\w+)`", named)
     assert tests

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
-from paper_unet.cli.common import Parser
 from paper_unet.errors import DivergedError, InputError
-from paper_unet.system.stop import Stopped
+from paper_unet.system.stop import Stopped, interrupts_noted
 
 EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
+
+
+def command() -> NoReturn:
+    """Run the command line and end the process: what ``paper-unet`` calls."""
+    codes: list[int] = []
+
+    def leave() -> None:  # the last thing of all that is to be done at the end
+        # else Python may kill itself by SIGINT, if a library's `exec` was interrupted
+        if codes == [EXIT_INTERRUPTED]:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_INTERRUPTED)
+
+    atexit.register(leave)
+    codes.append(main())
+    sys.exit(codes[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,25 +38,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: training diverged, memory or disk ran out. 2: the input cannot be used; one line
     says what was found, what is accepted and what to do. 130: interrupted. 143: terminated.
     """
-    options = _parsed(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options.run(options)
-    except InputError as error:
-        return _fail(error, EXIT_INPUT)
-    except MemoryError as error:
-        return _fail_for_memory(error)
-    except (DivergedError, OSError) as error:
-        return _fail(error, EXIT_FAILED)
-    except RuntimeError as error:
-        # PyTorch's own type, which is not imported for this, and on a CPU none of its own
-        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
-            raise
-        return _fail_for_memory(error)
-    except KeyboardInterrupt:
-        return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
-    except Stopped as stopped:
-        return _fail(str(stopped), EXIT_SIGNAL + stopped.signal)
+    with interrupts_noted() as interrupted:
+        try:
+            options = _parsed(sys.argv[1:] if arguments is None else arguments)
+            options.run(options)
+        except KeyboardInterrupt:
+            return _fail_for_interrupt()
+        except Exception as error:
+            return _fail_for_interrupt() if interrupted() else _explained(error)
     return 0
+
+
+def _explained(error: Exception) -> int:
+    """Say in one line what went wrong, and return the exit code; raise what is unforeseen."""
+    if isinstance(error, InputError):
+        return _fail(error, EXIT_INPUT)
+    if isinstance(error, Stopped):
+        return _fail(error, EXIT_SIGNAL + error.signal)
+    # PyTorch's own type, which is not imported for this, and on a CPU none of its own
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch):
+        return _fail_for_memory(error)
+    if isinstance(error, DivergedError | OSError):
+        return _fail(error, EXIT_FAILED)
+    raise error
+
+
+def _fail_for_interrupt() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; `interrupts_noted` puts it back
+    return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
 
 
 def _fail_for_memory(error: Exception) -> int:
@@ -75,6 +103,10 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; nothing that computes is imported for it."""
+    # here, since an interrupt is caught from the first import on
+    from paper_unet.cli import data, demo, evaluate, import_caffe, predict, train
+    from paper_unet.cli.common import Parser
+
     parser = Parser(
         prog="paper-unet",
         description="The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015).",

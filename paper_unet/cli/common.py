@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import MISSING
 from itertools import takewhile
 from typing import Any, TypeVar
 
+from paper_unet.errors import DivergedError, InputError
 from paper_unet.metrics.table import METRICS
 from paper_unet.settings import Option, options
 
@@ -28,8 +30,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if silent else super()._get_help_string(action)
 
 
+NEGATIVE = r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|-(inf|infinity|nan)"
+"""What is a number and no option; argparse itself takes -1e3 for one."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that suggests the nearest word where one is not known."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._negative_number_matcher = re.compile(rf"(?:{NEGATIVE})$", re.IGNORECASE)
 
     def check_words(self, arguments: Sequence[str]) -> None:
         """Refuse an option that is none, with the nearest one; argparse would name it last."""
@@ -60,8 +70,28 @@ def add_command(
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, formatter_class=_HelpFormatter
     )
-    command.set_defaults(run=run)
+
+    def naming_options(options: argparse.Namespace) -> None:
+        try:
+            run(options)
+        except (InputError, DivergedError) as error:
+            raise type(error)(with_flags(str(error), command)) from error
+
+    command.set_defaults(run=naming_options, command=command)
     return command
+
+
+def with_flags(text: str, command: argparse.ArgumentParser) -> str:
+    """Put a command's options in place of the settings that a message of the library names.
+
+    The library knows no command line: it writes the name of a setting between backticks.
+    """
+    flags = {
+        action.dest: next(flag for flag in action.option_strings if flag.startswith("--"))
+        for action in command._actions
+        if any(flag.startswith("--") for flag in action.option_strings)
+    }
+    return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[1]), text)
 
 
 def add_settings(
@@ -95,6 +125,11 @@ def given_settings(given: argparse.Namespace, kind: type[Settings]) -> Settings:
     """Return the settings from the options that `add_settings` made."""
     names = [option.name for option in options(kind)]
     return kind(**{name: getattr(given, name) for name in names if hasattr(given, name)})
+
+
+def say(line: str) -> None:
+    """Tell what is no result."""
+    print(line, file=sys.stderr)
 
 
 def go_on_with(arguments: Sequence[str]) -> None:

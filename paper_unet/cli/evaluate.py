@@ -10,15 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.cli.common import Commands, add_command, print_scores
-from paper_unet.errors import InputError
+from paper_unet.cli.common import Commands, add_command, print_scores, say
+from paper_unet.errors import InputError, naming
 from paper_unet.metrics.table import headline
-from paper_unet.system.files import (
-    check_free_name,
-    refuse_same_file,
-    require_folder,
-    write_atomic,
-)
+from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +24,29 @@ def add(commands: Commands) -> None:
     """Add the two commands."""
     text = "score a prediction by the five metrics of the ISBI 2012 challenge"
     command = add_command(commands, "evaluate", text, _evaluate)
-    command.add_argument("labels", type=Path, metavar="LABELS", help="TIFF, 0 = membrane")
-    command.add_argument("prediction", type=Path, metavar="PREDICTION", help="TIFF, P(cell)")
+    command.add_argument(
+        "labels", type=Path, metavar="LABELS", help="stack of labels, 0 = membrane"
+    )
+    command.add_argument("prediction", type=Path, metavar="PREDICTION", help="stack of P(cell)")
     command.add_argument(
         "--slices",
         help="of the labels, such as 24:30, default: all; of the prediction too, unless it has "
         "just as many",
+    )
+    command.add_argument(
+        "--range",
+        dest="value_range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values of the prediction that mean 0 and 1; default: 0 1, of uint8 0 255, of uint16 "
+        "0 65535",
+    )
+    command.add_argument(
+        "--missing",
+        choices=("fail", "fill"),
+        default="fail",
+        help="of a Zarr without some of its chunks: refuse it, or fill them",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
@@ -52,12 +64,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.plot:
         _check_plot(options)
-    labels, prediction = read_stack(options.labels), read_stack(options.prediction)
+    # what is shown as black and white says nothing of either
+    labels, prediction = (
+        read_stack(path, labels=True, missing=options.missing, say=say)
+        for path in (options.labels, options.prediction)
+    )
     chosen = list(parse_slices(options.slices, len(labels)))
-    labels = labels[chosen]
+    labels = _cells(labels[chosen])
     if options.slices and len(prediction) != len(chosen):
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
-    interior = _unit_range(prediction, options.prediction)
+    interior = _probabilities(prediction, options.prediction, options.value_range)
     scores = isbi2012_scores(labels, interior, workers=os.cpu_count())
     found = headline(scores, labels, interior)
     if options.json:
@@ -70,33 +86,44 @@ def _evaluate(options: argparse.Namespace) -> None:
         picture = io.BytesIO()
         kind = options.plot.suffix.lstrip(".")
         scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
-        write_atomic(options.plot, picture.getvalue())
+        write_atomic(options.plot, picture.getvalue(), overwrite=options.overwrite)
 
 
-def _unit_range(prediction: NDArray[Any], path: Path) -> NDArray[np.float32]:
-    """Rescale 8 or 16 bits to [0, 1], and say so."""
-    import numpy as np
+def _probabilities(
+    prediction: NDArray[Any], path: Path, given: list[float] | None
+) -> NDArray[np.float32]:
+    """Rescale to [0, 1] what is not, and say so."""
+    from paper_unet.metrics import as_probability, probability_range
 
-    if prediction.dtype.kind == "u":
-        top = np.iinfo(prediction.dtype).max
-        print(f"{path}: {prediction.dtype}, divided by {top}", file=sys.stderr)
-        prediction = prediction / np.float64(top)
-    elif not (prediction.min() >= 0 and prediction.max() <= 1):
-        raise InputError(
-            f"{path}: values from {prediction.min():g} to {prediction.max():g}; probabilities in "
-            "[0, 1], or uint8 or uint16, are needed"
-        )
-    return prediction.astype(np.float32)
+    with naming(path):
+        found = probability_range(prediction, None if given is None else (given[0], given[1]))
+        if found is None:
+            return as_probability(prediction)
+        low, high = found
+        print(f"{path}: {prediction.dtype}, {low:g} means 0 and {high:g} means 1", file=sys.stderr)
+        return as_probability(prediction, found)
+
+
+def _cells(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return where the cells are if they have one value, whichever; else labels as they are."""
+    inside: NDArray[Any] = labels != 0
+    values = labels[inside]
+    return inside if values.size and (values == values[0]).all() else labels
 
 
 def _check_plot(options: argparse.Namespace) -> None:
     """Refuse a picture that could not be written, or would replace something, before the work."""
+    from paper_unet.images import open_stack
+
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     for source in (options.labels, options.prediction):
         refuse_same_file(source, path)
-    check_free_name(path, overwrite=options.overwrite)
+        with open_stack(source) as stack:
+            for file in stack.files:
+                refuse_same_file(file, path)
+    check_free_name(path, overwrite=options.overwrite, folders=False)
     require_folder(path)
 
 
@@ -116,7 +143,7 @@ def _evaluate_cells(options: argparse.Namespace) -> None:
 def _read_frame(path: Path) -> NDArray[Any]:
     from paper_unet.images import read_stack
 
-    stack = read_stack(path)
+    stack = read_stack(path, labels=True, say=say)
     if len(stack) != 1:
         raise InputError(f"{path}: has {len(stack)} slices; a frame is one 2-D label image")
     frame: NDArray[Any] = stack[0]

@@ -28,7 +28,7 @@ def _run(options: argparse.Namespace) -> None:
 
     _check_output(options)
     model = import_caffe(options.source)
-    save_model(options.out, model)
+    save_model(options.out, model, overwrite=options.overwrite)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.source}: {len(PARTS)} layers, width {model.config.width}, {count} parameters")
     print(f"terms: {model.record['terms']}")
@@ -44,6 +44,4 @@ def _check_output(options: argparse.Namespace) -> None:
     require_folder(out)
     if options.source.is_file():  # what else it may be, the reader says
         refuse_same_file(options.source, out)
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give the name of a file")
-    check_free_name(out, overwrite=options.overwrite)
+    check_free_name(out, overwrite=options.overwrite, folders=False)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paper_unet.cli.common import Commands, add_command, add_settings, given_settings, go_on_with
+from paper_unet.cli.common import (
+    Commands,
+    add_command,
+    add_settings,
+    given_settings,
+    go_on_with,
+    say,
+    with_flags,
+)
 from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
 from paper_unet.release.settings import ReleaseSettings
@@ -61,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
     config = given_settings(options, PredictConfig)
     settings = given_settings(options, ReleaseSettings)
     keep_freed_memory()
-    report = Report(say=lambda line: print(line, file=sys.stderr), progress=True)
+    report = Report(say=partial(_say, options.command), progress=True)
     if options.release:
         if options.dask is not None:
             raise InputError("--release computes in this process; leave --dask out")
@@ -84,6 +93,10 @@ def _run(options: argparse.Namespace) -> None:
         raise
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
     print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
+
+
+def _say(command: argparse.ArgumentParser, line: str) -> None:
+    say(with_flags(line, command))
 
 
 def _executor(dask: str | None, config: PredictConfig) -> AbstractContextManager[Executor | None]:

@@ -15,6 +15,7 @@ from paper_unet.cli.common import (
     given_settings,
     go_on_with,
     print_scores,
+    say,
 )
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
@@ -40,11 +41,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    import numpy as np
+
     from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
-    from paper_unet.networks.weights_file import save_model
-    from paper_unet.training.loop import read_training_set, train
-    from paper_unet.training.run_folder import WEIGHTS
+    from paper_unet.training.loop import open_images, read_training_set, train
+    from paper_unet.training.run_folder import WEIGHTS, save_scores
 
     config = given_settings(options, TrainConfig)
     if options.dry_run:
@@ -52,6 +54,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)
+    _describe(config)
     followed = config.validate_every > 0
     unseen = read_training_set(replace(config, slices=validate)) if followed else None
     try:
@@ -62,18 +65,40 @@ def _run(options: argparse.Namespace) -> None:
     weights = Path(config.out) / WEIGHTS
     print(f"wrote {weights}")
     if validate and config.label_kind == "membrane":
-        images = read_stack(options.images, channels=config.channels)
-        labels = read_stack(options.labels)
-        scores = score_sections(model, images[held_out], labels[held_out], progress=True)
+        with open_images(config) as stack:
+            images = np.stack([stack[z] for z in held_out])
+            own = stack.value_range(config.value_range, model.grey_ranges)
+        labels = read_stack(options.labels, labels=True, missing=config.missing, say=_nothing)
+        scores = score_sections(model, images, labels[held_out], value_range=own, progress=True)
         found = headline(scores)
         print_scores(found)
         model.record["held_out"] = {"sections": validate, **found}
-        save_model(weights, model)
+        save_scores(Path(config.out), model)
+
+
+def _describe(config: TrainConfig) -> None:
+    """Tell what the grey values of the first section become, before hours of training."""
+    import numpy as np
+
+    from paper_unet.images import describe_section, parse_slices, to_unit_range
+    from paper_unet.training.loop import grey_range, open_images
+
+    value_range = grey_range(config)
+    with open_images(config) as stack:
+        to_unit_range(np.zeros(1, stack.dtype), value_range, name=str(config.images))
+        first = parse_slices(config.slices, len(stack))[0]
+        for line in describe_section(stack, first, value_range):
+            say(line)
+
+
+def _nothing(line: str) -> None:
+    """Say nothing: it was said when the training began."""
 
 
 def _held_out(config: TrainConfig, validate: str) -> list[int]:
     """Return the sections to score in the end, checked before hours of training."""
-    from paper_unet.images import open_stack, parse_slices
+    from paper_unet.images import parse_slices
+    from paper_unet.training.loop import open_images
 
     if not validate:
         if config.validate_every:
@@ -84,7 +109,7 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
             "--validate scores membrane labels; of other labels follow the loss with "
             "--validate-every, or leave it out"
         )
-    with open_stack(str(config.images), channels=config.channels) as stack:
+    with open_images(config) as stack:
         held_out = parse_slices(validate, len(stack))
         shared = set(held_out) & set(parse_slices(config.slices, len(stack)))
     if shared:

@@ -84,8 +84,8 @@ def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
         if missing := sorted(segmented.keys() - found.keys()):
             raise InputError(f"{name}: has no frame {missing[0]}, which {truth / 'SEG'} segments")
     frames = tuple(sorted(segmented))
-    instances = _one_size([segmented[t] for t in frames]).astype(np.int32)
-    markers = _one_size([tracked[t] for t in frames])
+    instances = _one_size([segmented[t] for t in frames], labels=True).astype(np.int32)
+    markers = _one_size([tracked[t] for t in frames], labels=True)
     grey = _one_size([images[t] for t in frames])
     if not grey.shape == instances.shape == markers.shape:
         raise InputError(
@@ -137,9 +137,9 @@ def _reach(cells: NDArray[np.integer], markers: NDArray[np.integer]) -> float:
     return float(farthest)
 
 
-def _one_size(paths: list[Path]) -> NDArray[Any]:
+def _one_size(paths: list[Path], labels: bool = False) -> NDArray[Any]:
     """Read images of one size, shape (T, Y, X)."""
-    images = [read_stack(path)[0] for path in paths]
+    images = [read_stack(path, labels=labels)[0] for path in paths]
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             raise InputError(

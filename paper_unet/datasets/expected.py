@@ -58,12 +58,15 @@ class ExpectedStack:
         Of the decoded pixels in C order, so any lossless container passes; None if not known.
     required : bool
         False if some copies of the data set do not have it.
+    labels : bool
+        Whether its values are classes; read as stored, however they are to be shown.
     """
 
     name: str
     shape: tuple[int, int, int]
     sha256: str | None
     required: bool = True
+    labels: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -144,7 +147,7 @@ def read_verified(path: Path, stack: ExpectedStack) -> NDArray[np.uint8]:
     InputError
         If the size, the type or the hash of the pixels is another.
     """
-    pixels: NDArray[np.uint8] = read_expected(path, stack.shape, "uint8")
+    pixels: NDArray[np.uint8] = read_expected(path, stack.shape, "uint8", stack.labels)
     found = hashlib.sha256(pixels.data).hexdigest()
     if stack.sha256 is not None and found != stack.sha256:
         raise InputError(
@@ -154,9 +157,13 @@ def read_verified(path: Path, stack: ExpectedStack) -> NDArray[np.uint8]:
     return pixels
 
 
-def read_expected(path: Path, shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
-    """Read a stack (Z, Y, X); raise InputError if its shape or type is another."""
-    with open_stack(path) as opened:  # its size is checked before memory is taken for it
+def read_expected(
+    path: Path, shape: tuple[int, int, int], dtype: str, labels: bool = False
+) -> NDArray[Any]:
+    """Read a stack (Z, Y, X), as it is stored if of labels; refuse another shape or type."""
+    with open_stack(
+        path, labels=labels
+    ) as opened:  # its size is checked before memory is taken for it
         if opened.shape != shape or opened.dtype != np.dtype(dtype):
             raise InputError(
                 f"{path}: {opened.dtype} of shape {opened.shape}; {path.name} is {dtype} of shape "

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from paper_unet.datasets.archives import extract_members
 from paper_unet.datasets.downloading import download
 from paper_unet.datasets.expected import DataSet, Part, listed
 from paper_unet.errors import InputError
+from paper_unet.system.claim import remove, take_claim
 from paper_unet.system.files import make_folder, sync_folder
+from paper_unet.system.names import kind_of, name_without_replacing
+
+LOCK, KIND = ".fetch", "fetch"
 
 
 def data_folder() -> Path:
@@ -54,12 +59,13 @@ def fetch(
         If a file cannot be had, its pixels are not those published, or a codec is missing.
     """
     folder = Path(to or data_folder()) / data_set.name
-    missing = [part for part in data_set.parts if not _verified(part, folder)]
-    if not any(part.required for part in missing):
+    if _is_complete(data_set, folder) and kind_of(folder / LOCK) is None:
         return folder
     make_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-", suffix=".partial") as name:
-        scratch = Path(name)
+    with _scratch_folder(folder) as scratch:
+        missing = _missing(data_set, folder)  # again: another process may have fetched meanwhile
+        if not any(part.required for part in missing):
+            return folder
         _collect(data_set, missing, scratch, source, progress)
         ready = _complete(data_set, missing, scratch, source)
         for part in ready:
@@ -68,6 +74,32 @@ def fetch(
             _install(scratch / part.name, folder / part.name)
     sync_folder(folder)
     return folder
+
+
+def _missing(data_set: DataSet, folder: Path) -> list[Part]:
+    return [part for part in data_set.parts if not _verified(part, folder)]
+
+
+def _is_complete(data_set: DataSet, folder: Path) -> bool:
+    return not any(part.required for part in _missing(data_set, folder))
+
+
+@contextmanager
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder for this process alone, and remove it in the end, with that of a killed one.
+
+    Its name has the token of the lock, a marked file, so nothing of the user's can have it.
+    """
+    taken = f"{folder}: another process is fetching it; wait for it"
+    claim = take_claim(folder / LOCK, KIND, taken)
+    scratch = folder / f".fetch-{claim.token}.partial"
+    try:
+        remove(scratch)
+        scratch.mkdir()
+        yield scratch
+    finally:
+        remove(scratch)
+        claim.release(keep=False)
 
 
 def _verified(part: Part, folder: Path) -> bool:
@@ -156,7 +188,19 @@ def _install(source: Path, target: Path) -> None:
     make_folder(target.parent)
     if source.is_dir():
         sync_folder(source)
-        if target.is_dir():  # and empty, else it would have been verified
-            target.rmdir()
-    source.replace(target)
+        if kind_of(target) == "folder":
+            _remove_empty(target)
+    try:
+        name_without_replacing(source, target)
+    except FileExistsError:
+        raise InputError(
+            f"{target}: a {kind_of(target)} that is none of the data set is in the way and stays "
+            "as it is; move it elsewhere, or fetch into another folder"
+        ) from None
     sync_folder(target.parent)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder if it is empty; a part of the data set would have been verified."""
+    with suppress(OSError):
+        folder.rmdir()

@@ -50,6 +50,11 @@ class ExpectedFrames:
     required: bool = True
 
     @property
+    def labels(self) -> bool:
+        """Whether its values are numbers of cells: the ground truth."""
+        return "_GT/" in self.name
+
+    @property
     def frame_names(self) -> tuple[str, ...]:
         """File names of the frames within the folder."""
         return tuple(f"{self.prefix}{number:03d}.tif" for number in self.numbers)
@@ -123,7 +128,8 @@ def _frames_digest(folder: Path, frames: ExpectedFrames) -> str:
     digest = hashlib.sha256()
     rows, columns = frames.shape
     for name in frames.frame_names:
-        pixels = read_expected(folder / frames.name / name, (1, rows, columns), frames.dtype)
+        file = folder / frames.name / name
+        pixels = read_expected(file, (1, rows, columns), frames.dtype, frames.labels)
         digest.update(f"{name} {frames.dtype} {rows}x{columns}\n".encode())
         digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).data)
     if frames.table:

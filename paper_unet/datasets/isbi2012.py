@@ -20,13 +20,16 @@ TRAIN_VOLUME = ExpectedStack(
     "train-volume.tif", SHAPE, "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760"
 )
 TRAIN_LABELS = ExpectedStack(
-    "train-labels.tif", SHAPE, "a7cb64000a1a7e542682927e19c91339f58f9f178e0bcce4e207371116f0ca36"
+    "train-labels.tif",
+    SHAPE,
+    "a7cb64000a1a7e542682927e19c91339f58f9f178e0bcce4e207371116f0ca36",
+    labels=True,
 )
 TEST_VOLUME = ExpectedStack(
     "test-volume.tif", SHAPE, "1b58fa7ec1d0ff9d39a855622db3ff66a97863036339b0d04be51b2f5a99b0e9"
 )
 # published only after the challenge had closed; no second source to take a hash from
-TEST_LABELS = ExpectedStack("test-labels.tif", SHAPE, None, required=False)
+TEST_LABELS = ExpectedStack("test-labels.tif", SHAPE, None, required=False, labels=True)
 
 ISBI2012 = DataSet(
     name="isbi2012",

@@ -6,6 +6,7 @@ Image files are read and written only here; what locks, syncs and names a full d
 What a user can put right raises `paper_unet.errors.InputError`.
 """
 
+from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.outputs import create_output
 from paper_unet.images.outputs.output import Output, Task
@@ -15,16 +16,20 @@ from paper_unet.images.readers import open_stack, read_stack
 from paper_unet.images.stack import PixelSize, Stack, parse_slices
 
 __all__ = [
+    "GreyCount",
     "Output",
     "PixelSize",
     "Stack",
     "StackWriter",
     "Stored",
     "Task",
+    "count_section",
     "create_output",
     "create_tiff",
+    "describe_section",
     "open_stack",
     "parse_slices",
     "read_stack",
+    "scale_of",
     "to_unit_range",
 ]

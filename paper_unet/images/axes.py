@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 
-GREY, COLOUR = "[ZQI]?YX", "[ZQI]?([CS]YX|YX[CS])"
-"""The letters that a stack may have: Q and I stand for what a file does not name."""
+COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
+"""The axes of a stack in colour."""
+
+UNNAMED = "QI"
+"""Letters that stand for what a file does not name."""
 
 AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
+
+LETTERS = {
+    **dict.fromkeys(("z", "slice", "slices", "section", "sections", "plane", "planes"), "Z"),
+    "depth": "Z",
+    **dict.fromkeys(("y", "row", "rows", "height"), "Y"),
+    **dict.fromkeys(("x", "column", "columns", "col", "cols", "width"), "X"),
+    **dict.fromkeys(("c", "channel", "channels"), "C"),
+    **dict.fromkeys(("t", "time", "times", "frame", "frames", "timepoint", "timepoints"), "T"),
+}  # fmt: skip
+"""Words that files have for an axis."""
+
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -32,6 +53,29 @@ class Axes:
     x: int
     shape: tuple[int, int, int]
 
+    @property
+    def channels_first(self) -> bool:
+        """Whether all sections of a channel come before those of the next."""
+        return self.c is not None and self.z is not None and self.c < self.z and self.shape[0] > 1
+
+    @property
+    def in_order(self) -> bool:
+        """Whether sections of rows of X follow each other; axes of length 1 lie anywhere."""
+        places = zip((self.z, self.y, self.x), self.shape, strict=True)
+        long = [place for place, length in places if place is not None and length > 1]
+        return long == sorted(long)
+
+
+def letter(name: object) -> str:
+    """Return the letter of an axis by the name that a file gives it."""
+    word = str(name).strip().lower()
+    return LETTERS.get(word) or word[:1].upper()
+
+
+def unnamed(count: int) -> str:
+    """Return the letters of so many axes without names: the last ones are Z, Y and X."""
+    return (UNNAMED * count)[: max(count - 3, 0)] + "ZYX"[max(3 - count, 0) :]
+
 
 def stack_axes(
     path: Path, found: str, shape: tuple[int, ...], given: str | None, channels: int = 1
@@ -43,7 +87,7 @@ def stack_axes(
     path : Path
         For messages.
     found : str
-        One letter for each axis, as the file has them.
+        One letter for each axis, as the file has them, in any order.
     shape : tuple of int
         Of the file.
     given : str, optional
@@ -66,7 +110,7 @@ def stack_axes(
     y, x = axes.rfind("Y"), axes.rfind("X")
     kept = [k for k, n in enumerate(shape) if n != 1 or k in (y, x)]
     letters = "".join(axes[k] for k in kept)
-    if not re.fullmatch(GREY if channels == 1 else COLOUR, letters):
+    if not _is_stack(letters, channels):
         raise _refusal(path, axes, shape, letters, channels)
     c = next((k for k in kept if axes[k] in "CS"), None)
     if c is not None and shape[c] != channels:
@@ -79,14 +123,69 @@ def stack_axes(
     return Axes(z, c, y, x, size)
 
 
+def _is_stack(letters: str, channels: int) -> bool:
+    """Whether axes are those of a stack; grey ones in any order, but one without a name first."""
+    if channels > 1:
+        return bool(re.fullmatch(COLOUR, letters))
+    named = "".join(sorted(letters.lstrip(UNNAMED)))
+    unknown = len(letters) - len(named)
+    return unknown <= 1 and named in ("XY", "XY" if unknown else "XYZ")
+
+
+def read_in_order(
+    read: Callable[[int, Span, Span], NDArray[Any]],
+    shape: tuple[int, ...],
+    axes: Axes,
+    spans: tuple[Span, Span, Span],
+) -> NDArray[Any]:
+    """Read a window of a stack whose axes a file has in another order.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the window (rows, columns) of a page of the file, ndarray (rows, columns).
+    shape : tuple of int
+        Of the file, without axes of length 1 at its end; a page has the last two.
+    axes : Axes
+        Where in it the axes are.
+    spans : three (int, int)
+        Half-open ranges of Z, Y and X.
+
+    Returns
+    -------
+    ndarray, shape (Z, Y, X) of the ranges
+    """
+    wanted: dict[int | None, Span] = dict(zip((axes.z, axes.y, axes.x), spans, strict=True))
+    ranges = [wanted.get(k, (0, 1)) for k in range(len(shape))]
+    leading = [range(*span) for span in ranges[:-2]]
+    pages = [int(np.ravel_multi_index(place, shape[:-2])) for place in product(*leading)]
+    windows = [read(page, ranges[-2], ranges[-1]) for page in pages]
+    block = np.reshape(windows, [last - first for first, last in ranges])
+    order = [k for k in (axes.z, axes.y, axes.x) if k is not None and k < len(shape)]
+    block = np.moveaxis(block, order, range(len(order)))
+    return np.ascontiguousarray(block.reshape([last - first for first, last in spans]))
+
+
 def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise InputError(
             f'{path}: axes "{axes}" for an image of shape {shape} ({found}); give one letter '
-            f"for each of its {len(shape)} axes, such as {'ZYX' if channels == 1 else 'ZCYX'}"
+            f"for each of its {len(shape)} axes, such as {_example(shape, channels)}"
         )
     return axes
+
+
+def _example(shape: tuple[int, ...], channels: int) -> str:
+    """Return axes that may be those of a shape."""
+    if channels > 1:
+        return ("T" * len(shape) + "ZCYX")[-len(shape) :]
+    wide = [k for k, size in enumerate(shape) if size > 1]
+    spare = iter("CTSQI")
+    names = dict(zip(wide, "ZYX"[max(3 - len(wide), 0) :], strict=False))
+    if len(wide) == len(names) == 3:
+        return "".join(names.get(k) or next(spare, "Q") for k in range(len(shape)))
+    return ("TC" + "ZYX")[-len(shape) :]
 
 
 def _refusal(
@@ -96,16 +195,22 @@ def _refusal(
     if channels > 1:
         return InputError(
             f"{path}: axes {axes} of shape {shape}; a stack of {channels} values for each pixel "
-            "is needed, (Z)YXS or (Z)CYX: save it so, or name the axes with --axes"
+            "is needed, (Z)YXS, (Z)CYX or CZYX: save it so, or name the axes with `axes`"
         )
-    axis = next((axis for axis in letters.removesuffix("YX") if axis not in "ZQI"), "")
-    if not letters.endswith("YX") or not axis:
+    extra = [axis for axis in dict.fromkeys(letters) if axis not in "ZYX"]
+    doubtful = not {"Y", "X"} <= set(letters) or set(extra) & set(UNNAMED)
+    if doubtful or not extra or len(set(letters)) < len(letters):
         return InputError(
-            f"{path}: axes {axes} of shape {shape}; accepted are ZYX and YX: save one stack so, "
-            "or name the axes with --axes"
+            f"{path}: axes {axes} of shape {shape}; accepted are Z, Y and X in any order: name the "
+            f"axes with `axes`, one letter for each, such as {_example(shape, channels)}"
         )
-    return InputError(
+    axis = extra[0]
+    found = (
         f"{path}: {shape[axes.index(axis)]} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes "
-        f"{axes}, shape {shape}); one grey stack is accepted: save one of them, or say --axes with "
-        f"Z in place of {axis} if these are sections"
+        f"{axes}, shape {shape}); one grey stack is accepted: save one of them"
     )
+    if len(extra) > 1 or "Z" in letters:
+        return InputError(found)
+    # a Z of length 1 gives its letter away
+    renamed = axes.translate({ord(axis): "Z", ord("Z"): axis})
+    return InputError(f"{found}, or say `axes` {renamed} if these are sections")

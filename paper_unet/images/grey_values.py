@@ -13,6 +13,24 @@ from paper_unet.errors import InputError
 DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
 
 
+def own_range(dtype: np.dtype[Any], bits: int) -> tuple[float, float] | None:
+    """Return the grey values that are black and white where a file says it by its bits.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        That the values are held in.
+    bits : int
+        That a file has for each.
+
+    Returns
+    -------
+    tuple of two floats or None
+        For fewer than 8 bits; None where the rule of the dtype holds.
+    """
+    return (0.0, 2.0**bits - 1) if dtype == np.uint8 and bits < 8 else None
+
+
 def to_unit_range(
     image: NDArray[Any],
     value_range: tuple[float, float] | None = None,
@@ -49,7 +67,7 @@ def to_unit_range(
         raise InputError(f"{name}: grey values of {image.dtype}; convert to uint8 or float32")
     if fill is not None and image.dtype.kind == "f":
         if not abs(fill) <= float(np.finfo(image.dtype).max):
-            raise InputError(f"{name}: --fill {fill:g} is no finite {image.dtype}; give another")
+            raise InputError(f"{name}: `fill` {fill:g} is no finite {image.dtype}; give another")
         image = np.where(np.isfinite(image), image, image.dtype.type(fill))
     _check_finite(image, name)
     if value_range is not None:
@@ -61,12 +79,12 @@ def to_unit_range(
     if image.dtype.kind != "f":
         raise InputError(
             f"{name}: {image.dtype} has no scale of its own; "
-            f"say which grey values are black and white with --range LOW HIGH"
+            f"say which grey values are black and white with `value_range` LOW HIGH"
         )
     if image.size and (image.min() < 0 or image.max() > 1):
         raise InputError(
             f"{name}: {image.dtype} values from {image.min():g} to {image.max():g}, accepted "
-            f"without a range is 0 to 1; say what is black and white with --range LOW HIGH"
+            f"without a range is 0 to 1; say what is black and white with `value_range` LOW HIGH"
         )
     return image.astype(np.float32)
 
@@ -76,7 +94,7 @@ def _check_finite(image: NDArray[Any], name: str) -> None:
     if bad:
         raise InputError(
             f"{name}: {bad} of {image.size} pixels are NaN or infinite; repair them, or give "
-            "the grey value to take there with --fill"
+            "the grey value to take there with `fill`"
         )
 
 

@@ -41,13 +41,21 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     Returns
     -------
     ndarray of the same dtype, shape (ceil(Y / 2), ceil(X / 2))
-        Computed in float64, where sums of integers are exact; integers are rounded half to even.
+        Floating values are added in float64, integers exactly; these are rounded half to even.
     """
     height, width = pixels.shape
-    # an edge pixel counted twice leaves the mean of those that exist
-    even = np.pad(pixels.astype(np.float64), ((0, height % 2), (0, width % 2)), mode="edge")
-    rows = even[0::2] + even[1::2]
-    means = (rows[:, 0::2] + rows[:, 1::2]) / 4
-    if pixels.dtype.kind == "u":
-        np.rint(means, out=means)
-    return means.astype(pixels.dtype)
+    if height % 2 or width % 2:
+        # an edge pixel counted twice leaves the mean of those that exist
+        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2)), mode="edge")
+    wide = _WIDER[pixels.dtype.name]
+    rows = np.add(pixels[0::2], pixels[1::2], dtype=wide)
+    sums = rows[:, 0::2] + rows[:, 1::2]
+    if pixels.dtype.kind == "f":
+        return (sums / 4).astype(pixels.dtype)
+    # (s + 1 + the last bit of s // 4) // 4 is s / 4, rounded half to even
+    sums += 1 + (sums >> 2 & 1)
+    return (sums >> 2).astype(pixels.dtype)
+
+
+_WIDER = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64, "float32": np.float64}
+"""Where sums of four values are exact."""

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +39,8 @@ class Stack(ABC):
         Its size; Z is 1 for a single image.
     channels : int
         Values for each pixel: 1 is grey. With more, slices and windows are (C, Y, X).
+    labels : bool
+        Whether the values are numbers of cells or classes, and no grey values.
     dtype : numpy.dtype
         Of the values as stored, in native byte order.
     pixel_size : tuple of three floats or None, (z, y, x)
@@ -46,10 +48,18 @@ class Stack(ABC):
     cache_bytes : int
         What is kept decoded between windows, and held on the way there, bytes, at most; known
         without decoding.
+    own_range : tuple of two floats or None
+        The grey values that are black and white by the file itself: of fewer than 8 bits. None
+        where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
+    notes : tuple of str
+        What a user has to know about how the values are read, such as that they are inverted; each
+        a line.
     format : str
         The kind's name in journals, which outlives that of the class; the class's own if empty.
     several : bool
         Whether a file of this kind may hold several image series.
+    sparse : bool
+        Whether parts of a stack of this kind may be missing.
 
     Notes
     -----
@@ -60,13 +70,22 @@ class Stack(ABC):
     dtype: np.dtype[Any]
     pixel_size: PixelSize = UNKNOWN_SIZE
     cache_bytes: int = 0
+    own_range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
     format: str = ""
     several: bool = False
+    sparse: bool = False
 
     def __init__(
-        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+        self,
+        path: Path,
+        *,
+        axes: str | None = None,
+        series: int | None = None,
+        channels: int = 1,
+        labels: bool = False,
     ) -> None:
-        self.path, self.channels = path, channels
+        self.path, self.channels, self.labels = path, channels, labels
 
     @classmethod
     @abstractmethod
@@ -94,6 +113,27 @@ class Stack(ABC):
     def files(self) -> tuple[Path, ...]:
         """What is read: files or folders, none of which an output may touch."""
         return (self.path,)
+
+    def value_range(
+        self,
+        given: tuple[float, float] | None,
+        known: Mapping[str, tuple[float, float]] | None = None,
+    ) -> tuple[float, float] | None:
+        """Return the grey values that are black and white.
+
+        Parameters
+        ----------
+        given : tuple of two floats, optional
+            By the user; wins.
+        known : mapping of str to tuple of two floats, optional
+            What a network knows, by dtype.
+
+        Returns
+        -------
+        tuple of two floats or None
+            None where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
+        """
+        return given or self.own_range or (known or {}).get(self.dtype.name)
 
     def check_memory(self, allowed: int) -> None:
         """Refuse a stack of which a single window takes too much; nothing is read or decoded.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -27,6 +28,7 @@ def engine_for(
     settings: InferenceSettings,
     precision: Precision = "float32",
     band: int | None = None,
+    device: torch.device | None = None,
 ) -> Streaming | Tiled:
     """Return what computes a network's scores; here alone is asked whether to stream or to tile.
 
@@ -40,6 +42,8 @@ def engine_for(
     band : int, optional
         Rows that enter the network at a time when streaming, pixels, a multiple of 16; default:
         what is best for the device.
+    device : torch.device, optional
+        To plan for; default: where the network is. Nothing is computed elsewhere.
 
     Raises
     ------
@@ -48,8 +52,8 @@ def engine_for(
     """
     network = model.for_prediction()
     if network.streams and settings.engine == "stream":
-        return Streaming(network, settings, precision, band)
-    return Tiled(network, settings, precision)
+        return Streaming(network, settings, precision, band, device)
+    return Tiled(network, settings, precision, device)
 
 
 class Slices(Protocol):
@@ -192,6 +196,8 @@ def predict_stack(
         engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
     )
     scorer = engine_for(model, settings, precision)
+    if isinstance(stack, Stack):
+        value_range = stack.value_range(value_range)
     readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
     target: Sink | NDArray[Any]
     size = (stack.shape[0], *stack.shape[-2:])

@@ -19,6 +19,7 @@ def score_sections(
     labels: NDArray[Any],
     average: Average = "none",
     *,
+    value_range: tuple[float, float] | None = None,
     progress: bool = False,
 ) -> Isbi2012Scores:
     """Predict sections and score them by the ISBI 2012 challenge's metrics.
@@ -32,6 +33,8 @@ def score_sections(
         0 = membrane, anything else = cell.
     average : {"none", "flips", "rotations"}
         As in `predict_image`.
+    value_range : (float, float), optional
+        As in `predict_image`.
     progress : bool
         Show a progress bar.
 
@@ -39,5 +42,7 @@ def score_sections(
     -------
     Isbi2012Scores
     """
-    interior = predict_stack(model, images, average=average, progress=progress)
+    interior = predict_stack(
+        model, images, average=average, value_range=value_range, progress=progress
+    )
     return isbi2012_scores((labels > 0).astype(np.uint8), np.asarray(interior))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from paper_unet.errors import InputError
@@ -42,9 +43,9 @@ FULL = 2**22
 SHARE = 0.8
 """Of the free memory of a GPU, what a section in memory may take."""
 
-PIECE_ROWS, PIECE_ROWS_OF_FLIPS = 128, 1024
-"""Rows of a piece where the output asks for no other number: few where rows stream out, more where
-each piece has a halo of its own."""
+PIECE_ROWS, PIECE_ROWS_AT_ONCE = 128, 1024
+"""Rows of a piece where the output asks for no other number: few where rows stream out slowly, more
+where each piece has a halo of its own, and on a GPU."""
 
 
 class Streaming:
@@ -60,11 +61,13 @@ class Streaming:
     band : int, optional
         Rows that enter the network at a time, pixels, a multiple of 16; default: the first of
         `bands`.
+    device : torch.device, optional
+        To plan for; default: where the network is.
 
     Attributes
     ----------
     device : torch.device
-        Where the network is.
+        What is planned for, and where the network is.
 
     Raises
     ------
@@ -78,9 +81,10 @@ class Streaming:
         settings: InferenceSettings,
         precision: Precision = "float32",
         band: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.network, self.settings, self.precision = network, settings, precision
-        self.device = network.head.weight.device
+        self.device = device or network.head.weight.device
         self._on_card = self.device.type == "cuda"
         self.band = band or self.bands[0]
         check_precision(precision)
@@ -182,7 +186,7 @@ class Streaming:
             size = rounded_up(shape[1], step), rounded_up(shape[0], alignment[0])
             return [Plan(band, *size) for band in self._bands_for(size[0])]
         flips = self.settings.average == "flips"
-        most = min(PIECE_ROWS_OF_FLIPS if flips else PIECE_ROWS, shape[0])
+        most = min(PIECE_ROWS_AT_ONCE if flips or self._on_card else PIECE_ROWS, shape[0])
         rows = rounded_up(most, math.lcm(STRIDE, alignment[0]))
         strips = strip_widths(shape[1], step)
         return [Plan(band, strip, rows) for strip in strips for band in self._bands_for(strip)]

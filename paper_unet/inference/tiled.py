@@ -36,7 +36,7 @@ from paper_unet.inference.settings import (
     rounded_up,
     strip_widths,
 )
-from paper_unet.inference.streaming import PIECE_ROWS_OF_FLIPS, multiply_accumulates
+from paper_unet.inference.streaming import PIECE_ROWS_AT_ONCE, multiply_accumulates
 from paper_unet.networks.base import Network
 
 
@@ -53,6 +53,8 @@ class Tiled:
     settings : InferenceSettings
     precision : {"float32", "tf32", "bfloat16", "float16"}
         Of weights and maps. The scores are float32.
+    device : torch.device, optional
+        To plan for; default: where the network is.
 
     Attributes
     ----------
@@ -68,10 +70,14 @@ class Tiled:
     """
 
     def __init__(
-        self, network: Network, settings: InferenceSettings, precision: Precision = "float32"
+        self,
+        network: Network,
+        settings: InferenceSettings,
+        precision: Precision = "float32",
+        device: torch.device | None = None,
     ) -> None:
         self.network, self.settings, self.precision = network, settings, precision
-        self.device = network.head.weight.device
+        self.device = device or network.head.weight.device
         check_precision(precision)
         self.accepts(settings)
         self.context = network.context.with_halo(settings.halo)
@@ -124,7 +130,7 @@ class Tiled:
             return [Plan(BAND, rounded_up(shape[1], steps[1]), rounded_up(shape[0], alignment[0]))]
         rows = self.tiles(shape[0])[0].core
         if self.settings.average == "flips":
-            rows = max(rows, min(PIECE_ROWS_OF_FLIPS, shape[0]))
+            rows = max(rows, min(PIECE_ROWS_AT_ONCE, shape[0]))
         rows = rounded_up(rows, steps[0])
         core = self.tiles(shape[1])[0].core
         widths = {rounded_up(width, steps[1]) for width in strip_widths(shape[1], core)}

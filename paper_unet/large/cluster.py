@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Task
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
@@ -64,6 +65,7 @@ class Dask:
     def __init__(self, client: Client, keep: Callable[[], object] = lambda: None) -> None:
         self.client = client
         self.keep = keep
+        self.greys: dict[int, GreyCount] = {}
 
     def workers(self) -> int:
         """How many workers there are now, at least 1."""
@@ -85,7 +87,7 @@ class Dask:
         if len(found) != 1:
             raise InputError(
                 f"the workers compute on different devices ({', '.join(sorted(found))}), whose "
-                "results differ in the last digits; give --device, or workers of one kind"
+                "results differ in the last digits; give `device`, or workers of one kind"
             )
         return str(found.pop())
 
@@ -123,7 +125,9 @@ class Dask:
         """Compute the runs; yield each piece that is on disk."""
         token = uuid.uuid4().hex
         jobs = ((token, prediction, run.start, run.stop) for run in runs)
-        for pieces in self._spread(_compute, jobs, stop):
+        for pieces, greys in self._spread(_compute, jobs, stop):
+            for z, count in greys.items():
+                self.greys.setdefault(z, GreyCount()).merge(count)
             yield from pieces
 
     def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
@@ -179,11 +183,16 @@ _worker: tuple[str, Worker] | None = None
 
 
 def _compute(token: str, prediction: Prediction, start: int, stop: int) -> Any:
-    """Compute pieces with the network that this process has loaded; return what is on disk."""
+    """Compute pieces with the network that this process has loaded.
+
+    Returns what is on disk, and what the grey values of the sections were.
+    """
     with _lock:
         try:
             with using_threads(prediction.threads):
-                return list(_loaded(token, prediction).compute([range(start, stop)]))
+                worker = _loaded(token, prediction)
+                worker.greys.clear()
+                return list(worker.compute([range(start, stop)])), dict(worker.greys)
         except InputError as error:  # trying again would not help
             return error
 
@@ -194,8 +203,36 @@ def _loaded(token: str, prediction: Prediction) -> Worker:
         if _worker is not None:
             _worker[1].close()
         keep_freed_memory()
-        _worker = token, Worker(prediction)
+        device = own_card(prediction.device, _number())
+        _worker = token, Worker(replace(prediction, device=device))
     return _worker[1]
+
+
+def own_card(device: str, number: int | None) -> str:
+    """Return the device of one of several workers on a machine: worker k takes card k.
+
+    Parameters
+    ----------
+    device : str
+        That all were told; ``cuda:N`` is what it says, ``cuda`` is shared out.
+    number : int or None
+        Of the worker, from 0; None where workers have names, one for each card that they see.
+    """
+    import torch
+
+    wanted = torch.device(device)
+    cards = torch.cuda.device_count() if wanted.type == "cuda" else 0
+    if number is None or cards < 2 or wanted.index is not None:
+        return device
+    return f"cuda:{number % cards}"
+
+
+def _number() -> int | None:
+    """Return the number of this worker, which is its name on one machine."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    return name if isinstance(name, int) else None
 
 
 def _do(output: Output, task: Task) -> None:
@@ -228,7 +265,7 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     from paper_unet.system.device import free_memory, resident_memory
 
     if torch.device(device).type == "cuda":
-        return 0, free_memory(torch.device(device))
+        return 0, free_memory(torch.device(own_card(device, _number())))
     sharing = hosts.count(_host())
     base = resident_memory()
     return base, base + free_memory(torch.device(device)) // max(sharing, 1)

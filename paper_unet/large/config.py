@@ -28,6 +28,9 @@ class PredictConfig(InferenceSettings):
         tuple[float, float] | None,
         "grey values that mean 0 and 1; needed for uint16 unless the weights know it",
     ] = None
+    missing: Annotated[
+        Literal["fail", "fill"], "of a Zarr without some of its chunks: refuse it, or fill them"
+    ] = "fail"
     fill: Annotated[
         float | None, "grey value to take where the image is NaN or infinite; default: refuse"
     ] = None

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import takewhile
 from typing import Protocol
 
 import torch
 
-from paper_unet.images import Output, Task
+from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
-from paper_unet.large.worker import Prediction, Worker
+from paper_unet.large.worker import WRITERS, Prediction, Worker
 from paper_unet.system.device import (
     free_memory,
     pick_device,
     resident_memory,
     using_threads,
 )
+from paper_unet.system.overlap import behind
 from paper_unet.system.stop import Stop
 
 
 class Executor(Protocol):
-    """Where pieces are computed: in this process, or on a cluster."""
+    """Where pieces are computed: in this process, or on a cluster.
+
+    Attributes
+    ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that `pieces` has worked on.
+    """
+
+    greys: dict[int, GreyCount]
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs, taking few at a time; yield each piece that is on disk."""
@@ -57,6 +68,9 @@ class LocalExecutor:
 
     timings: Timings | None = None
 
+    def __init__(self) -> None:
+        self.greys: dict[int, GreyCount] = {}
+
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
         return None
@@ -82,13 +96,12 @@ class LocalExecutor:
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
+            self.greys = worker.greys
             yield from worker.compute(runs, stop)
             self.timings = worker.timings
 
     def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
-        """Do the tasks one after the other."""
-        for task in tasks:
-            if stop():
-                return
-            output.run(task)
-            yield
+        """Do the tasks, some at a time."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            wanted = takewhile(lambda task: not stop(), tasks)
+            yield from behind(output.run, wanted, pool, depth=WRITERS)

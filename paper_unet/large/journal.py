@@ -1,11 +1,13 @@
 """What of a long run is done: a file beside the output that survives kill -9 and power loss.
 
-``OUT.journal`` has a JSON object in each line: first the header, all that has to agree for a run
-to be the same run; then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
+``OUT.journal`` has a JSON object in each line: first the mark by which it is known as ours (see
+`paper_unet.system.claim`); then the header, all that has to agree for a run to be the same run;
+then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
-bytes there; ``{"again": [k, ...]}`` takes pieces back. Each line has a checksum itself. What a
-crash cut off the end is ignored, so its pieces are done again; anything else that is not as it was
-written is refused. Journals of earlier versions have no checksums.
+bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
+the header. Each line behind the mark has a checksum itself. What a crash cut off the end is
+ignored, so its pieces are done again; anything else that is not as it was written is refused.
+Journals of earlier versions have no mark and no checksums.
 
 Lines of pieces are synced together: when half a second has passed since the last sync, or 256 of
 them wait, and whenever a run ends, however it does. A kill loses what was recorded within half a
@@ -15,7 +17,6 @@ second at most.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -27,7 +28,8 @@ from paper_unet.images import Stored
 from paper_unet.large.difference import first_difference
 from paper_unet.large.lines import DamagedLineError, SealedLines
 from paper_unet.large.recorded import Recorded
-from paper_unet.system.files import naming_full_disk, open_alone, sync_folder
+from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
+from paper_unet.system.files import naming_full_disk
 
 TOGETHER = 100
 """Pieces that a line takes back, at most."""
@@ -50,15 +52,20 @@ class Journal:
         What `Output.stored` is of each piece that is recorded; None where it is not known.
     done : set of int
         The pieces that are recorded: the keys of ``stored``.
+    left : bool
+        Whether there is a run to go on with, or was one whose damaged journal was dropped.
+    claim : Claim
+        The lock, and what of the files beside the output is the run's own.
     """
 
-    def __init__(self, out: Path, descriptor: int, *, overwrite: bool = False) -> None:
-        self.out = out
-        self.path = _journal_path(out)
+    def __init__(self, out: Path, claim: Claim, *, overwrite: bool = False) -> None:
+        self.out, self.claim = out, claim
+        self.path = claim.path
         self.header: dict[str, Any] | None = None
+        self.left = False
         self.frame: Stored | None = None
         self.stored = Recorded()
-        self._lines = SealedLines(descriptor)
+        self._lines = SealedLines(claim.fileno(), claim.start)
         self._read(overwrite)
 
     @property
@@ -104,12 +111,20 @@ class Journal:
             name, then, now = difference
             raise InputError(
                 f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, --overwrite to start anew, or another output name"
+                "give the same to go on, `overwrite` to start anew, or another output name"
             )
+
+    def amend(self, fields: dict[str, Any]) -> None:
+        """Change fields of the header of an interrupted run, and keep its pieces."""
+        if fields:
+            self.header = {**(self.header or {}), **fields}
+            self._lines.append({"amended": fields})
+            self.flush()
 
     def restart(self) -> None:
         """Forget what is there."""
-        self._lines.clear()
+        self.claim.reset()
+        self._lines = SealedLines(self.claim.fileno(), self.claim.start)
         self.header = self.frame = None
         self.stored.clear()
 
@@ -165,7 +180,7 @@ class Journal:
         """Return the error of a journal that cannot be gone on with, and why."""
         return InputError(
             f"{self.path}: {what}, so it is not as this program wrote it; put back what it was, "
-            "start anew with overwrite, or choose another output name"
+            "start anew with `overwrite`, or choose another output name"
         )
 
     def remove(self) -> None:
@@ -179,27 +194,31 @@ class Journal:
 
     def _read(self, overwrite: bool) -> None:
         """Take over the lines that are whole."""
-        if not self._lines.starts_as_written():
-            raise InputError(
-                f"{self.path}: is no journal of an interrupted run; move it elsewhere, or choose "
-                "another output name"
-            )
         try:
             self._take_all()
         except InputError:
             if not overwrite:
                 raise
             self.restart()
+            self.left = True
+            return
+        self.left = self.header is not None
 
     def _take_all(self) -> None:
         try:
             for number, entry in enumerate(self._lines.read()):
-                if number == 0 and _is_header(entry):
-                    self.header = entry
-                elif number == 0 or not self._take(entry):
+                if number == 0 and self.claim.token and not self.sealed:
+                    raise self.damaged("line 1 has no checksum")
+                if not (self._take(entry) if number else self._take_header(entry)):
                     raise self.damaged(f"line {number + 1} is of no use there")
         except DamagedLineError as error:
             raise self.damaged(str(error)) from error
+
+    def _take_header(self, entry: dict[str, Any]) -> bool:
+        if {"done", "frame", "again", "amended"} & entry.keys():
+            return False
+        self.header = entry
+        return True
 
     def _take(self, entry: dict[str, Any]) -> bool:
         """Take over what a line says; return whether it says something."""
@@ -208,6 +227,9 @@ class Journal:
         if "frame" in entry:
             self.frame = _stored(entry["frame"])
             return self.frame is not None
+        if isinstance(fields := entry.get("amended"), dict):
+            self.header = {**(self.header or {}), **fields}
+            return True
         again = entry.get("again")
         if not isinstance(again, list) or not _are_counts(again):
             return False
@@ -246,14 +268,14 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
     Raises
     ------
     InputError
-        If another process has it, the folder cannot be written, or it is damaged.
+        If another process has it, the folder cannot be written, something else has its name, or it
+        is damaged.
     """
     out = Path(out)
-    path = _journal_path(out)
-    taken = f"{out}: another process is writing it; wait for it, or choose another output name"
-    with open_alone(path, taken) as file:
-        sync_folder(path.parent)
-        journal = Journal(out, file.fileno(), overwrite=overwrite)
+    claim = claim_output(out)
+    keep = True
+    try:
+        journal = Journal(out, claim, overwrite=overwrite)
         try:
             yield journal
             journal.flush()
@@ -262,16 +284,9 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
                 journal.flush()
             raise
         finally:
-            if journal.header is None:
-                if os.name == "nt":  # Windows does not remove an open file
-                    file.close()
-                path.unlink(missing_ok=True)
-                sync_folder(path.parent)
-
-
-def _journal_path(out: Path) -> Path:
-    """Return where the journal of an output lies."""
-    return out.with_name(out.name + ".journal")
+            keep = journal.header is not None
+    finally:
+        claim.release(keep=keep)
 
 
 def current_run(out: Path) -> str | None:
@@ -281,16 +296,12 @@ def current_run(out: Path) -> str | None:
     with other settings may have left workers behind.
     """
     try:
-        with _journal_path(out).open("rb") as file:
-            header = json.loads(file.readline())
+        with journal_path(out).open("rb") as file:
+            header = json.loads(without_mark(file.read(2**20)).partition(b"\n")[0])
     except (OSError, ValueError, RecursionError):
         return None
     run = header.get("run") if isinstance(header, dict) else None
     return run if isinstance(run, str) else None
-
-
-def _is_header(entry: dict[str, Any]) -> bool:
-    return not {"done", "frame", "again"} & entry.keys()
 
 
 def _stored(values: Any) -> Stored | None:

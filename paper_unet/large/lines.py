@@ -66,6 +66,8 @@ class SealedLines:
     ----------
     descriptor : int
         Of the file, open for reading and writing.
+    start : int
+        Where the lines begin, bytes.
 
     Attributes
     ----------
@@ -73,18 +75,13 @@ class SealedLines:
         Whether the first line has a checksum: then all have one.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, start: int = 0) -> None:
         self.sealed = True
-        self._descriptor, self._crc = descriptor, 0
+        self._descriptor, self._start, self._crc = descriptor, start, 0
         self._waiting: list[bytes] = []
         self._synced = time.monotonic()
 
     # reading
-
-    def starts_as_written(self) -> bool:
-        """Whether the file begins like a line, or with what a crash leaves of the first one."""
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return os.read(self._descriptor, 1) == b"{" or self._only_zeros(0)
 
     def read(self) -> Iterator[Entry]:
         """Yield the entries, without their checksums; then cut off what a crash left of the last.
@@ -95,7 +92,7 @@ class SealedLines:
             At a line that is not as it was written, unless a crash can have left that.
         """
         self.sealed, self._crc = True, 0
-        end = 0
+        end = self._start
         for number, line in enumerate(self._lines()):
             text, check = _parted(line)
             entry, crc = _parsed(text), zlib.crc32(text, self._crc)
@@ -110,11 +107,12 @@ class SealedLines:
             end += len(line) + 1
             self._crc = crc
         if end < os.fstat(self._descriptor).st_size:
-            self._cut(end)
+            os.ftruncate(self._descriptor, end)
+            os.fsync(self._descriptor)
 
     def _lines(self) -> Iterator[bytes]:
         """Yield what stands before each end of a line; or is too long for one."""
-        rest, place = b"", 0
+        rest, place = b"", self._start
         while data := self._read_at(place, 2**18):
             place += len(data)
             *whole, rest = (rest + data).split(b"\n")
@@ -185,16 +183,6 @@ class SealedLines:
     def waiting(self) -> int:
         """Return the bytes that wait to be written."""
         return sum(map(len, self._waiting))
-
-    def clear(self) -> None:
-        """Remove all lines."""
-        self._waiting.clear()
-        self.sealed, self._crc = True, 0
-        self._cut(0)
-
-    def _cut(self, length: int) -> None:
-        os.ftruncate(self._descriptor, length)
-        os.fsync(self._descriptor)
 
 
 def _parted(line: bytes) -> tuple[bytes, int | None]:

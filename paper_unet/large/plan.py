@@ -47,8 +47,8 @@ def choose_plan(
         least = min(needed.values())
         raise InputError(
             f"a section of {shape[1]} x {shape[0]} pixels needs {megabytes(least)} of memory or "
-            f"more, {megabytes(memory)} are allowed; allow more with --memory, or use a smaller "
-            "--tile where there are tiles, no average, or another network or precision"
+            f"more, {megabytes(memory)} are allowed; allow more with `memory`, or use a smaller "
+            "`tile` where there are tiles, no average, or another network or precision"
         )
     # each band costs a little beside the arithmetic
     work = {plan: engine.work(plan, shape) * (1 + 2 / plan.band) for plan in fitting}

@@ -58,7 +58,13 @@ class Job:
 def open_input(config: PredictConfig) -> Stack:
     """Open the input, in grey or in as many channels as the network takes."""
     channels = channels_of(config.weights)
-    return open_stack(config.source, axes=config.axes, series=config.series, channels=channels)
+    return open_stack(
+        config.source,
+        axes=config.axes,
+        series=config.series,
+        channels=channels,
+        missing=config.missing,
+    )
 
 
 def prepare(
@@ -84,10 +90,12 @@ def prepare(
     if device == "cpu":
         stack.check_memory(allowed)  # before anything of it is decoded
     model = load_model(config.weights)
-    _check_values(config, stack, model)
+    value_range = _checked_range(config, stack, model)
     facts = _facts(config, stack, output, device, weights_digest(model))
     shape = stack.shape[1], stack.shape[2]
-    engine = engine_for(model, part(config, InferenceSettings), config.precision)
+    engine = engine_for(
+        model, part(config, InferenceSettings), config.precision, device=torch.device(device)
+    )
 
     def needed(plan: Plan) -> int:
         return base + engine.peak_bytes(plan, shape)
@@ -106,36 +114,53 @@ def prepare(
     if (most := needed(plan)) > allowed:
         raise InputError(
             f"{config.out}: the interrupted run was planned for {megabytes(most)} of memory, "
-            f"{megabytes(allowed)} are allowed; allow more with --memory, or start anew with "
-            "--overwrite"
+            f"{megabytes(allowed)} are allowed; allow more with `memory`, or start anew with "
+            "`overwrite`"
         )
     grid = Grid(output.shape[0], *shape, plan)
-    prediction = _prediction(config, output, grid, device, facts)
+    prediction = _prediction(config, output, grid, device, facts, value_range)
     return Job(prediction, engine, most, allowed, executor.workers())
 
 
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
     """Return what goes on from an interrupted run; None if there is nothing, or it is dropped."""
     # without pixels: killed after the last step, or before the first, or they were removed
-    if not output.partial.exists():
+    unmarked = not (journal.done or journal.claim.token)  # nothing to lose, and a mark to gain
+    if unmarked or not output.partial.exists():
         journal.restart()
     if journal.header is None:
         return None
+    added = _added(journal.header, wanted)
+    same = {name: value for name, value in wanted.items() if name not in added}
     try:
-        journal.compare(wanted, aside={"plan", "threads", "run"} - wanted.keys())
-        return left_in(journal, output)
+        journal.compare(same, aside=({"plan", "threads", "run"} - wanted.keys()) | added.keys())
+        left = left_in(journal, output)
     except InputError:
         if not overwrite:
             raise
         journal.restart()
         return None
+    journal.amend(added)
+    return left
 
 
-def _check_values(config: PredictConfig, stack: Stack, model: Network) -> None:
-    """Refuse before hours of work what every section would be refused for."""
+def _added(header: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what an interrupted run may go on with: a value for pixels that are not finite.
+
+    Without one, all that it finished had none of these, so the bytes are the same with any.
+    """
+    without = "fill" in header and header["fill"] is None
+    return {"fill": wanted["fill"]} if without and wanted["fill"] is not None else {}
+
+
+def _checked_range(
+    config: PredictConfig, stack: Stack, model: Network
+) -> tuple[float, float] | None:
+    """Return the range of grey values; refuse what every section would be refused for."""
     check_class(model, config.of_class)
-    value_range = config.value_range or model.grey_ranges.get(stack.dtype.name)
+    value_range = stack.value_range(config.value_range, model.grey_ranges)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
+    return value_range
 
 
 def _prediction(
@@ -144,11 +169,13 @@ def _prediction(
     grid: Grid,
     device: str,
     facts: dict[str, Any],
+    value_range: tuple[float, float] | None,
 ) -> Prediction:
     return Prediction(
         source=Path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
+        missing=config.missing,
         first=facts["slices"][0],
         weights=None if config.weights is None else Path(config.weights).absolute(),
         digest=facts["weights"],
@@ -157,7 +184,7 @@ def _prediction(
         settings=part(config, InferenceSettings),
         precision=config.precision,
         of_class=config.of_class,
-        value_range=config.value_range,
+        value_range=value_range,
         fill=config.fill,
         device=device,
         threads=facts["threads"],
@@ -186,5 +213,7 @@ def _facts(
         "device": torch.device(device).type,
         "torch": torch.__version__,
     }
+    if config.missing != "fail":  # a run that fails has nothing to go on with
+        facts["missing"] = config.missing
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

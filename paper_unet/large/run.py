@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from paper_unet.images import Output, Stack, create_output, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
+from paper_unet.large.greys import say_greys, warn_of_greys
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
@@ -26,11 +26,23 @@ from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 
+def _nothing(line: str) -> None:
+    """Say nothing; then nothing is measured to be said, either."""
+
+
 @dataclass
 class Report:
-    """What a prediction says while it runs."""
+    """What a prediction says while it runs.
 
-    say: Callable[[str], None] = lambda line: None
+    Attributes
+    ----------
+    say : callable
+        Takes lines of text.
+    progress : bool
+        Whether to show a progress bar.
+    """
+
+    say: Callable[[str], None] = _nothing
     progress: bool = False
 
 
@@ -81,12 +93,16 @@ def predict_file(
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in stack.files:
-            refuse_same_file(file, config.out)
+        for file in (*stack.files, config.weights):
+            if file is not None:
+                refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out), overwrite=overwrite) as journal:
+            output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
-            announce(report.say, job, journal)
+            if report.say is not _nothing:
+                announce(report.say, job, journal)
+                say_greys(report.say, stack, job.prediction)
             with _nothing_for_nothing(output, journal):
                 if _goes_on(output, journal, overwrite):
                     take_back_damaged(
@@ -118,7 +134,7 @@ def _goes_on(output: Output, journal: Journal, overwrite: bool) -> bool:
             journal.begin(header)
         else:
             return True
-    output.prepare(resume=False)
+    output.start()
     journal.record_frame(output.frame())
     return False
 
@@ -131,9 +147,7 @@ def _nothing_for_nothing(output: Output, journal: Journal) -> Iterator[None]:
     except BaseException:
         output.close()
         if not journal.done:
-            if output.partial.is_dir():
-                shutil.rmtree(output.partial)
-            output.partial.unlink(missing_ok=True)
+            output.discard()
             journal.restart()
         raise
 
@@ -165,6 +179,7 @@ def _work(
         for piece, stored in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
             bar.update(_pixels(grid, piece))
+            warn_of_greys(report.say, prediction, executor, piece)
     journal.flush()
     if stop():
         raise Stopped(stop.signal)
@@ -189,5 +204,5 @@ def _refuse_changed_input(config: PredictConfig, journal: Journal) -> None:
     if journal.header is None or now != journal.header["input"]:
         raise InputError(
             f"{config.source}: changed while it was being predicted; keep it as it is and start "
-            "anew with --overwrite"
+            "anew with `overwrite`"
         )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, open_stack, to_unit_range
+from paper_unet.images import GreyCount, Output, Stack, open_stack, scale_of, to_unit_range
 from paper_unet.inference.intake import Intake
 from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for
@@ -36,6 +38,7 @@ class Prediction:
     source: Path
     axes: str | None
     series: int | None
+    missing: Literal["fail", "fill"]
     first: int  # section of the stack that becomes section 0 of the output
     weights: Path | None
     digest: str  # SHA-256 of the weights
@@ -51,11 +54,18 @@ class Prediction:
     run: str  # in the journal's header: which run of this output it is
 
 
+WRITERS = min(4, os.cpu_count() or 1)
+"""Threads that write: compressing, and waiting for the disk, take longer than a GPU takes."""
+
+
 class Worker:
     """A process's open stack and loaded network; it computes with the threads that it is given.
 
     Attributes
     ----------
+    greys : dict of int to GreyCount
+        What the grey values were of the sections that it worked on, by number in the input; windows
+        that overlap are counted again.
     timings : Timings
         The seconds of each stage.
     """
@@ -67,22 +77,24 @@ class Worker:
         if weights_digest(model) != prediction.digest:
             raise InputError(
                 f"{prediction.weights}: the weights changed after the prediction began; restore "
-                "them, or start anew with --overwrite"
+                "them, or start anew with `overwrite`"
             )
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
-            channels=model.config.in_channels,
+            channels=model.config.in_channels, missing=prediction.missing,
         )  # fmt: skip
+        self.scale = scale_of(self.stack.dtype, prediction.value_range)
+        self.greys: dict[int, GreyCount] = {}
         self.timings = Timings()
-        value_range = prediction.value_range or model.grey_ranges.get(self.stack.dtype.name)
         self.intake = Intake(
-            self.stack.dtype, value_range, prediction.fill, link_to(device), self.timings
+            self.stack.dtype, prediction.value_range, prediction.fill, link_to(device), self.timings
         )
         band = prediction.grid.plan.band
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
         sigmoid = self.engine.network.sigmoid
         self.readout = Readout(sigmoid, prediction.of_class, prediction.output.dtype)
-        self._reading, self._writing = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
+        self._reading = ThreadPoolExecutor(1, "read")
+        self._writing = ThreadPoolExecutor(WRITERS, "write")
 
     def close(self) -> None:
         """Close the files."""
@@ -106,7 +118,7 @@ class Worker:
         stop : callable
             Asked after every band; if it says so, what is unfinished is dropped.
         """
-        return behind(self._write, self._pieces(runs, stop), self._writing)
+        return behind(self._write, self._pieces(runs, stop), self._writing, depth=WRITERS)
 
     def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> Done:
         """Write a piece; return it when it is on disk."""
@@ -168,6 +180,7 @@ class Worker:
         try:
             return wait()
         except FlawedPixelsError:
+            self._reading.shutdown(cancel_futures=True)  # a stack has one reader at a time
             self._refuse_flawed(z + self.prediction.first)
             raise
         except InputError as error:
@@ -176,10 +189,12 @@ class Worker:
 
     def _section(self, z: int) -> Section:
         _, height, width = self.stack.shape
+        count = self.greys.setdefault(z, GreyCount())
 
         def read(rows: Span, columns: Span) -> NDArray[np.generic]:
             with self.timings("read"):
                 window = self.stack.window(z, rows, columns)
+            count.add(window, self.scale)
             return window if self.stack.channels > 1 else window[None]
 
         return Section(read, height, width, self.intake)
@@ -217,5 +232,5 @@ def _not_finite(stack: Stack, z: int, name: str) -> InputError:
         good += int(np.count_nonzero(np.isfinite(window)))
     return InputError(
         f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
-        "the grey value to take there with --fill"
+        "the grey value to take there with `fill`"
     )

@@ -6,6 +6,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from paper_unet.metrics._classify import Mismatch
+    from paper_unet.metrics._probability import as_probability, probability_range
     from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
     from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
     from paper_unet.metrics.seg import SegScores, seg_measure
@@ -16,7 +17,9 @@ __all__ = [
     "SegScores",
     "ThresholdScores",
     "WarpingCounts",
+    "as_probability",
     "isbi2012_scores",
+    "probability_range",
     "seg_measure",
     "warping_mismatches",
 ]
@@ -25,6 +28,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
     __name__,
     submod_attrs={
         "_classify": ["Mismatch"],
+        "_probability": ["as_probability", "probability_range"],
         "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
         "isbi2012": ["isbi2012_scores", "warping_mismatches"],
         "seg": ["SegScores", "seg_measure"],

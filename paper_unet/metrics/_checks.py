@@ -6,10 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paper_unet.errors import InputError
+from paper_unet.metrics._probability import as_probability
 
 
 def checked_stack(
-    labels: npt.ArrayLike, interior: npt.ArrayLike
+    labels: npt.ArrayLike,
+    interior: npt.ArrayLike,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Check labels and probabilities.
 
@@ -36,7 +39,9 @@ def checked_stack(
             "with at least one pixel: remove other axes"
         )
     shape = truth.shape if truth.ndim == 3 else (1, *truth.shape)
-    return _binary_labels(truth).reshape(shape), _probabilities(probability).reshape(shape)
+    return _binary_labels(truth).reshape(shape), as_probability(probability, value_range).reshape(
+        shape
+    )
 
 
 def _binary_labels(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -52,34 +57,9 @@ def _binary_labels(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
         more = ", ..." if values.size > 4 else ""
         raise InputError(
             f"labels hold {found}{more} beside 0; accepted are 0 for membrane and one of 1 or 255 "
-            "for cell: pass a boolean array that is True inside cells"
+            "for cell: set all cells to 1, or pass a boolean array that is True inside them"
         )
     return inside
-
-
-def _probabilities(interior: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    kind = interior.dtype.kind
-    if kind not in "buif":
-        raise InputError(
-            f"interior has dtype {interior.dtype}; accepted are floats in [0, 1] or a binary map"
-        )
-    if kind in "ui":
-        low, high = int(interior.min()), int(interior.max())
-        if not np.isin(interior, (0, high)).all() or low < 0:
-            raise InputError(
-                f"interior holds integers from {low} to {high}, so every value but 0 lies above "
-                "each threshold; accepted are probabilities in [0, 1]: divide by 255 (8 bits) or "
-                "65535 (16 bits)"
-            )
-    # 32 bits, as the official code holds them.
-    values = interior.astype(np.float32)
-    if not np.isfinite(values).all():
-        count = int(np.count_nonzero(~np.isfinite(values)))
-        raise InputError(
-            f"interior holds {count} values that are not finite (NaN or infinite); accepted are "
-            "probabilities in [0, 1]: find out why the prediction failed there"
-        )
-    return values
 
 
 def checked_workers(workers: int | None, slices: int, available: int) -> int:

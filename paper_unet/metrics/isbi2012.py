@@ -27,6 +27,7 @@ def isbi2012_scores(
     labels: npt.ArrayLike,
     interior: npt.ArrayLike,
     *,
+    value_range: tuple[float, float] | None = None,
     workers: int | None = None,
     compiled: bool | None = None,
 ) -> Isbi2012Scores:
@@ -38,7 +39,10 @@ def isbi2012_scores(
         0 = membrane, 1 or 255 = cell.
     interior : array_like of float, shape of `labels`
         Probability of the cell class, 0 = surely membrane, 1 = surely cell. Compared in 32 bits.
-        A binary map may also be bool or integer (0 and one other value).
+        A binary map may have 0 and any other value; unsigned integers are divided by the largest
+        of their type, if they can be probabilities (see `as_probability`).
+    value_range : tuple of two floats, optional
+        The values of `interior` that mean 0 and 1.
     workers : int, optional
         Slices scored at the same time. By default one per core if numba is there, else 1. Without
         numba, more than one worker means new processes, so a script that asks for them needs
@@ -56,8 +60,7 @@ def isbi2012_scores(
     ------
     InputError
         For unequal shapes, other than 2 or 3 axes, labels other than {0, 1} or {0, 255}, values
-        that are not finite, and an integer map with grey values: it would lie above every
-        threshold, so divide it by 255 or 65535 first.
+        that are not finite, and a map that is not plausibly one of probabilities.
 
     Notes
     -----
@@ -103,7 +106,7 @@ def isbi2012_scores(
     >>> scores.rand_error, scores.warping_error, scores.v_rand
     (0.0, 0.0, 1.0)
     """
-    truth, probability = checked_stack(labels, interior)
+    truth, probability = checked_stack(labels, interior, value_range)
     use_numba = resolve_compiled(compiled)
     cores = (os.cpu_count() or 1) if use_numba else 1
     count = checked_workers(workers, len(truth), cores)

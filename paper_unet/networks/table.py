@@ -28,7 +28,7 @@ NETWORKS: Final[dict[str, str]] = {
     "keras": "paper_unet.networks.keras:KerasUNet",
     "valid_batchnorm": "paper_unet.networks.valid_batchnorm:ValidBatchNormUNet",
 }
-"""Where each is, by the name that ``--network`` takes: a class, or what makes one of its kinds."""
+"""Where each is, by the name in the setting ``network``: a class, or what makes one."""
 
 RENAMED: Final = {
     "batch_norm": "paper_batch_norm",
@@ -39,12 +39,12 @@ RENAMED: Final = {
 
 
 def network_names() -> tuple[str, ...]:
-    """Return the names that ``--network`` takes now."""
+    """Return the names that the setting ``network`` takes now."""
     return tuple(NETWORKS)
 
 
 def network_class(name: str) -> type[Network]:
-    """Return the class behind a name that ``--network`` takes, or that a file declares.
+    """Return the class behind a name in the setting ``network``, or that a file declares.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def network_class(name: str) -> type[Network]:
 def make_network(
     name: str, in_channels: int, out_channels: int | None, width: int, dropout: float
 ) -> Network:
-    """Return an untrained network by the name that ``--network`` takes.
+    """Return an untrained network by the name that the setting ``network`` has.
 
     Parameters
     ----------

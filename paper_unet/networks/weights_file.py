@@ -23,13 +23,21 @@ from paper_unet.model import UNet
 from paper_unet.networks.base import Network, NetworkConfig
 from paper_unet.networks.table import RENAMED, network_class
 from paper_unet.system.files import write_atomic
+from paper_unet.system.stop import interrupts_wait
 
 FORMAT = "paper_unet-1"
 BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
 """The weights that come with the package: `predict` and `demo` use them by default."""
 
 
-def save_model(path: Path | str, model: Network, *, dtype: torch.dtype = torch.float32) -> None:
+def save_model(
+    path: Path | str,
+    model: Network,
+    *,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = True,
+    token: str = "",
+) -> None:
     """Write a network with its configuration, grey ranges and record.
 
     Parameters
@@ -39,15 +47,18 @@ def save_model(path: Path | str, model: Network, *, dtype: torch.dtype = torch.f
     model : Network
     dtype : torch.dtype
         How the weights are stored; ``torch.float16`` halves the file.
+    overwrite, token
+        As `paper_unet.system.files.write_atomic` takes them.
     """
     tensors = {name: _stored(value, dtype) for name, value in model.state_dict().items()}
-    write_tensors(path, tensors, describe(model))
+    write_tensors(path, tensors, describe(model), overwrite=overwrite, token=token)
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to("cpu", dtype if value.is_floating_point() else value.dtype)
 
 
+@interrupts_wait()  # safetensors and PyTorch take it for damage
 def load_model(path: Path | str | None = None, device: str | torch.device = "cpu") -> Network:
     """Read a network, ready to predict.
 
@@ -78,7 +89,7 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     if "step" in about:
         raise InputError(
             f"{path}: is the checkpoint of an unfinished training; give the weights.safetensors "
-            "that the finished one leaves beside it, or finish it with --resume"
+            "that the finished one leaves beside it, or finish it with `resume`"
         )
     model = _network_of(about, path)
     load_weights(model, tensors, path)
@@ -141,15 +152,30 @@ def load_weights(model: Network, tensors: Mapping[str, Tensor], path: Path) -> N
     model.load_state_dict(tensors)
 
 
-def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], about: object) -> None:
-    """Write tensors and a JSON description, with a SHA-256 over both, atomically."""
+def write_tensors(
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    about: object,
+    *,
+    overwrite: bool = True,
+    token: str = "",
+) -> None:
+    """Write tensors and a JSON description, with a SHA-256 over both, as `write_atomic` does."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     # one entry, because safetensors writes several in no fixed order
     metadata = {FORMAT: json.dumps({"about": text, "sha256": _digest(tensors, text)})}
-    write_atomic(Path(path), to_bytes(dict(tensors), metadata))
+    data = to_bytes(dict(tensors), metadata)
+    write_atomic(Path(path), data, overwrite=overwrite, token=token)
 
 
+def has_description(path: Path) -> bool:
+    """Whether a file says of itself that `write_tensors` wrote it, sound or not."""
+    with path.open("rb") as file:
+        return f'"{FORMAT}"'.encode() in file.read(2**16)
+
+
+@interrupts_wait()
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote and verify its SHA-256.
 
@@ -167,6 +193,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(text)
 
 
+@interrupts_wait()
 def channels_of(path: Path | str | None) -> int:
     """Return how many values for each pixel the network of a file takes; its weights stay unread.
 

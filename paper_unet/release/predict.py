@@ -84,10 +84,10 @@ def _is_stack(out: str | Path) -> bool:
 def _refuse_others(config: PredictConfig) -> None:
     for option in options(PredictConfig):
         if option.name in FIXED and getattr(config, option.name) != option.default:
-            raise InputError(f"--release has a procedure of its own; leave {option.flag} out")
+            raise InputError(f"the release has a procedure of its own; leave `{option.name}` out")
     if config.weights is None:
         raise InputError(
-            "--release needs --weights: the authors' network, converted by paper-unet "
+            "the release needs `weights`: the authors' network, converted by paper-unet "
             "import-caffe, or another one for cells; the bundled one is for EM"
         )
 
@@ -107,11 +107,14 @@ def _segment(
         if stop():
             if _is_stack(config.out):
                 raise Stopped(stop.signal, "one stack is kept whole or not at all: give a folder")
-            report.say(f"to go on: the same with --slices {z}:{frames[-1] + 1}")
+            report.say(f"to go on: the same with `slices` {z}:{frames[-1] + 1}")
             raise Stopped(stop.signal)
         with naming(f"section {z}"):
             image = release_input(
-                stack[z], model.grey_ranges, value_range=config.value_range, fill=config.fill
+                stack[z],
+                model.grey_ranges,
+                value_range=stack.value_range(config.value_range),
+                fill=config.fill,
             )
             cells = release_cells(layers, image, settings)
         write(z, _sixteen_bits(cells))
@@ -119,7 +122,7 @@ def _segment(
 
 def _sixteen_bits(cells: NDArray[np.int32]) -> NDArray[np.uint16]:
     if cells.max() > np.iinfo(np.uint16).max:
-        raise InputError(f"{cells.max()} regions in one frame; give a larger --min-area")
+        raise InputError(f"{cells.max()} regions in one frame; give a larger `min_area`")
     return cells.astype(np.uint16)
 
 

@@ -22,15 +22,15 @@ class ReleaseSettings:
     """
 
     strips: Annotated[
-        int, "of --release: strips that a frame is cut into along its height", Limits(1)
+        int, "of the release: strips that a frame is cut into along its height", Limits(1)
     ] = 2
-    min_area: Annotated[int, "of --release: regions of so many pixels or fewer go", Limits(0)] = (
+    min_area: Annotated[int, "of the release: regions of so many pixels or fewer go", Limits(0)] = (
         MIN_AREA
     )
     field_of_interest: Annotated[
-        int, "of --release: regions wholly within so many pixels of the sides go", Limits(0)
+        int, "of the release: regions wholly within so many pixels of the sides go", Limits(0)
     ] = FIELD_OF_INTEREST
-    fill_holes: Annotated[bool, "of --release: fill the holes of cells"] = False
+    fill_holes: Annotated[bool, "of the release: fill the holes of cells"] = False
 
     def __post_init__(self) -> None:
         check(self)

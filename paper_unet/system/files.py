@@ -1,4 +1,4 @@
-"""Files that are whole or absent: one way to lock, to write, to name what is in the way."""
+"""Files that are whole or absent: one way to write, to name, to say what is in the way."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from paper_unet.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from paper_unet.system.names import give_name, kind_of, name_without_replacing, unnamed_file
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OF_A_RUN = (".partial", ".replaced", ".journal")
 """What the names end with that a run gives to what it leaves beside its output."""
 
 
-def write_atomic(path: str | Path, data: bytes) -> None:
+def write_atomic(path: str | Path, data: bytes, *, overwrite: bool = True, token: str = "") -> None:
     """Write a whole file or nothing.
 
     The bytes go to a partial file in the same folder, reach the disk, and take the final name in
@@ -35,70 +30,56 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         The final name; its folder must exist.
     data : bytes
         The content.
+    overwrite : bool
+        Whether it may take the place of a file that is there.
+    token : str
+        Part of the partial file's name, by which the next run knows what a killed one left; by
+        default a random one.
 
     Raises
     ------
     InputError
-        If the folder does not exist.
+        If the folder does not exist, or the name is taken and may not be replaced: by a file
+        unless ``overwrite``, by a folder, a link or anything else always.
     """
     path = Path(path)
     require_folder(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    check_free_name(path, overwrite=overwrite, folders=False)
+    partial = scratch_name(path, token or secrets.token_hex(16))
     try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
+        named = _write_beside(partial, data, None if overwrite else path)
+        if overwrite:
+            partial.replace(path)
+        elif named == partial:
+            name_without_replacing(partial, path)
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            check_free_name(path, overwrite=overwrite, folders=False)  # it appeared meanwhile
         raise
     sync_folder(path.parent)
 
 
-def open_alone(path: Path, taken: str) -> FileIO:
-    """Open a file to read and write, for this process alone until it is closed.
+def _write_beside(partial: Path, data: bytes, final: Path | None) -> Path:
+    """Write a new file to the disk, and return which name it has then.
 
-    Where the system has no locks (Windows) it is only opened.
-
-    Parameters
-    ----------
-    path : Path
-        Made unless it is there; its folder must exist.
-    taken : str
-        What to say if another process has it.
-
-    Returns
-    -------
-    FileIO
-        Unbuffered; use it in a ``with`` statement or close it.
-
-    Raises
-    ------
-    InputError
-        If another process has it, or it cannot be written.
+    Where the system can make a file without a name, a kill leaves nothing behind.
     """
-    require_folder(path)
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    try:
-        file = FileIO(os.open(path, flags, 0o666), "r+")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another output"
-        ) from error
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # between open and lock, the other process may have renamed or removed this file
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                raise BlockingIOError
-    except BlockingIOError:
-        file.close()
-        raise InputError(taken) from None
-    except BaseException:
-        file.close()
-        raise
-    return file
+    file = unnamed_file(partial.parent)
+    name = partial if file is None or final is None else final
+    with file or partial.open("xb", buffering=0) as opened:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[opened.write(rest) or 0 :]
+        os.fsync(opened.fileno())
+        if file is not None:
+            give_name(file, name)
+    return name
+
+
+def scratch_name(path: Path, token: str) -> Path:
+    """Return what a file is called while `write_atomic` writes it."""
+    return path.with_name(f".{path.name}.{token}.partial")
 
 
 def sync_file(path: Path) -> None:
@@ -142,10 +123,24 @@ def require_folder(path: Path) -> None:
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
-def check_free_name(path: Path, *, overwrite: bool) -> None:
-    """Raise InputError unless the name is free, or may be replaced."""
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name or add --overwrite")
+def check_free_name(path: Path, *, overwrite: bool, folders: bool = True) -> None:
+    """Raise InputError unless the name is free, or may be replaced.
+
+    A symbolic link is refused, whether it leads anywhere or not: what would be replaced is not
+    what was named. So are named pipes, sockets and devices, and folders if a file is to be written.
+    """
+    kind = kind_of(path)
+    if kind == "symbolic link":
+        raise InputError(
+            f"{path}: is a symbolic link, to {path.readlink()}; give the name of the file or "
+            "folder itself, or remove the link"
+        )
+    if kind is not None and kind not in ("file", "folder"):
+        raise InputError(f"{path}: is a {kind} and is not replaced; choose another name")
+    if kind == "folder" and not folders:
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    if kind is not None and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name or add `overwrite`")
 
 
 def make_folder(folder: Path) -> None:
@@ -231,10 +226,10 @@ def refuse_same_file(source: str | Path, target: str | Path) -> None:
 def _same(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _lineage(path: Path) -> set[Path]:
     """Return a path and the folders above it, as it is given and as links lead to it."""
-    given, real = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100  (keeps links)
+    given, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100  (keeps links)
     return {given, *given.parents, real, *real.parents}

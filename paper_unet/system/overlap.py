@@ -78,7 +78,6 @@ def behind(
     items : iterable
         Taken by the thread that iterates, which waits when so many are not done yet.
     pool : Executor
-        Of one thread.
     depth : int
     """
     waiting: deque[Future[Result]] = deque()

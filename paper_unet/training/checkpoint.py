@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
 from paper_unet.settings import options
 from paper_unet.system.files import sync_file
-from paper_unet.training.config import TrainConfig
+from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.log import LOG, check_log, log_digest, log_until
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 MEMORY = "optimizer/"
-REMEDY = "put back what it was, begin anew with overwrite, or use another folder"
+REMEDY = "put back what it was, begin anew with `overwrite`, or use another folder"
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
@@ -30,7 +30,15 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     Not where it lies and how it reports; nor the names of the files, since the data themselves
     are compared.
     """
-    aside = ("out", "log_every", "checkpoint_every", "validate_every", "images", "labels")
+    aside = (
+        "out",
+        "log_every",
+        "checkpoint_every",
+        "validate_every",
+        "images",
+        "labels",
+        "missing",
+    )
     kept = {key: value for key, value in asdict(config).items() if key not in aside}
     settings: dict[str, Any] = json.loads(json.dumps(kept))
     return settings
@@ -53,8 +61,9 @@ def save_checkpoint(
     made_from: Mapping[str, str],
     model: Network,
     optimizer: torch.optim.Optimizer,
+    token: str = "",
 ) -> None:
-    """Write the weights, the optimiser's memory and the step, atomically."""
+    """Write the weights, the optimiser's memory and the step, atomically; see `write_atomic`."""
     tensors = dict(model.state_dict())
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -63,7 +72,7 @@ def save_checkpoint(
     if (out / LOG).is_file():
         sync_file(out / LOG)  # or a power loss takes lines that the checkpoint knows
     about["log"] = log_digest(log_until(out, step))
-    write_tensors(out / CHECKPOINT, tensors, about)
+    write_tensors(out / CHECKPOINT, tensors, about, token=token)
 
 
 def restore(
@@ -90,11 +99,13 @@ def restore(
     try:
         tensors, about = read_tensors(path)
     except InputError as error:
-        raise InputError(f"{error}, or begin anew with overwrite") from error
-    _refuse_other_settings(path, about, config, made_from)
-    step = about.get("step")
-    if type(step) is not int or not 0 < step <= config.steps:
-        raise InputError(f"{path}: is of step {step!r} of {config.steps}; {REMEDY}")
+        raise InputError(f"{error}, or begin anew with `overwrite`") from error
+    then = _settings_then(path, about)
+    step, planned = about.get("step"), then["steps"]
+    if type(step) is not int or not 0 < step <= planned:
+        raise InputError(f"{path}: is of step {step!r} of {planned}; {REMEDY}")
+    _refuse_other_settings(path, then | {k: about.get(k, "") for k in made_from}, config, made_from)
+    _refuse_other_steps(path, planned, config, step)
     check_log(out, step, about.get("log"))
     _refuse_not_finite(path, tensors)
     state = _memory(path, tensors, optimizer)
@@ -104,23 +115,43 @@ def restore(
     return step
 
 
-def _refuse_other_settings(
-    path: Path, about: Mapping[str, Any], config: TrainConfig, made_from: Mapping[str, str]
-) -> None:
+def _settings_then(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a checkpoint was made with, if they can be such."""
     try:
-        then = as_of_today(about.get("config", {}))
+        return as_of_today(about.get("config", {}))
     except (InputError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: was trained with settings that cannot be ({error}); {REMEDY}"
         ) from error
-    then |= {name: about.get(name, "") for name in made_from}
+
+
+def _refuse_other_settings(
+    path: Path, then: Mapping[str, Any], config: TrainConfig, made_from: Mapping[str, str]
+) -> None:
+    """Refuse other settings or data, but for the number of steps."""
     now = {**comparable(config), **made_from}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
-    if differing:
+    if differing and differing != ["steps"]:
         key = differing[0]
         raise InputError(
             f"{path}: was trained with {key} = {then.get(key)!r}, now {now.get(key)!r}; give the "
             "same settings and data to resume, or another folder"
+        )
+
+
+def _refuse_other_steps(path: Path, planned: int, config: TrainConfig, step: int) -> None:
+    """Refuse another number of steps once the learning rate follows from it: at the decay.
+
+    Before, a run with that number from the start would have come to the same checkpoint.
+    """
+    before = replace(config, steps=planned)
+    same = all(learning_rate(k, before) == learning_rate(k, config) for k in range(step))
+    if step > config.steps or not same:
+        raise InputError(
+            f"{path}: is of step {step} of {planned}, and its learning rate was lowered towards "
+            f"the end of these; {config.steps} steps would be another run: train on from its "
+            f"weights, with `start` {path.with_name(WEIGHTS)} and another folder, or resume with "
+            "the same `steps`"
         )
 
 

@@ -35,6 +35,9 @@ class TrainConfig(AugmentSettings):
     value_range: Annotated[
         tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
     ] = None
+    missing: Annotated[
+        Literal["fail", "fill"], "of a Zarr without some of its chunks: refuse it, or fill them"
+    ] = "fail"
     channels: Annotated[
         int,
         "values for each pixel of the images: 1 is grey, 3 are red, green and blue (Fig. 1: 1)",

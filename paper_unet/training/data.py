@@ -180,7 +180,7 @@ def training_set_of_classes(
     if low < 0 or high >= count:
         raise InputError(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
-            f"{count - 1}: renumber them, or give --classes"
+            f"{count - 1}: renumber them, or give `classes`"
         )
     weights = class_weights(classes, count=count, power=balance).astype(np.float32)[classes]
     return TrainingSet(

@@ -54,7 +54,7 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> Network:
     elif trained.centre != config.centre:
         raise InputError(
             f"{config.start}: was trained with centre = {trained.centre:g}, now {config.centre:g}; "
-            "a network with padding keeps its own: give it with --centre"
+            "a network with padding keeps its own: give it with `centre`"
         )
     return model
 

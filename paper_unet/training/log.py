@@ -58,7 +58,7 @@ def check_log(out: Path, step: int, expected: object) -> None:
     if expected is not None and log_digest(log_until(out, step)) != expected:
         raise InputError(
             f"{out / LOG}: up to step {step} it is not as the run wrote it; put back what it was, "
-            "begin anew with overwrite, or use another folder"
+            "begin anew with `overwrite`, or use another folder"
         )
 
 

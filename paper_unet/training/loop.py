@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from paper_unet.errors import DivergedError, InputError
-from paper_unet.images import open_stack, parse_slices, read_stack, to_unit_range
+from paper_unet.images import Stack, open_stack, parse_slices, read_stack, to_unit_range
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import load_model, save_model
@@ -42,6 +42,7 @@ from paper_unet.training.run_folder import (
     comparable,
     locked,
     prepare_folder,
+    refuse_own_input,
     refuse_to_overwrite,
     restore,
     save_checkpoint,
@@ -65,8 +66,8 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     """
     if config.images is None or config.labels is None:
         raise InputError("images or labels are not given; name a stack of each")
-    images = read_stack(config.images, channels=config.channels)
-    labels = read_stack(config.labels)
+    images = read_stack(config.images, channels=config.channels, missing=config.missing)
+    labels = read_stack(config.labels, labels=True, missing=config.missing)
     size = (images.shape[0], *images.shape[-2:])
     if size != labels.shape:
         raise InputError(
@@ -74,18 +75,26 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             "give one label section of the same size for each image section"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{config.labels}: labels are {labels.dtype}; integers are needed")
+        raise InputError(
+            f"{config.labels}: labels are {labels.dtype}; integers are needed: convert them to "
+            "uint8 or uint16"
+        )
     chosen = list(parse_slices(config.slices, len(images)))
-    value_range = config.value_range or _range_of_start(config, images.dtype.name)
+    value_range = grey_range(config)
     images = to_unit_range(images[chosen], value_range, name=config.images)
     labels = labels[chosen]
+    if (labels == labels[0, 0, 0]).all():
+        raise InputError(
+            f"{config.labels}: labels are {labels[0, 0, 0]} everywhere in the sections chosen, so "
+            "there are no cells to tell from what is around them; give other labels or sections"
+        )
     kind, count = config.label_kind, class_count(config)
     if kind == "class":
         return training_set_of_classes(images, labels, count, config.balance)
     if count > 2:
         raise InputError(
             f"classes is {count}; {kind} labels have two: give a number per class with "
-            "--label-kind class, or leave --classes out"
+            "`label_kind` class, or leave `classes` out"
         )
     instances = instances_from_membranes(labels) if kind == "membrane" else labels
     return training_set(
@@ -98,9 +107,16 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     )
 
 
-def _range_of_start(config: TrainConfig, dtype: str) -> tuple[float, float] | None:
-    """Return the grey values that mean 0 and 1 to the weights that training starts from."""
-    return load_model(config.start).grey_ranges.get(dtype) if config.start else None
+def grey_range(config: TrainConfig) -> tuple[float, float] | None:
+    """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
+    known = load_model(config.start).grey_ranges if config.start else None
+    with open_images(config) as stack:
+        return stack.value_range(config.value_range, known)
+
+
+def open_images(config: TrainConfig) -> Stack:
+    """Open the sections that a configuration names."""
+    return open_stack(str(config.images), channels=config.channels, missing=config.missing)
 
 
 def train(
@@ -150,12 +166,13 @@ def train(
     out = Path(config.out)
     device = pick_device(config.device)
     config = config.on(device)
-    refuse_to_overwrite(out, resume, overwrite)
+    seen = refuse_to_overwrite(out, resume, overwrite)
+    refuse_own_input(config)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
     model = start_network(config, data.images.shape[1]).to(device)
-    if config.value_range:
-        model.grey_ranges[_grey_dtype(config)] = config.value_range
+    if config.value_range and (dtype := _grey_dtype(config)):
+        model.grey_ranges[dtype] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     output = model.output_side(config.input_side)
@@ -165,8 +182,9 @@ def train(
         unseen = HeldOut(held_out, config, output, device)
     made_from = {"data": data.fingerprint(), "start": start_digest(config)}
     make_folder(out)
-    with locked(out):
-        _optimise(model, sampler, unseen, config, made_from, resume, progress)
+    with locked(out) as claim:
+        refuse_to_overwrite(out, resume, overwrite, seen)  # what another process did meanwhile
+        _optimise(model, sampler, unseen, config, made_from, resume, progress, claim.token)
         _settle(model, sampler, config)
         model = model.for_prediction()
         absorb_shift(model, config.centre)
@@ -179,7 +197,7 @@ def train(
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]
-        save_model(out / WEIGHTS, model)
+        save_model(out / WEIGHTS, model, token=claim.token)
     return model.eval()
 
 
@@ -191,12 +209,13 @@ def _optimise(
     made_from: Mapping[str, str],
     resume: bool,
     progress: bool,
+    token: str,
 ) -> None:
     """Take all steps, from the folder's checkpoint if asked and if it is of the same sources."""
     out = Path(config.out)
     optimizer = new_optimizer(model, config)
     step = restore(out, config, made_from, model, optimizer) if resume else 0
-    prepare_folder(out, config, step)
+    prepare_folder(out, config, step, token)
     started, pending = time.monotonic(), []
     every = config.checkpoint_every or config.steps
     model.train()
@@ -224,7 +243,7 @@ def _optimise(
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % every == 0 or step == config.steps or stop():
-                save_checkpoint(out, step, config, made_from, model, optimizer)
+                save_checkpoint(out, step, config, made_from, model, optimizer, token)
             if stop() and step < config.steps:
                 raise Stopped(stop.signal)
 
@@ -236,12 +255,15 @@ def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
         model.settle(laid_out(sampler[k].image - config.centre, config) for k in unseen)
 
 
-def _grey_dtype(config: TrainConfig) -> str:
-    """Return the dtype that the range of grey values is of; of data in memory it is uint8."""
+def _grey_dtype(config: TrainConfig) -> str | None:
+    """Return the dtype that the range of grey values is of; of data in memory it is uint8.
+
+    None if the range is of fewer bits than its dtype has.
+    """
     if not config.images:
         return "uint8"
-    with open_stack(config.images, channels=config.channels) as stack:
-        return str(stack.dtype.name)
+    with open_images(config) as stack:
+        return None if stack.own_range else str(stack.dtype.name)
 
 
 def train_step(trainer: Trainer, step: int) -> Tensor:
@@ -266,7 +288,7 @@ def _stop_if_not_finite(
     where = f"; {kept} is from before" if kept.exists() else ""
     raise DivergedError(
         f"{what} at step {at} with learning rate {learning_rate(at - 1, config):.3g}{where}: train "
-        "anew with a smaller --lr"
+        "anew with a smaller `lr`"
     )
 
 

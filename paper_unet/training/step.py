@@ -85,11 +85,12 @@ class Trainer:
         self._taken += 1
         if not self._on_card:
             return self._work()
-        if self._taken <= WARM_UP or not self._records:
-            return self._beside()
-        if self._graph is None:
-            self._record()
-        return self._replayed()
+        with torch.cuda.device(self._device):
+            if self._taken <= WARM_UP or not self._records:
+                return self._beside()
+            if self._graph is None:
+                self._record()
+            return self._replayed()
 
     def _drawn(self, step: int) -> Tensor:
         """Return the numbers of a tile; on a GPU drawn ahead, in memory that it reads by itself."""

@@ -97,7 +97,7 @@ def test_eight_bits_are_rounded_and_rescaled(
     capsys.readouterr()
     main(["evaluate", str(tissue / "labels.tif"), str(tmp_path / "b.tif"), "--json"])
     said = capsys.readouterr()
-    assert "divided by 255" in said.err
+    assert "uint8, 0 means 0 and 255 means 1" in said.err
     scaled = (narrow / np.float64(255)).astype(np.float32)
     expected = isbi2012_scores(tifffile.imread(tissue / "labels.tif"), scaled)
     assert json.loads(said.out)["v_info"] == expected.v_info

@@ -30,7 +30,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Answer) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        running.closing = threading.Event()
         yield running
+        running.closing.set()
         running.shutdown()
         thread.join()
 

@@ -1,7 +1,9 @@
 """Data sets like the real ones, as files and archives; a server for them."""
 
+import contextlib
 import hashlib
 import io
+import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +30,9 @@ class Server(ThreadingHTTPServer):
     body = b""
     status = 200
     declared: int | None = None
+    drips_after: int | None = None  # so many bytes, and then one now and then until shut down
     requests = 0
+    closing = threading.Event()
 
     @property
     def url(self) -> str:
@@ -40,11 +44,26 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
+        if self.server.drips_after is not None:
+            self._drip(self.server.drips_after)
+            return
         self.send_response(self.server.status)
         length = self.server.declared
         self.send_header("Content-Length", str(len(self.server.body) if length is None else length))
         self.end_headers()
         self.wfile.write(self.server.body)
+
+    def _drip(self, after: int) -> None:
+        if after:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.body)))
+            self.end_headers()
+            self.wfile.write(self.server.body[:after])
+        else:
+            self.wfile.write(b"HTTP/1.1 200 ")
+        with contextlib.suppress(OSError):  # nobody listens any more
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"O")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep the test's output clean."""

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from datasets_helpers import (
 )
 from process_helpers import run_python
 
-from paper_unet.datasets import fetch
+from paper_unet.datasets import downloading, fetch, fetching
 from paper_unet.errors import InputError
+from paper_unet.system.claim import take_claim
 
 # fetching
 
@@ -132,7 +134,7 @@ def test_an_error_of_the_server(tiny, server, tmp_path, status):
     server.status, server.body = status, b"<html>sorry</html>"
     message = refused(tiny, tmp_path)
     assert f"cannot be downloaded ({status}" in message
-    assert "--from" in message
+    assert "give its folder as `source`" in message
 
 
 def test_an_error_page_in_place_of_the_archive(tiny, server, tmp_path):
@@ -178,6 +180,81 @@ def test_a_killed_fetch_leaves_no_final_name(tiny, tmp_path):
         (source / name).write_bytes(tiff_of(PIXELS[name]))
     assert run_python(KILLED, str(tmp_path / "to"), str(source), *NAMES).returncode == -9
     folder = tmp_path / "to" / "tiny"
-    assert [p.suffix for p in folder.iterdir()] == [".partial"]
+    assert {p.name.partition("-")[0] for p in folder.iterdir()} == {".fetch"}
+    mine = {f".fetch-{'0' * 32}.partial", ".fetch-abcdefgh.partial", "notes.partial"}
+    for name in mine:
+        (folder / name).mkdir()
     fetch(tiny, tmp_path / "to", source)
-    assert {p.name for p in folder.iterdir()} >= set(NAMES)
+    assert {p.name for p in folder.iterdir()} == {*NAMES, *mine}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_what_a_killed_fetch_left_goes_also_if_all_is_there(tiny, tmp_path):
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in NAMES:
+        (source / name).write_bytes(tiff_of(PIXELS[name]))
+    fetch(tiny, tmp_path / "to", source)
+    folder = tmp_path / "to" / "tiny"
+    claim = take_claim(folder / ".fetch", "fetch", "taken")
+    (folder / f".fetch-{claim.token}.partial" / "01").mkdir(parents=True)
+    with pytest.raises(InputError, match="another process is fetching it"):
+        fetch(tiny, tmp_path / "to", source)
+    claim.release(keep=True)
+    fetch(tiny, tmp_path / "to", source)
+    assert {p.name for p in folder.iterdir()} == set(NAMES)
+
+
+def test_what_has_the_names_of_a_fetch_is_left_alone(tiny, tmp_path):
+    source, folder = tmp_path / "from", tmp_path / "to" / "tiny"
+    source.mkdir()
+    for name in NAMES:
+        (source / name).write_bytes(tiff_of(PIXELS[name]))
+    folder.mkdir(parents=True)
+    (folder / ".fetch").write_text("mine")
+    with pytest.raises(InputError, match=r"\.fetch: is no lock of a fetch and stays as it is"):
+        fetch(tiny, tmp_path / "to", source)
+    (folder / ".fetch").unlink()
+    (folder / NAMES[1]).symlink_to("nowhere")
+    with pytest.raises(InputError, match=f"{NAMES[1]}: a symbolic link that is none of the data"):
+        fetch(tiny, tmp_path / "to", source)
+    assert (folder / NAMES[1]).readlink() == Path("nowhere")
+    assert not list(folder.glob(".fetch*"))
+
+
+FETCHES = """
+import os, sys
+from paper_unet.datasets import DataSet, ExpectedStack, fetch
+stacks = tuple(ExpectedStack(name, (5, 16, 24), None) for name in sys.argv[3:])
+fetch(DataSet("tiny", "http://127.0.0.1:9/x.zip", stacks, ""), sys.argv[1], sys.argv[2])
+"""
+
+
+def test_what_another_process_fetched_meanwhile_is_kept(tiny, server, tmp_path, monkeypatch):
+    """The check for what is missing comes before the lock, and again under it."""
+    source = tmp_path / "from"
+    source.mkdir()
+    for name in NAMES:
+        (source / name).write_bytes(tiff_of(PIXELS[name]))
+    made = fetching.make_folder
+
+    def after_the_other(folder: Path) -> None:
+        monkeypatch.setattr(fetching, "make_folder", made)
+        run = run_python(FETCHES, str(tmp_path / "to"), str(source), *NAMES)
+        assert run.returncode == 0, run.stderr
+        made(folder)
+
+    monkeypatch.setattr(fetching, "make_folder", after_the_other)
+    folder = fetch(tiny, tmp_path / "to")
+    assert server.requests == 0
+    assert everything_below(folder) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("after", [0, 1000])
+def test_a_server_that_drips_has_a_deadline(tiny, server, tmp_path, monkeypatch, after):
+    """A byte now and then keeps each answer within its time, in the headers and in the body."""
+    monkeypatch.setattr(downloading, "DEADLINE", 0.5)
+    server.drips_after = after
+    message = refused(tiny, tmp_path)
+    assert "is not downloaded after 0.5 seconds" in message
+    assert "--" not in message

@@ -1,5 +1,6 @@
 """ISBI 2012 as published."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from paper_unet.datasets import (
     load_isbi2012,
 )
 from paper_unet.datasets import isbi2012 as isbi2012_module
+from paper_unet.datasets.expected import ExpectedStack, read_verified
 from paper_unet.errors import InputError
 
 
@@ -84,3 +86,17 @@ def test_fetch_the_real_data(isbi2012_folder, server, tmp_path, monkeypatch):
     folder = fetch_isbi2012(tmp_path / "archive")
     assert everything_below(folder) == sorted(NAMES)
     assert server.requests == 1
+
+
+def test_labels_are_verified_as_stored(tmp_path):
+    """ImageJ writes masks with white as zero, where 255 is the object."""
+    pixels = np.random.default_rng(0).integers(0, 2, (2, 16, 24)).astype(np.uint8) * 255
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    labels = ExpectedStack("a.tif", (2, 16, 24), digest, labels=True)
+    np.testing.assert_array_equal(read_verified(tmp_path / "a.tif", labels), pixels)
+    with pytest.raises(InputError, match="other pixels than published"):
+        read_verified(tmp_path / "a.tif", replace(labels, labels=False))
+    assert [part.name for part in ISBI2012.parts if part.labels] == [
+        "train-labels.tif", "test-labels.tif"
+    ]  # fmt: skip

@@ -47,8 +47,8 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
-# A run that kills itself at the n-th call of fsync or rename, which stand between all of its steps;
-# n = -1: when the output is to get its name; -2: at the next call after that.
+# A run that kills itself at the n-th call of fsync, rename or link, which stand between all of its
+# steps; n = -1: when the output is to get its name; -2: at the next call after that.
 RUN = """
 import os, signal, sys
 import numpy as np
@@ -62,7 +62,8 @@ def count(target=None):
         os.kill(os.getpid(), signal.SIGKILL)
     if named and limit == -2:
         limit = calls + 1
-sys.addaudithook(lambda event, about: count(about[1]) if event == "os.rename" else None)
+naming = ("os.rename", "os.link")
+sys.addaudithook(lambda event, about: count(about[1]) if event in naming else None)
 fsync = os.fsync
 def counted(descriptor):
     count()
@@ -74,8 +75,9 @@ shape = (2, 2 * side - 3, 2 * side - 6)
 stack = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 output = create_output(out, shape, "uint8")
 with open_journal(out) as journal:
+    output.take(journal.claim, left=journal.header is not None)
     journal.begin({"shape": shape})
-    output.prepare(resume=bool(journal.done))
+    output.prepare(resume=True) if journal.done else output.start()
     went_on = len(journal.done)
     for k in range(8):
         z, y, x = k // 4, k // 2 % 2 * side, k % 2 * side

@@ -108,7 +108,7 @@ def test_wrong_slices_are_refused(tmp_path):
 def test_existing_output_is_refused_and_kept(tmp_path):
     path = tmp_path / "out.tif"
     path.write_text("precious")
-    with pytest.raises(InputError, match=r"out\.tif: exists already; .*--overwrite"):
+    with pytest.raises(InputError, match=r"out\.tif: exists already; .*`overwrite`"):
         create_tiff(path, GREY.shape, np.uint8)
     with pytest.raises(Stopped), create_tiff(path, GREY.shape, np.uint8, overwrite=True):
         raise Stopped
@@ -198,9 +198,12 @@ def test_a_writer_that_finishes_while_another_opens(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "out.tif"
 
+    assert run_python(KILLED, str(path)).returncode == -9
+
     def finish(*_: object) -> None:
         (tmp_path / "out.tif.partial").rename(path)
         path.write_text("finished")
+        (tmp_path / "out.tif.journal").unlink()
 
     monkeypatch.setattr(fcntl, "flock", finish)
     with (
@@ -225,7 +228,7 @@ with create_tiff(sys.argv[1], (6, 16, 32), np.uint8) as writer:
 def test_a_killed_run_leaves_no_final_name_and_is_no_obstacle(tmp_path):
     path = tmp_path / "out.tif"
     assert run_python(KILLED, str(path)).returncode == -9
-    assert [p.name for p in tmp_path.iterdir()] == ["out.tif.partial"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.tif.journal", "out.tif.partial"]
     with (tmp_path / "out.tif.partial").open("ab") as leftover:
         leftover.write(b"from a larger stack" * 1000)
     for name in ("out.tif", "clean.tif"):

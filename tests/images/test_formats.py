@@ -145,7 +145,7 @@ def test_a_reader_from_outside(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stack.window(2, (3, 5), (7, 9)), PIXELS[2, 3:5, 7:9])
         assert stack.identity()["format"] == "NpyStack"
         assert stack.identity()["bytes"] == (tmp_path / "a.npy").stat().st_size
-    with pytest.raises(InputError, match="--series is for TIFF"):
+    with pytest.raises(InputError, match="`series` is for TIFF"):
         open_stack(tmp_path / "a.npy", series=0)
     colour = np.stack([PIXELS, PIXELS + 1, PIXELS + 2], axis=1)
     np.save(tmp_path / "b.npy", colour)

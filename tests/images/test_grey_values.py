@@ -45,7 +45,7 @@ def test_uint8_is_divided_by_255():
 def test_the_rule_never_looks_at_the_content():
     dark = np.array([0, 1], np.uint8)
     np.testing.assert_array_equal(to_unit_range(dark), np.float32([0, 1 / 255]))
-    with pytest.raises(InputError, match=r"a: uint16 has no scale .*--range LOW HIGH"):
+    with pytest.raises(InputError, match=r"a: uint16 has no scale .*`value_range` LOW HIGH"):
         to_unit_range(dark.astype(np.uint16), name="a")
 
 
@@ -60,7 +60,7 @@ def test_floats_stay_as_they_are_within_0_and_1():
     image = np.array([[0, 0.25], [0.5, 1]])
     np.testing.assert_array_equal(to_unit_range(image), image.astype(np.float32))
     for wrong in (-0.5, 255.0):
-        with pytest.raises(InputError, match=rf"values from .*{wrong:g}.*--range LOW HIGH"):
+        with pytest.raises(InputError, match=rf"values from .*{wrong:g}.*`value_range` LOW HIGH"):
             to_unit_range(np.array([0, wrong, 1]))
 
 

@@ -22,7 +22,7 @@ SOME = ["contiguous", "tiled, deflate", "PNG folder", "TIFF folder", "Zarr v2", 
 
 
 def identity(path: Path) -> dict[str, object]:
-    with open_stack(path) as stack:
+    with open_stack(path, missing="fill") as stack:
         return stack.identity()
 
 

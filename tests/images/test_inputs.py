@@ -239,16 +239,16 @@ def test_folders_that_are_no_stack(tmp_path: Path) -> None:
     png("2.png", PIXELS[0])
     refused(r"2\.png: uint16 .* all sections must be alike")
     png("2.png", np.stack([GREY[0]] * 3, axis=-1))
-    refused(r"2\.png: a PNG of mode RGB; 8-bit or 16-bit grey")
+    refused(r"2\.png: a PNG of mode RGB; grey of up to 16 bits")
     png("2.png", GREY[0] > 100)
-    refused("a PNG of mode 1")
+    refused(r"2\.png: its grey values have another meaning than those of 1\.png \(bits")
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:20])
     refused(r"2\.png: not a PNG file that can be read")
     (tmp_path / "2.png").rename(tmp_path / "2.txt")
-    refused(r"holds 2\.txt; a folder of sections holds either PNG or TIFF files")
+    refused(r"holds 2\.txt; a folder of sections holds either PNG or JPEG or TIFF files")
     (tmp_path / "2.txt").unlink()
     tifffile.imwrite(tmp_path / "2.tif", GREY[0])
-    refused("either PNG or TIFF")
+    refused("either PNG or JPEG or TIFF")
     (tmp_path / "1.png").unlink()
     tifffile.imwrite(tmp_path / "1.tif", GREY, metadata=ZYX)
     refused(r"1\.tif: holds 6 sections; in a folder each file is one section")
@@ -260,7 +260,7 @@ def test_a_damaged_png_is_named(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(data[:-40])
     with (
         open_stack(tmp_path / "1.png") as stack,
-        pytest.raises(InputError, match=r"1\.png: cannot"),
+        pytest.raises(InputError, match=r"1\.png: declares 16 rows and holds \d+ of their 528"),
     ):
         stack[0]
 
@@ -268,7 +268,7 @@ def test_a_damaged_png_is_named(tmp_path: Path) -> None:
 def test_a_single_png_and_series_of_what_has_none(tmp_path: Path) -> None:
     Image.fromarray(GREY[0]).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_stack(tmp_path / "a.png"), GREY[:1])
-    with pytest.raises(InputError, match="--series is for TIFF"):
+    with pytest.raises(InputError, match="`series` is for TIFF"):
         open_stack(tmp_path / "a.png", series=0)
 
 
@@ -288,11 +288,11 @@ def test_groups_without_an_image_list_their_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "names", "reason"),
     [
-        ((2, 3, 4), "bool", None, "values of bool; accepted are uint8"),
+        ((2, 3, 4), "complex64", None, "values of complex64; accepted are uint8"),
         ((2, 3, 4), "int64", None, "values of int64"),
         ((3, 2, 4, 4), "u1", ("z", "c", "y", "x"), "2 channels"),
         ((3, 4, 4), "u1", ("t", "y", "x"), "3 time points"),
-        ((4, 4, 3), "u1", ("y", "x", "z"), "accepted are ZYX"),
+        ((4, 4, 3), "u1", ("y", "x", "q"), "accepted are Z, Y and X in any order"),
         ((3,), "u1", None, "accepted are ZYX"),
         ((0, 4, 4), "u1", None, "no pixels"),
     ],
@@ -334,7 +334,7 @@ def test_damaged_and_unfinished_stores(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_can_be_filled() -> None:
     image = np.array([0.0, np.nan, np.inf, -np.inf, 1.0], np.float32)
-    with pytest.raises(InputError, match=r"3 of 5 pixels are NaN or infinite; .* --fill"):
+    with pytest.raises(InputError, match=r"3 of 5 pixels are NaN or infinite; .* `fill`"):
         to_unit_range(image)
     assert to_unit_range(image, fill=0.25).tolist() == [0, 0.25, 0.25, 0.25, 1]
     assert to_unit_range(image * 2, (0, 2), fill=1).tolist() == [0, 0.5, 0.5, 0.5, 1]
@@ -343,7 +343,7 @@ def test_what_is_not_finite_can_be_filled() -> None:
 
 @pytest.mark.parametrize(("fill", "dtype"), [(np.nan, "f4"), (np.inf, "f8"), (1e6, "f2")])
 def test_a_fill_that_is_no_grey_value(fill: float, dtype: str) -> None:
-    with pytest.raises(InputError, match=r"--fill \S+ is no finite float"):
+    with pytest.raises(InputError, match=r"`fill` \S+ is no finite float"):
         to_unit_range(np.array([0.5, np.nan], dtype), fill=fill)
 
 

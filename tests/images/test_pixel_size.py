@@ -99,7 +99,7 @@ def ome_array(
 ) -> None:
     """An OME-Zarr of 50 along its first axis, 4 along Y and 8 along X; one unit for the first."""
     group = zarr.create_group(path, zarr_format=version)  # type: ignore[arg-type]
-    group.create_array("0", shape=shape, dtype="u1")
+    group.create_array("0", shape=shape, dtype="u1")[:] = 1
     units = [unit, *("parsec" for _ in names[1:-2]), "nanometer", "nanometer"]
     axes = [
         {"name": name, "type": "time" if name == "t" else "space", **({"unit": u} if u else {})}
@@ -172,7 +172,7 @@ def test_damaged_scales_of_an_ome_zarr(tmp_path: Path, transform: Any) -> None:
 
 
 def test_a_plain_zarr_and_a_png_do_not_say(tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "a.zarr", shape=(2, 3, 4), dtype="u1")
+    zarr.create_array(tmp_path / "a.zarr", shape=(2, 3, 4), dtype="u1")[:] = 1
     with open_stack(tmp_path / "a.zarr") as stack:
         assert stack.pixel_size == (None, None, None)
 

@@ -4,7 +4,6 @@ import math
 import os
 import pickle
 import random
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,9 +15,11 @@ import tensorstore
 import zarr
 from ome_zarr_models import open_ome_zarr
 from output_helpers import check_kills, complete, contents, run_limited, windows, write
+from process_helpers import run_python
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Task, create_output, open_stack, read_stack
+from paper_unet.large.journal import open_journal
 
 SHAPE = (2, 1100, 1301)
 LEVELS = [(2, 1100, 1301), (2, 550, 651), (2, 275, 326)]
@@ -239,11 +240,23 @@ def test_resuming_keeps_what_is_written_and_sweeps_what_was_torn(tmp_path, versi
     assert contents(second.path) == expected
 
 
-def test_preparing_anew_drops_what_was_there(tmp_path):
+def test_starting_anew_drops_what_a_run_of_ours_left(tmp_path):
     expected = contents(written(tmp_path / "whole.zarr"))
-    old = started(tmp_path / "out.zarr", (9, 3000, 3000))
-    old.write(8, 1024, 1024, STACK[0, :512, :512])
-    assert contents(written(tmp_path / "out.zarr")) == expected
+    for shape in ((9, 3000, 3000), SHAPE):
+        output = create_output(tmp_path / "out.zarr", shape, "uint8")
+        with open_journal(output.path) as journal:
+            output.take(journal.claim, left=False)
+            output.start()
+            journal.restart()
+            journal.begin({"shape": shape})
+            if shape != SHAPE:
+                output.write(8, 1024, 1024, STACK[0, :512, :512])
+            else:
+                write(output, STACK, windows(output, 512, 512))
+                complete(output)
+                journal.remove()
+    assert contents(output.path) == expected
+    assert {p.name for p in tmp_path.iterdir()} == {"whole.zarr", "out.zarr"}
 
 
 @pytest.mark.parametrize("what", ["gone", "no array", "damaged", "dtype", "shape", "version"])
@@ -260,13 +273,23 @@ def test_nothing_to_resume(tmp_path, what):
         "dtype": {"dtype": "uint16"}, "shape": {"shape": (2, 1100, 1300)},
         "version": {"ome_zarr": "0.4"},
     }.get(what, {})  # fmt: skip
-    with pytest.raises(InputError, match=r"out\.zarr\.partial: .* start anew with --overwrite"):
+    with pytest.raises(InputError, match=r"out\.zarr\.partial: .* start anew with `overwrite`"):
         create_output(tmp_path / "out.zarr", **asked).prepare(resume=True)
+
+
+def test_what_a_killed_worker_was_writing_is_not_in_the_output(tmp_path):
+    """The driver went on without it, and another worker wrote the chunk."""
+    expected = contents(written(tmp_path / "whole.zarr"))
+    output = started(tmp_path / "out.zarr")
+    write(output, STACK, windows(output, 512, 512))
+    (output.partial / "0" / "c" / "0" / "0" / "0.0123abcd.partial").write_bytes(b"half")
+    complete(output)
+    assert contents(output.path) == expected
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 def test_killed_again_and_again_the_bytes_are_the_same(tmp_path):
-    check_kills(tmp_path, "zarr", 512, [3, 40])
+    check_kills(tmp_path, "zarr", 512, [5, 50])
 
 
 def test_chunks_that_are_missing_at_the_end_are_noticed(tmp_path):
@@ -278,7 +301,7 @@ def test_chunks_that_are_missing_at_the_end_are_noticed(tmp_path):
     missing = output.partial / "1" / "c" / "1" / "1" / "1"
     kept = missing.read_bytes()
     missing.unlink()
-    with pytest.raises(InputError, match=r"1 chunks are missing in .*1/c/1/1; .*--overwrite"):
+    with pytest.raises(InputError, match=r"1 chunks are missing in .*1/c/1/1; .*`overwrite`"):
         output.finish()
     assert not output.path.exists()
     missing.write_bytes(kept)
@@ -333,7 +356,7 @@ def test_too_little_room_shows_before_anything_is_written(tmp_path, monkeypatch)
 
 def test_the_old_output_stays_until_the_new_one_is_complete(tmp_path):
     path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
-    with pytest.raises(InputError, match=r"out\.zarr: exists already; .*--overwrite"):
+    with pytest.raises(InputError, match=r"out\.zarr: exists already; .*`overwrite`"):
         create_output(path, SHAPE, "uint8")
     output = started(path, overwrite=True)
     write(output, STACK, windows(output, 512, 512))
@@ -343,36 +366,69 @@ def test_the_old_output_stays_until_the_new_one_is_complete(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_stopped_between_the_two_names_it_goes_on(tmp_path, monkeypatch):
+BETWEEN = """
+import os, signal, sys
+import numpy as np
+from paper_unet.images import create_output
+from paper_unet.large.journal import open_journal
+output = create_output(sys.argv[1], (1, 9, 9), "uint8", overwrite=True)
+rename = os.rename
+def only_the_first(source, target):
+    rename(source, target)
+    if str(source) == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+with open_journal(sys.argv[1]) as journal:
+    output.take(journal.claim, left=False)
+    output.start()
+    journal.begin({"a": 1})
+    output.write(0, 0, 0, np.full((9, 9), 7, np.uint8))
+    os.rename = only_the_first
+    output.finish()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_killed_between_the_two_names_it_goes_on(tmp_path):
+    path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
+    assert run_python(BETWEEN, str(path)).returncode == -9
+    assert not path.exists()
+    (aside,) = tmp_path.glob("*.replaced")
+    np.testing.assert_array_equal(read_stack(aside), STACK[:1, :9, :9])
+    again = create_output(path, (1, 9, 9), "uint8", overwrite=True)
+    with open_journal(path) as journal:
+        again.take(journal.claim, left=True)
+        assert aside.exists()  # there is no other yet
+        again.prepare(resume=True)
+        again.finish()
+        journal.remove()
+    assert (read_stack(path) == 7).all()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_interrupted_between_the_two_names_the_old_output_is_back(tmp_path, monkeypatch):
     path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
     output = started(path, (1, 9, 9), overwrite=True)
     output.write(0, 0, 0, STACK[1, :9, :9])
     rename = os.rename
 
-    def only_the_first(source, target) -> None:
+    def not_the_second(source, target) -> None:
+        if str(source).endswith(".partial"):
+            raise KeyboardInterrupt
         rename(source, target)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "rename", only_the_first)
+    monkeypatch.setattr(os, "rename", not_the_second)
     with pytest.raises(KeyboardInterrupt):
         output.finish()
-    assert not path.exists()
-    (aside,) = tmp_path.glob("*.replaced")
-    assert re.fullmatch(r"out\.zarr\.[0-9a-f]{16}\.replaced", aside.name)
-    np.testing.assert_array_equal(read_stack(aside), STACK[:1, :9, :9])
-    monkeypatch.undo()
-    again = create_output(path, (1, 9, 9), "uint8", overwrite=True)
-    again.prepare(resume=True)
-    again.finish()
-    np.testing.assert_array_equal(read_stack(path), STACK[1:, :9, :9])
-    assert list(tmp_path.iterdir()) == [path]
+    np.testing.assert_array_equal(read_stack(path), STACK[:1, :9, :9])
+    assert {p.name for p in tmp_path.iterdir()} == {"out.zarr", "out.zarr.partial"}
 
 
 def test_a_folder_of_the_user_that_sounds_like_ours_stays(tmp_path):
     path = written(tmp_path / "out.zarr", STACK[:1, :9, :9])
     kept = {}
     ours = "out.zarr.0123456789abcdef.replaced"
-    for name in ("out.zarr.replaced", "out.zarr.old.replaced", f"x{ours}", f"{ours}.old"):
+    long = f"out.zarr.{'0123456789abcdef' * 2}.replaced"
+    for name in ("out.zarr.replaced", "out.zarr.old.replaced", ours, f"x{ours}", long):
         written(tmp_path / "copy.zarr", STACK[:1, :9, :9]).rename(tmp_path / name)
         kept[name] = contents(tmp_path / name)
     output = started(path, (1, 9, 9), overwrite=True)

@@ -22,7 +22,7 @@ from large_helpers import NAMES, Counted, Crashing, Fails, content, sections, se
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.large import predict_file
-from paper_unet.large.cluster import AHEAD, Dask, connect, local_threads
+from paper_unet.large.cluster import AHEAD, Dask, connect, local_threads, own_card
 from paper_unet.large.pieces import Done
 
 distributed = pytest.importorskip("distributed")
@@ -309,3 +309,17 @@ def test_slurm_through_dask_jobqueue(
     assert "distributed" in jobs
     assert content(folder / "out.zarr") == expected
     time.sleep(0.5)  # the worker ends with its scheduler
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "cards", "own"),
+    [
+        ("cuda", 0, 4, "cuda:0"), ("cuda", 5, 4, "cuda:1"), ("cuda:2", 5, 4, "cuda:2"),
+        ("cuda", 3, 1, "cuda"), ("cuda", None, 4, "cuda"), ("cpu", 3, 4, "cpu"),
+    ],
+)  # fmt: skip
+def test_worker_k_takes_card_k(
+    device: str, number: int | None, cards: int, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: cards)
+    assert own_card(device, number) == own

@@ -16,17 +16,25 @@ from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large import lines
 from paper_unet.large.journal import open_journal
+from paper_unet.system.claim import without_mark
+
+
+def text_of(path: Path) -> str:
+    """What a journal says, behind the mark that makes it ours."""
+    return without_mark(path.read_bytes()).decode()
 
 
 def entries(path: Path) -> list[dict]:
     """The lines of a journal, without their checksums, which each has."""
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in text_of(path).splitlines()]
     for line in found:
         assert len(line.pop("check")) == 8
     return found
 
 
 HEADER = {"input": {"shape": [3, 40, 50], "pixels": "abc"}, "range": [0, 4095], "threads": 2}
+OLD_HEADER = {"version": 1, **HEADER}
+"""Begins as those of earlier versions did."""
 
 
 def left_behind(out: Path, pieces=(0, 1, 2), header=HEADER) -> Path:
@@ -48,7 +56,7 @@ def test_a_run_that_is_interrupted_goes_on(tmp_path):
         journal.record(7)
         journal.record(4)
         assert journal.done == {0, 4, 7}
-    assert path.read_text().count("\n") == 4
+    assert text_of(path).count("\n") == 4
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {0, 4, 7}
         journal.remove()
@@ -80,8 +88,9 @@ def test_an_exception_keeps_what_is_recorded(tmp_path):
 def test_every_cut_of_the_file_is_survived(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     whole = path.read_bytes()
-    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in range(len(whole) + 1):
+    mark = len(whole) - len(without_mark(whole))
+    ends = [k + 1 for k, byte in enumerate(whole) if byte == ord("\n")][1:]
+    for cut in range(mark, len(whole) + 1):
         for tail in (b"", b"\0" * 20):
             path.write_bytes(whole[:cut] + tail)
             lines = sum(end <= cut for end in ends)
@@ -109,7 +118,7 @@ def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
     """A kill tears the last one; a power loss leaves sectors of zeros."""
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     lines = path.read_bytes().splitlines()
-    lines[number - 1] = b"{" * (number == 1) + bad
+    lines[number] = b"{" * (number == 1) + bad  # line 0 is the mark
     path.write_bytes(b"\n".join(lines) + b"\n")
     before = path.read_bytes()
     with (
@@ -128,7 +137,7 @@ def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
 
 def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
-    header, *rest = path.read_bytes().splitlines(keepends=True)
+    mark, header, *rest = path.read_bytes().splitlines(keepends=True)
     other = left_behind(tmp_path / "other.tif", [20, 11, 22]).read_bytes().splitlines(True)
     for changed in (
         [header.replace(b"4095", b"4096"), *rest],
@@ -139,10 +148,10 @@ def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
         [header, *rest[:2], rest[2].replace(b"12", b"13")],
         [header, rest[0], rest[0]],
     ):
-        path.write_bytes(b"".join(changed))
+        path.write_bytes(mark + b"".join(changed))
         with pytest.raises(InputError, match="line"), open_journal(tmp_path / "out.tif"):
             pass
-    path.write_bytes(b"".join([header, *rest[:2]]))  # the last ones are done again
+    path.write_bytes(mark + b"".join([header, *rest[:2]]))  # the last ones are done again
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {10, 11}
 
@@ -172,9 +181,9 @@ def test_checksums_come_back(tmp_path):
 
 def test_one_of_an_earlier_version_has_no_checksums_and_goes_on(tmp_path):
     path = tmp_path / "out.tif.journal"
-    path.write_text(json.dumps(HEADER) + '\n{"done": 10}\n{"done": 11}\n')
+    path.write_text(json.dumps(OLD_HEADER) + '\n{"done": 10}\n{"done": 11}\n')
     with open_journal(tmp_path / "out.tif") as journal:
-        assert (journal.header, journal.done, journal.sealed) == (HEADER, {10, 11}, False)
+        assert (journal.header, journal.done, journal.sealed) == (OLD_HEADER, {10, 11}, False)
         journal.record(12, Stored(5, 6))
     with open_journal(tmp_path / "out.tif") as journal:
         assert journal.done == {10, 11, 12}
@@ -208,7 +217,7 @@ def test_another_setting_is_named(tmp_path, changed, expected):
     before = left_behind(tmp_path / "out.tif").read_bytes()
     with (
         pytest.raises(
-            InputError, match=rf"out\.tif: .* had {expected}; .*--overwrite.*another"
+            InputError, match=rf"out\.tif: .* had {expected}; .*`overwrite`.*another"
         ) as e,
         open_journal(tmp_path / "out.tif") as journal,
     ):
@@ -227,14 +236,52 @@ def test_restart_forgets(tmp_path):
     assert entries(path) == [{"threads": 3}, {"done": 1}]
 
 
-@pytest.mark.parametrize("text", ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n'])
+@pytest.mark.parametrize(
+    "text",
+    ["a diary\n", "[1, 2]\n", '"text"', '{"done": 3}\n', '{"version": 1}\n', "", "\0" * 200,
+     f'{{"paper_unet": "training", "token": "{"0" * 32}", "partial": "{" " * 50}"}}\n'],
+)  # fmt: skip
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, text):
     path = tmp_path / "out.tif.journal"
     path.write_text(text)
-    reason = "line 1" if text.startswith("{") else "is no journal"
-    with pytest.raises(InputError, match=reason), open_journal(tmp_path / "out.tif"):
+    before = path.stat()
+    with pytest.raises(InputError, match="is no journal"), open_journal(tmp_path / "out.tif"):
         pass
     assert path.read_text() == text
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_journal_of_an_earlier_version_gets_a_mark_when_it_starts_anew(tmp_path):
+    path = tmp_path / "out.tif.journal"
+    old = '{"version": 1, "input": {"format": "TiffStack"}, "run": "a"}\n{"done": 3}\n'
+    path.write_text(old)
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header["run"], journal.done) == ("a", {3})
+        journal.record(4)
+    assert path.read_text().startswith(old + '{"done": 4, "check": ')
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.restart()
+        journal.begin({"threads": 3})
+        token = journal.claim.token
+    assert entries(path) == [{"threads": 3}]
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.header == {"threads": 3}
+        assert len(token) == 32 and journal.claim.token == token
+
+
+def test_fields_of_the_header_are_amended_and_the_pieces_stay(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [4])
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.amend({})
+        journal.amend({"range": [0, 9], "more": None})
+        journal.record(5, Stored(1, 2))
+    amended = {**HEADER, "range": [0, 9], "more": None}
+    assert entries(path)[2] == {"amended": {"range": [0, 9], "more": None}}
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert (journal.header, journal.done) == (amended, {4, 5})
+        journal.compare(amended)
+        with pytest.raises(InputError, match=r"range = \[0, 9\], this one has \[0, 4095\]"):
+            journal.compare(HEADER)
 
 
 # on disk
@@ -316,6 +363,25 @@ def test_what_is_not_of_a_piece_does_not_wait(tmp_path, clock, synced):
         assert synced[-1][-1] == {"done": 1}
 
 
+def test_the_bytes_are_those_that_the_version_before_wrote(tmp_path):
+    """Each can go on with what the other left."""
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.begin({"a": [1, None]})
+        journal.record_frame(Stored(7, 8))
+        journal.record(3, Stored(10, 2**32 - 1))
+        journal.record(4)
+        journal.take_back([3])
+        journal.record(5, Stored(0, 0))
+    assert text_of(journal.path) == (
+        '{"a": [1, null], "check": "f8bd2ff4"}\n'
+        '{"frame": [7, 8], "check": "29a81eb4"}\n'
+        '{"done": 3, "stored": [10, 4294967295], "check": "4042c865"}\n'
+        '{"done": 4, "check": "6c8e3d2c"}\n'
+        '{"again": [3], "check": "352c4418"}\n'
+        '{"done": 5, "stored": [0, 0], "check": "bb965dba"}\n'
+    )
+
+
 def test_many_pieces_are_taken_back_in_short_lines(tmp_path, clock):
     path = left_behind(tmp_path / "out.tif", range(1000))
     with open_journal(tmp_path / "out.tif") as journal:
@@ -391,7 +457,7 @@ def test_any_sectors_of_a_write_that_a_power_loss_loses(tmp_path, clock):
         first = edges[kept.index(False)] if False in kept else len(whole)
         count = whole[:first].count(b"\n")
         with open_journal(tmp_path / "out.tif") as journal:
-            assert journal.done == set(range(count - 1))
+            assert journal.done == set(range(count - 2))  # behind mark and header
             journal.record(999)
         assert entries(path)[-1] == {"done": 999}
 
@@ -429,7 +495,7 @@ def test_memory_to_read_does_not_grow_with_the_lines(tmp_path):
     """13 bytes a piece, and no line that was read is kept."""
     path, crc, count = tmp_path / "out.tif.journal", 0, 50_000
     with path.open("wb") as file:
-        for entry in [HEADER, *({"done": k, "stored": [2**20, k]} for k in range(count))]:
+        for entry in [OLD_HEADER, *({"done": k, "stored": [2**20, k]} for k in range(count))]:
             line, crc = lines.sealed_line(entry, crc)
             file.write(line)
     tracemalloc.start()
@@ -445,7 +511,7 @@ def test_memory_to_read_does_not_grow_with_the_lines(tmp_path):
 @pytest.mark.parametrize("bad", ["[1, 4294967296]", "[9223372036854775808, 1]", "[-1, 1]", "[1]"])
 def test_bytes_that_no_piece_can_have_are_refused(tmp_path, bad):
     path = tmp_path / "out.tif.journal"
-    path.write_text(json.dumps(HEADER) + f'\n{{"done": 10, "stored": {bad}}}\n')
+    path.write_text(json.dumps(OLD_HEADER) + f'\n{{"done": 10, "stored": {bad}}}\n')
     with pytest.raises(InputError, match="line 2 is of no use"), open_journal(path.with_suffix("")):
         pass
 

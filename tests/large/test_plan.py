@@ -174,7 +174,7 @@ def test_a_plan_fits_its_memory_and_the_lattice(
         plan = choose_plan(way, (height, width), memory, alignment=(align, align))
     except InputError as error:
         assert "needs" in str(error)
-        assert "--memory" in str(error)
+        assert "`memory`" in str(error)
         return
     assert way.peak_bytes(plan, (height, width)) <= memory
     assert plan.band % 16 == plan.strip % 16 == plan.rows % 16 == 0

@@ -100,6 +100,39 @@ def test_the_plan_is_told_before_the_start(folder: Path) -> None:
     assert lines[2].startswith("time: about ")
 
 
+@pytest.mark.parametrize(
+    ("times", "precision", "there", "said"),
+    [
+        (3.0, "float32", True, True), (1.1, "float32", True, False),
+        (3.0, "bfloat16", True, False), (3.0, "float32", False, False),
+    ],
+)  # fmt: skip
+def test_a_processor_that_has_bfloat16_says_what_it_would_save(
+    folder: Path, monkeypatch: pytest.MonkeyPatch,
+    times: float, precision: str, there: bool, said: bool,
+) -> None:  # fmt: skip
+    def rate(prediction: Prediction) -> float:
+        return 1e11 * (times if prediction.precision == "bfloat16" else 1)
+
+    monkeypatch.setattr("paper_unet.large.estimate.matrix_rate", rate)
+    monkeypatch.setattr("paper_unet.large.estimate.can_fuse", lambda dtype: there)
+    lines: list[str] = []
+    predict_file(settings(folder, precision=precision), report=Report(say=lines.append))
+    assert ("in precision bfloat16 3.0 times as fast" in lines[2]) == said
+
+
+def test_the_stages_are_timed_when_asked_for(folder: Path) -> None:
+    lines: list[str] = []
+    predict_file(settings(folder), report=Report(say=lines.append))
+    assert not any(line.startswith("stages") for line in lines)
+    predict_file(settings(folder, "timed.tif", timings=True), report=Report(say=lines.append))
+    line = next(line for line in lines if line.startswith("stages"))
+    seconds = {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+) s", line)}
+    assert list(seconds)[:5] == ["read", "send", "compute", "receive", "write"]
+    assert seconds["compute"] > 0
+    assert content(folder / "timed.tif") == content(folder / "out.tif")
+
+
 # --- interrupted and resumed --------------------------------------------------------------------
 
 
@@ -194,7 +227,7 @@ def test_another_setting_is_refused_by_name(
     with pytest.raises(InputError, match=named) as caught:
         predict_file(settings(folder, **change))
     assert "\n" not in str(caught.value)
-    assert "--overwrite" in str(caught.value)
+    assert "`overwrite`" in str(caught.value)
     assert (folder / "out.tif.journal").read_bytes() == journal
     predict_file(settings(folder, **change), overwrite=True)
     assert (folder / "out.tif").exists()
@@ -240,7 +273,7 @@ def test_the_plan_of_the_first_run_is_kept(folder: Path) -> None:
     """Whatever memory is free now: other bands would round otherwise."""
     with pytest.raises(Fails):
         predict_file(settings(folder), executor=Crashing(pieces=1))
-    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[0])
+    header = json.loads((folder / "out.tif.journal").read_text().splitlines()[1])
     with pytest.raises(InputError, match=r"planned for \d+ MB .* 1 MB are allowed"):
         predict_file(settings(folder, memory="1MB"))
     assert header["plan"] == {"band": 64, "strip": 224, "rows": 128}
@@ -289,7 +322,7 @@ def test_overwrite_makes_a_plan_that_fits(folder: Path) -> None:
     with pytest.raises(Fails):
         predict_file(settings(folder, memory="8GB"), executor=Crashing(pieces=1))
     less = f"{needed - 20}MB"
-    with pytest.raises(InputError, match="or start anew with --overwrite"):
+    with pytest.raises(InputError, match="or start anew with `overwrite`"):
         predict_file(settings(folder, memory=less))
     predict_file(settings(folder, memory=less), overwrite=True)
     assert not (folder / "out.tif.journal").exists()
@@ -327,7 +360,7 @@ def test_pixels_that_are_not_finite(folder: Path) -> None:
 
 def test_uint16_needs_a_range(folder: Path) -> None:
     tifffile.imwrite(folder / "in.tif", np.zeros((40, 40), np.uint16))
-    with pytest.raises(InputError, match="--range LOW HIGH"):
+    with pytest.raises(InputError, match="`value_range` LOW HIGH"):
         predict_file(settings(folder))
 
 

@@ -20,6 +20,7 @@ from paper_unet.large.left import left_in
 from paper_unet.large.lines import sealed_line
 from paper_unet.large.pieces import Grid
 from paper_unet.large.run import Report
+from paper_unet.system.claim import without_mark
 
 
 def left_behind(folder: Path, name: str, pieces: int = 4) -> Path:
@@ -294,37 +295,43 @@ def changed(header: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 
 
 def lines_of(folder: Path, name: str) -> list[dict[str, Any]]:
-    lines = (folder / f"{name}.journal").read_text().splitlines()
+    lines = without_mark((folder / f"{name}.journal").read_bytes()).splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "check"} for line in lines]
 
 
-def sealed(lines: list[dict[str, Any]]) -> bytes:
+MARK = f'{{"paper_unet": "journal", "token": "{"5" * 32}", "partial": "{" " * 50}"}}\n'.encode()
+"""How a journal begins that knows of no partial output."""
+
+
+def sealed(path: Path, lines: list[dict[str, Any]]) -> None:
     """As whoever knows how the checksums are made would write it."""
-    crc, text = 0, b""
+    before = path.read_bytes() if path.exists() else b""
+    crc, text = 0, before[: len(before) - len(without_mark(before))] or MARK
     for line in lines:
         data, crc = sealed_line(line, crc)
         text += data
-    return text
+    path.write_bytes(text)
 
 
-def unsealed(lines: list[dict[str, Any]]) -> bytes:
+def unsealed(path: Path, lines: list[dict[str, Any]]) -> None:
     """As earlier versions wrote it."""
     kept = [{k: v for k, v in line.items() if k != "stored"} for line in lines]
-    return b"".join(json.dumps(line).encode() + b"\n" for line in kept if "frame" not in line)
+    text = b"".join(json.dumps(line).encode() + b"\n" for line in kept if "frame" not in line)
+    path.write_bytes(text)
 
 
 @pytest.mark.parametrize(("name", "value"), ODD, ids=lambda value: str(value)[:20])
 def test_what_goes_on_is_believed_only_if_it_can_be(tmp_path: Path, name: str, value: Any) -> None:
     output = create_output(tmp_path / "out.tif", (2, 600, 40), "float32")
     plan = {"band": 64, "strip": 48, "rows": 128}
-    header = {"plan": plan, "threads": 1, "run": "abc", "input": {}}
+    header = {"version": 1, "input": {}, "plan": plan, "threads": 1, "run": "abc"}
     for write in (sealed, unsealed):
         path = tmp_path / "out.tif.journal"
-        path.write_bytes(write([header, {"done": 9}]))
+        write(path, [header, {"done": 9}])
         with open_journal(output.path) as journal:
             left = left_in(journal, output)
         assert (left.threads, left.run, len(Grid(2, 600, 40, left.plan))) == (1, "abc", 10)
-        path.write_bytes(write([changed(header, name, value), {"done": 9}]))
+        write(path, [changed(header, name, value), {"done": 9}])
         with (
             pytest.raises(InputError, match=r"out\.tif\.journal: .* start anew") as got,
             open_journal(output.path) as journal,
@@ -345,7 +352,7 @@ def test_what_goes_on_is_believed_only_if_it_can_be(tmp_path: Path, name: str, v
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
 def test_a_header_of_odd_values_is_refused(
-    folder: Path, name: str, value: Any, reason: str, write: Callable[..., bytes],
+    folder: Path, name: str, value: Any, reason: str, write: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     sections(folder / "in.tif", (1, 200, 40))
@@ -353,29 +360,35 @@ def test_a_header_of_odd_values_is_refused(
     left_behind(folder, "out.tif", 1)
     header, *rest = lines_of(folder, "out.tif")
     path = folder / "out.tif.journal"
-    path.write_bytes(write([changed(header, name, value), *rest]))
+    write(path, [changed(header, name, value), *rest])
+    if write is unsealed and not path.read_bytes().startswith(b'{"version": 1, "input": {'):
+        nobodys = content(path)  # neither a mark nor how earlier ones began
+        assert main(command(folder, "out.tif", "--overwrite")) == 2
+        assert "is no journal of an interrupted run" in capsys.readouterr().err
+        assert content(path) == nobodys
+        return
     refused(folder, "out.tif", reason, capsys)
 
 
 @pytest.mark.parametrize("piece", [10, 10**30])
 @pytest.mark.parametrize("write", [sealed, unsealed])
 def test_pieces_that_the_plan_does_not_have(
-    tall: Path, piece: int, write: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+    tall: Path, piece: int, write: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     left_behind(tall, "out.tif")
     lines = lines_of(tall, "out.tif")
-    (tall / "out.tif.journal").write_bytes(write([*lines, {"done": piece}]))
+    write(tall / "out.tif.journal", [*lines, {"done": piece}])
     refused(tall, "out.tif", f"piece {piece} is none of the 10 of its plan", capsys)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("write", [sealed, unsealed])
-def test_pieces_that_were_never_written(tall: Path, name: str, write: Callable[..., bytes]) -> None:
+def test_pieces_that_were_never_written(tall: Path, name: str, write: Callable[..., None]) -> None:
     """Whoever says so, they are not there."""
     left_behind(tall, name, 1)
     lines = lines_of(tall, name)
     last = 9 if name == "out.tif" else 3
-    (tall / f"{name}.journal").write_bytes(write([*lines, {"done": last}]))
+    write(tall / f"{name}.journal", [*lines, {"done": last}])
     done, said = go_on(tall, name)
     assert last in done
     assert "1 of 2 finished pieces are not on disk as they were written" in said
@@ -390,7 +403,7 @@ def test_another_number_of_rows(tall: Path, capsys: pytest.CaptureFixture[str]) 
     (tall / "out.tif").unlink()
     left_behind(tall, "out.tif", 2)  # and the third was written and not recorded
     header, *rest = lines_of(tall, "out.tif")
-    path.write_bytes(unsealed([changed(header, "plan.rows", 256), *rest]))
+    unsealed(path, [changed(header, "plan.rows", 256), *rest])
     done, _ = go_on(tall, "out.tif")  # rows that are missing in the larger pieces are seen
     assert {2, 3, 4, 5} <= set(done) <= {1, 2, 3, 4, 5}
 
@@ -402,7 +415,7 @@ def test_another_number_of_rows(tall: Path, capsys: pytest.CaptureFixture[str]) 
 def test_without_checksums_what_can_be_compared_is_and_it_is_said(tall: Path, name: str) -> None:
     partial = left_behind(tall, name, 3)
     path = tall / f"{name}.journal"
-    path.write_bytes(unsealed(lines_of(tall, name)))
+    unsealed(path, lines_of(tall, name))
     file, start, stop = place_of(partial, 1)
     if name == "out.tif":
         zeroed(file, start, stop)

@@ -32,10 +32,14 @@ def with_value(value: float) -> np.ndarray:
         (LABELS + np.eye(5, k=1) * np.nan, MAP, "labels hold .*nan"),
         (LABELS.astype(str), MAP, "labels have dtype <U"),
         (LABELS, MAP.astype(complex), "interior has dtype complex128"),
-        (LABELS, with_value(np.nan), "interior holds 1 values that are not finite"),
-        (LABELS, with_value(-np.inf), "interior holds 1 values that are not finite"),
-        (LABELS, np.arange(25).reshape(1, 5, 5), "integers from 0 to 24.*divide by 255"),
-        (LABELS, LABELS.astype(np.int8) - 1, "integers from -1 to 0"),
+        (LABELS, with_value(np.nan), "interior holds 1 of 25 values that are not finite"),
+        (LABELS, with_value(-np.inf), "interior holds 1 of 25 values that are not finite"),
+        (
+            LABELS,
+            np.arange(25).reshape(1, 5, 5),
+            "int64 values from 0 to 24; accepted .* with `value_range` LOW HIGH",
+        ),
+        (LABELS, LABELS.astype(np.int8) - 1, "int8 values from -1 to 0; accepted"),
     ],
 )
 def test_stacks(labels: np.ndarray, interior: np.ndarray, message: str) -> None:

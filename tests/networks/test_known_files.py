@@ -78,7 +78,7 @@ def test_too_little_memory_for_a_tile(stack: Path, tmp_path: Path) -> None:
         source=str(stack), out=str(tmp_path / "out.tif"), weights=str(tmp_path / "w.safetensors"),
         device="cpu", memory="50MB",
     )  # fmt: skip
-    with pytest.raises(InputError, match="use a smaller --tile"):
+    with pytest.raises(InputError, match="use a smaller `tile`"):
         predict_file(config)
 
 

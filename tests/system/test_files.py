@@ -1,4 +1,4 @@
-"""One lock, one atomic writer, one word for a name that is taken."""
+"""One atomic writer, one word for a name that is taken."""
 
 import errno
 import os
@@ -10,60 +10,14 @@ from paper_unet.errors import InputError
 from paper_unet.system.files import (
     check_free_name,
     naming_full_disk,
-    open_alone,
     write_atomic,
 )
-
-
-def test_a_locked_file_is_refused_until_it_is_closed(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl")
-    path = tmp_path / "a"
-    with open_alone(path, "taken") as file:
-        with pytest.raises(InputError, match=r"^taken$"):
-            open_alone(path, "taken")
-        file.write(b"kept")
-    with open_alone(path, "taken") as file:
-        assert file.read() == b"kept"
-
-
-@pytest.mark.parametrize("moved", ["renamed", "removed", "replaced"])
-def test_a_lock_on_a_file_that_went_meanwhile_is_none(
-    tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between opening and locking: such a lock protects nothing."""
-    fcntl = pytest.importorskip("fcntl")
-    path = tmp_path / "a"
-
-    def go(*_: object) -> None:
-        path.rename(tmp_path / "b") if moved != "removed" else path.unlink()
-        if moved == "replaced":
-            path.touch()
-
-    monkeypatch.setattr(fcntl, "flock", go)
-    with pytest.raises(InputError, match="taken"):
-        open_alone(path, "taken")
-
-
-def test_without_locks_a_file_is_only_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on Windows."""
-    monkeypatch.setattr("paper_unet.system.files.fcntl", None)
-    with open_alone(tmp_path / "a", "taken"), open_alone(tmp_path / "a", "taken"):
-        pass
-
-
-def test_what_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; create it first"):
-        open_alone(tmp_path / "none" / "a", "taken")
-    with pytest.raises(InputError, match=r"cannot be written .*; choose another output"):
-        open_alone(tmp_path, "taken")
 
 
 def test_a_name_is_free_or_may_be_replaced(tmp_path: Path) -> None:
     check_free_name(tmp_path / "a", overwrite=False)
     check_free_name(tmp_path, overwrite=True)
-    with pytest.raises(InputError, match="exists already; choose another name or add --overwrite"):
+    with pytest.raises(InputError, match="exists already; choose another name or add `overwrite`"):
         check_free_name(tmp_path, overwrite=False)
 
 
@@ -93,3 +47,49 @@ def test_write_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InputError, match="does not exist"):
         write_atomic(tmp_path / "none" / "a.json", b"")
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_write_atomic_takes_no_name_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    """Also where a file cannot be made without a name, and if one appears meanwhile."""
+    if not unnamed:
+        monkeypatch.setattr("paper_unet.system.files.unnamed_file", lambda _: None)
+    path = tmp_path / "a.json"
+    write_atomic(path, b"one", overwrite=False)
+    with pytest.raises(InputError, match="exists already"):
+        write_atomic(path, b"two", overwrite=False)
+    path.unlink()
+    fsync = os.fsync
+
+    def then_appear(descriptor: int) -> None:
+        fsync(descriptor)
+        path.write_bytes(b"another's")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", then_appear)
+        with pytest.raises(InputError, match="exists already"):
+            write_atomic(path, b"two", overwrite=False)
+    assert path.read_bytes() == b"another's"
+    write_atomic(path, b"three")
+    assert path.read_bytes() == b"three"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    names = {"link": "symbolic link, to .*victim", "dangling": "symbolic link, to nowhere"}
+    names |= {"folder": "is a folder"}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        names["pipe"] = "is a named pipe and is not replaced"
+    for name, said in names.items():
+        with pytest.raises(InputError, match=said):
+            write_atomic(tmp_path / name, b"ours")
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", *names}
+    assert victim.read_bytes() == b"mine"

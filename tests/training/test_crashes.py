@@ -127,8 +127,33 @@ def test_a_signal_leaves_a_checkpoint_of_the_last_step(
     assert result(stopped) == result(whole)
 
 
-def test_what_a_killed_run_was_writing_is_swept(tmp_path: Path) -> None:
-    partial = tmp_path / f".{CHECKPOINT}.0123abcd.partial"
-    partial.write_bytes(b"half a checkpoint")
-    run(small(tmp_path))
-    assert not partial.exists()
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from train_helpers import run, small
+from paper_unet.system import files
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+write = files._write_beside
+def then_die(partial, data, final):
+    write(partial, data, final)
+    if "checkpoint" in partial.name:
+        die()
+    return partial
+files._write_beside = then_die
+run(small(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_what_a_killed_run_was_writing_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    """What was being written has the token of the folder's lock in its name."""
+    killed = run_python(KILLED_WHILE_WRITING, str(tmp_path), cwd=Path(__file__).parent)
+    assert killed.returncode == -9, killed.stderr
+    (left,) = tmp_path.glob(".*.partial")
+    assert left.name.startswith(f".{CHECKPOINT}.")
+    mine = {f".{CHECKPOINT}.0123abcd.partial", ".thesis.partial", f".{LOG}.{'0' * 32}.partial"}
+    for name in mine:
+        (tmp_path / name).write_bytes(b"mine")
+    run(small(tmp_path), resume=True)
+    assert {path.name for path in tmp_path.glob(".*.partial")} == mine
+    assert all((tmp_path / name).read_bytes() == b"mine" for name in mine)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.system.claim import UNFINISHED, Claim, foreign, remove
 from paper_unet.system.files import (
     check_free_name,
     naming_full_disk,
@@ -25,8 +27,12 @@ from paper_unet.system.files import (
     sync_file,
     sync_folder,
 )
+from paper_unet.system.names import kind_of, name_without_replacing
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
+
+OPENING = Lock()
+"""Several threads may write to one output; one of them opens its files."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Tasks(Sequence[Task]):
 
 
 class Output(ABC):
-    """A stack that is written window by window, in any order, and by several processes.
+    """A stack that is written window by window, in any order, by several processes and threads.
 
     Made by `paper_unet.images.create_output`. One process, the driver, calls `prepare`, hands
     copies to others (it can be pickled; files are opened where they are used), does the `stages`
@@ -122,13 +128,91 @@ class Output(ABC):
         self.overwrite = overwrite
         self.version = ome_zarr
         self._handle: Any = None  # what is open in this process
+        self._claim: Claim | None = None  # of the driver alone
         self._check_stack()
         self.shape = (shape[0], shape[1], shape[2])  # a list may be given
         self._check()
+        self._found = _stamp(path)
+
+    def take(self, claim: Claim, *, left: bool) -> None:
+        """Go by what a claim knows as our own, from now on; of the driver, before all else.
+
+        Parameters
+        ----------
+        claim : Claim
+            Of this output.
+        left : bool
+            Whether there is a record of an interrupted run: then a partial output that was copied
+            here, or is of an earlier version, is taken as its own if it has the right form.
+
+        Raises
+        ------
+        InputError
+            If the output appeared or changed since it was described, or what has the name of the
+            partial output is not our own.
+        """
+        self._check()
+        if _stamp(self.path) != self._found:
+            raise InputError(
+                f"{self.path}: was written by another process meanwhile; look at it, then run the "
+                "same again or choose another name"
+            )
+        self._claim = claim
+        if kind_of(self.partial) is None or claim.owns(self.partial):
+            return
+        if not (left and self._is_alone() and self._fits()):
+            raise foreign(self.partial)
+        claim.adopt(self.partial)
+
+    def start(self) -> None:
+        """Make the partial output anew; what an interrupted run left of it goes.
+
+        It is made under a name of our own and gets its name when it is whole, so what has that name
+        is always known. Without `take`, the name must be free.
+
+        Raises
+        ------
+        InputError
+            As `prepare`, or if what has the name of the partial output is not our own.
+        """
+        self.close()
+        if self._claim is None:
+            self.prepare(resume=False)
+            return
+        claim, name = self._claim, self.partial
+        claim.clear(name)
+        self.partial = claim.own_name(self.path, UNFINISHED)
+        try:
+            self.prepare(resume=False)
+            self.close()
+            claim.publish(self.partial, name)
+        except BaseException:
+            self.close()
+            remove(self.partial)
+            raise
+        finally:
+            self.partial = name
+
+    def discard(self) -> None:
+        """Remove the partial output, if it is our own."""
+        self.close()
+        if self._claim is not None and self._claim.owns(self.partial):
+            remove(self.partial)
+
+    def _is_alone(self) -> bool:
+        """Whether the partial output is a folder, or a file that has no other name."""
+        kind = kind_of(self.partial)
+        return kind == "folder" or (kind == "file" and self.partial.lstat().st_nlink == 1)
+
+    def _fits(self) -> bool:
+        """Whether the partial output has the form of this one; nothing is written."""
+        return False
 
     @abstractmethod
     def prepare(self, *, resume: bool) -> None:
         """Make the partial output, or take the one that an interrupted run left.
+
+        To be called through `start` where there is a claim.
 
         Parameters
         ----------
@@ -138,7 +222,8 @@ class Output(ABC):
         Raises
         ------
         InputError
-            If the disk has too little room, the output exists, or there is nothing to resume.
+            If the disk has too little room, the output exists, there is nothing to resume, or
+            something has the name of the partial output that is to be made.
         """
 
     @abstractmethod
@@ -214,7 +299,14 @@ class Output(ABC):
         with self._naming_full_disk():
             sync_file(self.partial)
         self.close()  # Windows does not rename an open file
-        self.partial.replace(self.path)
+        if self.overwrite:
+            self.partial.replace(self.path)
+        else:
+            try:
+                name_without_replacing(self.partial, self.path)
+            except FileExistsError:
+                self._check()
+                raise
         sync_folder(self.path.parent)
 
     def close(self) -> None:
@@ -233,7 +325,7 @@ class Output(ABC):
     def __getstate__(self) -> dict[str, Any]:
         # another process may have another working folder
         absolute = {"path": self.path.absolute(), "partial": self.partial.absolute()}
-        return {**self.__dict__, **absolute, "_handle": None}
+        return {**self.__dict__, **absolute, "_handle": None, "_claim": None}
 
     def _check_stack(self) -> None:
         """Raise InputError unless shape, dtype and pixel size are those of a stack."""
@@ -272,7 +364,7 @@ class Output(ABC):
         """Return the error of a partial output that cannot be gone on with."""
         return InputError(
             f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
-            "--overwrite or another output name"
+            "`overwrite` or another output name"
         )
 
     def _check_room(self) -> None:
@@ -286,3 +378,12 @@ class Output(ABC):
         """Turn the errors of a full disk into one line that says what to do."""
         with naming_full_disk(self.path, self._size(), self.remedy):
             yield
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when another output gets a name; None if nothing has it."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns

@@ -13,10 +13,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.output import Output
+from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
+from paper_unet.system.claim import foreign
 from paper_unet.system.files import DISK_FULL, sync_folder
+from paper_unet.system.names import NO_LINKS, kind_of
 
 BIG_SUFFIXES = (".btf", ".tf8")
 # a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
@@ -42,11 +44,7 @@ class TiffOutput(Output):
                 self._reserve(file)
             return
         self._check()
-        try:
-            self._create()
-        except BaseException:
-            self.partial.unlink(missing_ok=True)
-            raise
+        self._create()
 
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window; see `Output.write`."""
@@ -99,9 +97,15 @@ class TiffOutput(Output):
             self._handle = None
 
     def _check(self) -> None:
-        if self.path.is_dir():
+        if kind_of(self.path) == "folder":
             raise InputError(f"{self.path}: is a folder; give the name of a TIFF file")
         super()._check()
+
+    def _fits(self) -> bool:
+        try:
+            return self._find_pixels() > 0
+        except InputError:
+            return False
 
     def _big(self) -> bool:
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
@@ -128,15 +132,18 @@ class TiffOutput(Output):
 
     def _opened(self) -> tuple[int, int]:
         """Return the open file, and where its pixels begin."""
-        if self._handle is None:
-            offset = self._find_pixels()
-            flags = os.O_RDWR | getattr(os, "O_BINARY", 0)
-            self._handle = os.open(self.partial, flags), offset
-        descriptor, offset = self._handle
+        with OPENING:
+            if self._handle is None:
+                offset = self._find_pixels()
+                flags = os.O_RDWR | NO_LINKS | getattr(os, "O_BINARY", 0)
+                self._handle = os.open(self.partial, flags), offset
+            descriptor, offset = self._handle
         return descriptor, offset
 
     def _find_pixels(self) -> int:
         """Read the header; raise InputError if it is not the one of this output."""
+        if kind_of(self.partial) not in ("file", None):
+            raise self.nothing_left(f"is a {kind_of(self.partial)}")
         try:
             with tifffile.TiffFile(self.partial) as file:
                 page, count = file.pages.first, math.prod(self.shape)
@@ -155,14 +162,21 @@ class TiffOutput(Output):
         return offset
 
     def _create(self) -> None:
-        # the same file if it is there: a `StackWriter` has a lock on it; named also when closing
-        # the file fails, which writes what waits
-        with self._naming_full_disk(), self.partial.open("wb") as file:
-            self._check_room()
-            self._write_header(file)
-            self._reserve(file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            file = self.partial.open("xb")  # never through a link
+        except FileExistsError:
+            raise foreign(self.partial) from None
+        try:
+            # named also when closing the file fails, which writes what waits
+            with self._naming_full_disk(), file:
+                self._check_room()
+                self._write_header(file)
+                self._reserve(file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            self.partial.unlink(missing_ok=True)
+            raise
         sync_folder(self.path.parent)
 
     def _write_header(self, file: BinaryIO) -> None:
@@ -226,9 +240,10 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         if hasattr(os, "pwrite"):
             count = os.pwrite(descriptor, data, offset)
-        else:  # Windows
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            count = os.write(descriptor, data)
+        else:  # Windows has one position for all threads
+            with OPENING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                count = os.write(descriptor, data)
         data, offset = data[count:], offset + count
 
 
@@ -237,9 +252,10 @@ def _read_at(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
     while length > 0:
         if hasattr(os, "pread"):
             part = os.pread(descriptor, min(length, READ_AT_ONCE), offset)
-        else:  # Windows
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            part = os.read(descriptor, min(length, READ_AT_ONCE))
+        else:
+            with OPENING:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                part = os.read(descriptor, min(length, READ_AT_ONCE))
         if not part:
             return
         yield part

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.output import Output
-from paper_unet.system.files import open_alone
+from paper_unet.system.claim import Claim, claim_output
 
 
 class StackWriter:
@@ -42,17 +40,26 @@ class StackWriter:
         self._output = output
         self._output.remedy = "make room or write elsewhere"  # nothing is left to go on from
         self._missing = set(range(self.shape[0]))
-        self._lock: FileIO | None = None
+        self._claim: Claim | None = None
 
     def __enter__(self) -> Self:
-        taken = f"{self.path}: another process is writing it; wait for it"
-        self._lock = open_alone(self.partial, taken)  # what a killed run left is used again
-        with self._whole_or_gone():
-            self._output.prepare(resume=False)
+        self._claim = claim_output(self.path)
+        try:
+            if self._claim.has_content and not self._output.overwrite:
+                raise InputError(
+                    f"{self.path}: an interrupted prediction of it can be gone on with; finish it, "
+                    "choose another name, or allow it to be overwritten"
+                )
+            self._output.take(self._claim, left=self._claim.has_content)
+            self._claim.reset()
+            self._output.start()
+        except BaseException:
+            self._release()
+            raise
         return self
 
     def __setitem__(self, z: int, image: NDArray[Any]) -> None:
-        if self._lock is None:
+        if self._claim is None:
             raise InputError(f"{self.path}: not open for writing; use it in a with statement")
         if not 0 <= z < self.shape[0]:
             raise IndexError(f"{self.path}: slice {z} of a stack of {self.shape[0]} slices")
@@ -82,10 +89,8 @@ class StackWriter:
                 f"{self.path}: {len(self._missing)} of {self.shape[0]} slices were never written, "
                 f"the first is {min(self._missing)}; nothing was saved"
             )
-        if os.name == "nt":  # Windows does not rename an open file
-            self._unlock()
         self._output.finish()
-        self._unlock()
+        self._release(whole=True)
 
     @contextmanager
     def _whole_or_gone(self) -> Iterator[None]:
@@ -97,14 +102,14 @@ class StackWriter:
 
     def _discard(self) -> None:
         """Remove what is left under the partial name, then let others have it."""
-        self._output.close()
-        self.partial.unlink(missing_ok=True)
-        self._unlock()
+        self._output.discard()
+        self._release(whole=True)
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+    def _release(self, *, whole: bool = False) -> None:
+        """Let others write this output; what an interrupted run recorded stays, unless dropped."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release(keep=claim.has_content and not whole)
 
 
 def create_tiff(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,19 @@ from zarr.codecs import ZstdCodec
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.outputs.output import Output, Task, Tasks
+from paper_unet.images.outputs.output import OPENING, Output, Task, Tasks
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
+from paper_unet.system.claim import REPLACED, foreign, remove
 from paper_unet.system.files import sync_file, sync_folder
+from paper_unet.system.names import kind_of, name_without_replacing
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-ASIDE = ".replaced"
 
 
 class ZarrOutput(Output):
@@ -66,8 +66,10 @@ class ZarrOutput(Output):
             return
         self._check()
         try:
-            if self.partial.exists():
-                shutil.rmtree(self.partial)
+            self.partial.mkdir()
+        except FileExistsError:
+            raise foreign(self.partial) from None
+        try:
             self._check_room()
             with self._naming_full_disk():
                 self._create()
@@ -82,9 +84,7 @@ class ZarrOutput(Output):
         self._check_window(z, row, column, pixels)
         self._store(0, z, row, column, pixels)
         rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
-        written = self._opened()[0].written
-        files = self._files(z, rows, columns)
-        return stored_files(written[path.relative_to(self.partial).as_posix()] for path in files)
+        return stored_files(self._taken(self._files(z, rows, columns)))
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
@@ -136,21 +136,36 @@ class ZarrOutput(Output):
         self.close()
         self._check()
         self._check_complete()
+        self._sweep()  # of workers that were killed
         with self._naming_full_disk():
             self._sync_metadata()
         # a folder cannot take the name of another one: the old one steps aside first
-        if self.path.exists():
-            self.path.rename(self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}{ASIDE}"))
-        self.partial.rename(self.path)
+        aside = self._aside()
+        there = kind_of(self.path) is not None
+        if there:
+            self.path.rename(aside)
+        try:
+            name_without_replacing(self.partial, self.path)
+        except BaseException:
+            if there and kind_of(self.path) is None:
+                aside.rename(self.path)
+            raise
         sync_folder(self.path.parent)
-        if self.overwrite:
-            for folder in self._aside():
-                shutil.rmtree(folder)
+        remove(aside)
 
-    def _aside(self) -> list[Path]:
-        """Return what stepped aside, in a run that was killed too: no user has such a name."""
-        name = re.compile(re.escape(self.path.name) + "[.][0-9a-f]{16}" + re.escape(ASIDE))
-        return [path for path in self.path.parent.iterdir() if name.fullmatch(path.name)]
+    def _aside(self) -> Path:
+        """Return where an old output steps aside: a name that the next run knows."""
+        if self._claim is not None and self._claim.token:
+            return self._claim.own_name(self.path, REPLACED)
+        return self.path.with_name(f"{self.path.name}.{secrets.token_hex(16)}{REPLACED}")
+
+    def _fits(self) -> bool:
+        try:
+            return bool(self._arrays())
+        except InputError:
+            return False
+        finally:
+            self.close()
 
     def _check(self) -> None:
         if self.version not in VERSIONS:
@@ -158,7 +173,8 @@ class ZarrOutput(Output):
                 f"OME-Zarr version {self.version!r}; accepted are {', '.join(VERSIONS)}"
             )
         super()._check()
-        if self.path.exists() and not any((self.path / name).exists() for name in METADATA):
+        there = kind_of(self.path) is not None
+        if there and not any((self.path / name).is_file() for name in METADATA):
             raise InputError(
                 f"{self.path}: exists and is no Zarr folder, so it is not replaced; choose another "
                 "name, or remove it"
@@ -179,9 +195,13 @@ class ZarrOutput(Output):
         return arrays
 
     def _opened(self) -> tuple[Chunks, list[Any]]:
+        with OPENING:
+            return self._open()
+
+    def _open(self) -> tuple[Chunks, list[Any]]:
         if self._handle is None:
-            if not self.partial.is_dir():  # the store would make it
-                raise self.nothing_left("is gone")
+            if (kind := kind_of(self.partial)) != "folder":  # the store would make it
+                raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
             store = Chunks(self.partial)
             # taken over by an array when it is opened; without it a chunk of zeros has no file
             with zarr.config.set({"array.write_empty_chunks": True}):
@@ -231,15 +251,13 @@ class ZarrOutput(Output):
         except Exception as error:  # damage raises errors of many types
             raise InputError(
                 f"{self.partial}: section {z} of level {level} cannot be decoded ({error}); run "
-                "the same again with verify: what is damaged is computed again"
+                "the same again with `verify`: what is damaged is computed again"
             ) from error
         return window
 
     def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
         height, width = pixels.shape
-        store, arrays = self._opened()
-        store.written.clear()
-        array = arrays[level]
+        array = self._arrays()[level]
         with self._naming_full_disk():
             array[z, row : row + height, column : column + width] = pixels
 
@@ -247,6 +265,12 @@ class ZarrOutput(Output):
         """Return the folder of the chunks that hold a row of pixels."""
         top = self.partial / str(level) / ("" if self._format == 2 else "c")
         return top / str(z) / str(row // CHUNK)
+
+    def _taken(self, files: Iterable[Path]) -> Iterator[Stored]:
+        """Yield what chunks that were just written are; each is asked for once."""
+        written = self._opened()[0].written
+        for path in files:
+            yield written.pop(path.relative_to(self.partial).as_posix())
 
     def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
         """Yield the files of the chunks of a window of the pixels, row by row."""
@@ -279,7 +303,7 @@ class ZarrOutput(Output):
         sync_folder(self.partial.parent)
 
     def _sweep(self) -> None:
-        """Remove what writes that were killed left: only the driver, before others write."""
+        """Remove what writes that were killed left: only the driver, while nobody else writes."""
         for folder, _, names in os.walk(self.partial):
             for name in names:
                 if name.endswith(".partial"):
@@ -296,5 +320,5 @@ class ZarrOutput(Output):
                     if missing := wanted.difference(found):
                         raise InputError(
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
-                            "they removed? start anew with --overwrite"
+                            "they removed? start anew with `overwrite`"
                         )

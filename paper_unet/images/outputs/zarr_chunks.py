@@ -11,12 +11,12 @@ from paper_unet.images.outputs.stored import Stored, stored_bytes
 
 
 class Chunks(LocalStore):
-    """Knows of each chunk that was written what its bytes are, encoded as they go to the disk.
+    """Knows of each chunk of level 0 what its bytes are, encoded as they go to the disk.
 
     Attributes
     ----------
     written : dict of str to Stored
-        By their names in the store; whoever takes them clears it.
+        By their names in the store; whoever asks for one takes it out.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
@@ -25,5 +25,6 @@ class Chunks(LocalStore):
 
     async def set(self, key: str, value: Any) -> None:
         """Write a file; see zarr's own documentation."""
-        self.written[key] = stored_bytes([value.as_numpy_array()])
+        if key.startswith("0/"):
+            self.written[key] = stored_bytes([value.as_numpy_array()])
         await super().set(key, value)

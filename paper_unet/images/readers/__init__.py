@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
+
+LOG = logging.getLogger(__name__)
 
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
@@ -28,8 +33,17 @@ def reader_of(path: Path) -> type[Stack]:
     return found
 
 
+Missing = Literal["fail", "fill"]
+
+
 def open_stack(
-    path: str | Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+    channels: int = 1,
+    labels: bool = False,
+    missing: Missing = "fail",
 ) -> Stack:
     """Open a stack of images without reading its pixels.
 
@@ -46,6 +60,11 @@ def open_stack(
     channels : int
         Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG or JPEG file, or a folder of
         one of these.
+    labels : bool
+        Whether the values are numbers of cells or classes: read as they are stored, however they
+        are to be shown (inverted, or by a palette).
+    missing : {"fail", "fill"}
+        Whether a Zarr of which chunks are missing is refused, or has its fill value there.
 
     Returns
     -------
@@ -60,24 +79,39 @@ def open_stack(
     """
     path = Path(path)
     if not path.exists():
+        refuse_address(path)
         raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
     reader = reader_of(path)
     if series is not None and not reader.several:
-        raise InputError(f"{path}: --series is for TIFF files of several; leave it out")
+        raise InputError(f"{path}: `series` is for TIFF files of several; leave it out")
     if reader.unfinished(path):
         raise InputError(f"{path}: is the partial output of a run; let it finish first")
-    return reader(path, axes=axes, series=series, channels=channels)
+    choices: dict[str, Any] = {"axes": axes, "series": series, "channels": channels}
+    if labels:
+        choices["labels"] = True
+    if reader.sparse:
+        choices["missing"] = missing
+    return reader(path, **choices)
 
 
 def read_stack(
-    path: str | Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+    channels: int = 1,
+    labels: bool = False,
+    missing: Missing = "fail",
+    say: Callable[[str], object] = LOG.warning,
 ) -> NDArray[Any]:
     """Read a whole stack of images or labels.
 
     Parameters
     ----------
-    path, axes, series, channels
+    path, axes, series, channels, labels, missing
         As for `open_stack`.
+    say : callable
+        Takes the notes of the stack, line by line; default: the log.
 
     Returns
     -------
@@ -89,7 +123,11 @@ def read_stack(
     InputError
         As `open_stack`, and if a slice cannot be decoded or the stack does not fit in memory.
     """
-    with open_stack(path, axes=axes, series=series, channels=channels) as stack:
+    with open_stack(
+        path, axes=axes, series=series, channels=channels, labels=labels, missing=missing
+    ) as stack:
+        for note in stack.notes:
+            say(note)
         colours = () if channels == 1 else (channels,)
         try:
             pixels = np.empty((len(stack), *colours, *stack.shape[1:]), stack.dtype)

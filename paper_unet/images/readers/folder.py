@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers import reader_of
+from paper_unet.images.readers.foreign import foreign, format_of_folder
 from paper_unet.images.stack import Span, Stack, digest_of
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
             ".btf": "TIFF"}  # fmt: skip
-COLOUR_ALONE = ("JPEG",)
 
 
 class FolderStack(Stack):
@@ -28,23 +28,31 @@ class FolderStack(Stack):
         return path.is_dir()
 
     def __init__(
-        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+        self,
+        path: Path,
+        *,
+        axes: str | None = None,
+        series: int | None = None,
+        channels: int = 1,
+        labels: bool = False,
     ) -> None:
-        super().__init__(path, channels=channels)
+        super().__init__(path, channels=channels, labels=labels)
         if axes is not None and axes.upper() not in ("ZYX", "YX"):
-            raise InputError(f'{path}: axes "{axes}" for a folder of sections; leave --axes out')
-        self._files = _listing(path, channels)
+            raise InputError(f'{path}: axes "{axes}" for a folder of sections; leave `axes` out')
+        self._files = _listing(path)
         self._open: tuple[int, Stack] | None = None
         with self._section(self._files[0]) as first:
             self.shape, self.dtype = (len(self._files), *first.shape[1:]), first.dtype
             self.pixel_size = None, *first.pixel_size[1:]
+            self.own_range, self.notes = first.own_range, first.notes
         for file in self._files:
             with self._section(file) as section:
                 self._check_alike(file, section)
                 self.cache_bytes = max(self.cache_bytes, section.cache_bytes)
 
     def _section(self, file: Path) -> Stack:
-        stack = reader_of(file)(file, channels=self.channels)
+        more: dict[str, Any] = {"labels": True} if self.labels else {}
+        stack = reader_of(file)(file, channels=self.channels, **more)
         if len(stack) != 1:
             stack.close()
             raise InputError(
@@ -54,6 +62,11 @@ class FolderStack(Stack):
         return stack
 
     def _check_alike(self, file: Path, section: Stack) -> None:
+        if section.own_range != self.own_range or bool(section.notes) != bool(self.notes):
+            raise InputError(
+                f"{file}: its grey values have another meaning than those of {self._files[0].name} "
+                "(bits, white as zero, or calibration); all sections must be alike: convert them"
+            )
         if (section.shape[1:], section.dtype) != (self.shape[1:], self.dtype):
             raise InputError(
                 f"{file}: {section.dtype} of {section.shape[2]} x {section.shape[1]} pixels, and "
@@ -93,16 +106,17 @@ def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def _listing(folder: Path, channels: int) -> list[Path]:
+def _listing(folder: Path) -> list[Path]:
     """Return the sections of a folder, all of one kind; refuse whatever else is there."""
+    if name := format_of_folder(folder):
+        raise foreign(folder, name)
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=natural_order)
-    accepted = {s: k for s, k in SUFFIXES.items() if channels > 1 or k not in COLOUR_ALONE}
-    names = " or ".join(dict.fromkeys(accepted.values()))
+    names = " or ".join(dict.fromkeys(SUFFIXES.values()))
     if not files:
         raise InputError(f"{folder}: the folder is empty; it needs {names} files")
-    kinds = {accepted.get(file.suffix.lower(), "") for file in files}
+    kinds = {SUFFIXES.get(file.suffix.lower(), "") for file in files}
     if len(kinds) > 1 or "" in kinds:
-        odd = next((f for f in files if f.suffix.lower() not in accepted), files[-1])
+        odd = next((f for f in files if f.suffix.lower() not in SUFFIXES), files[-1])
         raise InputError(
             f"{folder}: holds {odd.name}; a folder of sections holds either {names} files "
             "and nothing else: move the rest away"

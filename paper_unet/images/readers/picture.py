@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.grey_values import own_range
+from paper_unet.images.readers.foreign import foreign, format_of_file
+from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
 
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-GREY = {"L": "uint8", "I;16": "uint16", "I": "uint16"}  # "I": older Pillow, also 16 bits
+# "I": older Pillow, also 16 bits
+GREY = {"1": "uint8", "L": "uint8", "I;16": "uint16", "I": "uint16"}
+LABELS = {**GREY, "P": "uint8"}
+"""Of numbers of cells or classes: those in a palette are what its colours stand for."""
+
 COLOUR = {2: "LA", 3: "RGB", 4: "RGBA"}
-PNG_DEPTH = 24
-"""Where a PNG says how many bits a value has; Pillow cuts colours of 16 to 8 without a word."""
 
 
 class PictureStack(Stack):
@@ -31,19 +37,32 @@ class PictureStack(Stack):
         return path.suffix.lower() in KINDS and not path.is_dir()
 
     def __init__(
-        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+        self,
+        path: Path,
+        *,
+        axes: str | None = None,
+        series: int | None = None,
+        channels: int = 1,
+        labels: bool = False,
     ) -> None:
-        super().__init__(path, channels=channels)
+        super().__init__(path, channels=channels, labels=labels)
         self._kind = KINDS[path.suffix.lower()]
-        if channels == 1 and self._kind == "JPEG":
-            raise InputError(f"{path}: a JPEG is read in colour alone; use a network of 3 channels")
-        mode, depth, size = self._facts()
-        if mode not in (GREY if channels == 1 else (COLOUR.get(channels),)):
+        if labels and self._kind == "JPEG":
+            raise InputError(
+                f"{path}: JPEG changes values, so it cannot hold labels; save them as PNG or TIFF"
+            )
+        mode, bits, size = self._facts()
+        grey = LABELS if labels else GREY
+        if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
             raise self._refusal(mode)
-        if depth != 8:
-            raise InputError(f"{path}: a PNG of {depth} bits a value; save it as TIFF, or in 8 bit")
+        if channels > 1 and bits != 8:
+            # Pillow cuts colours of 16 bits to 8 without a word
+            raise InputError(f"{path}: a PNG of {bits} bits a value; save it as TIFF, or in 8 bit")
         self.shape = 1, *size
-        self.dtype = np.dtype(GREY[mode] if channels == 1 else "uint8")
+        self.dtype = np.dtype(grey[mode] if channels == 1 else "uint8")
+        self.own_range = own_range(self.dtype, bits)
+        # Pillow spreads grey values of 2 and 4 bits over 8
+        self._spread = 255 // (2**bits - 1) if mode == "L" and bits < 8 else 1
         # while it is decoded: Pillow's own pixels, two copies on the way to an array, and in
         # colour these in another order
         copies = 3 if channels == 1 else 4
@@ -55,13 +74,15 @@ class PictureStack(Stack):
         self._pixels = None
 
     def _facts(self) -> tuple[str, int, tuple[int, int]]:
-        """Return the mode, bits of a value in colour, and the size (Y, X)."""
+        """Return the mode, bits of a value, and the size (Y, X)."""
         try:
             with _opened(self.path, self._kind) as image:
                 mode, size = image.mode, (image.height, image.width)
-            colour_png = self.channels > 1 and self._kind == "PNG"
-            return mode, _png_depth(self.path) if colour_png else 8, size
+            return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size
         except (OSError, SyntaxError, ValueError, IndexError) as error:
+            found = format_of_file(self.path)
+            if found and not found.startswith(f"a {self._kind} file"):
+                raise foreign(self.path, found) from error
             raise InputError(
                 f"{self.path}: not a {self._kind} file that can be read; export it again"
             ) from error
@@ -70,7 +91,7 @@ class PictureStack(Stack):
         about = f"{self.path}: a {self._kind} of mode {mode}; "
         if self.channels == 1:
             return InputError(
-                about + "8-bit or 16-bit grey is accepted: convert it (ImageJ: Image > Type > "
+                about + "grey of up to 16 bits is accepted: convert it (ImageJ: Image > Type > "
                 "8-bit), or use a network of as many channels"
             )
         wanted = COLOUR.get(self.channels, "of so many channels, which only a TIFF can have")
@@ -86,12 +107,18 @@ class PictureStack(Stack):
 
     def _decode(self) -> NDArray[Any]:
         try:
+            if self._kind == "PNG":
+                check_rows(self.path)
             with _opened(self.path, self._kind) as image:
                 pixels = np.asarray(image, self.dtype)
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        except InputError:
+            raise
+        except (OSError, SyntaxError, ValueError, MemoryError, zlib.error) as error:
             raise InputError(
                 f"{self.path}: cannot be decoded ({error or 'memory'}); copy or export it again"
             ) from error
+        if self._spread > 1:
+            pixels = pixels // np.uint8(self._spread)
         colours = (self.channels,) if self.channels > 1 else ()
         if pixels.shape != (*self.shape[1:], *colours):
             raise InputError(f"{self.path}: changed while it was read; keep it as it is")
@@ -109,8 +136,3 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
             yield image
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-
-
-def _png_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(PNG_DEPTH + 1)[PNG_DEPTH]

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.axes import stack_axes
+from paper_unet.images.axes import Axes, read_in_order, stack_axes
 from paper_unet.images.pixel_size import tiff_pixel_size
-from paper_unet.images.readers.tiff_page import MINISWHITE, check_page, needs_codecs
+from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
+from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
 from paper_unet.images.readers.tiff_structure import check_structure
+from paper_unet.images.readers.tiff_values import Values, values_of
 from paper_unet.images.stack import Span, Stack, digest_of
 
 LARGEST_SEGMENT = 2**30
@@ -37,53 +37,87 @@ class TiffStack(Stack):
         return not path.is_dir()
 
     def __init__(
-        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+        self,
+        path: Path,
+        *,
+        axes: str | None = None,
+        series: int | None = None,
+        channels: int = 1,
+        labels: bool = False,
     ) -> None:
-        super().__init__(path, channels=channels)
+        super().__init__(path, channels=channels, labels=labels)
         pages = check_structure(path)
         with _silenced(), _decoding(path, "the file"):
-            self._file = tifffile.TiffFile(path)
+            self._file = open_tiff(path)
             try:
-                self._series = _choose_series(path, self._file, series)
-                self._others = _other_files(path, self._file, self._series)
-                self._page = self._series.keyframe
-                check_page(path, self._page, channels)
-                self.dtype = self._page.dtype.newbyteorder("=")
-                self.shape = self._stack_shape(axes)
-                offset = self._find_pixels(pages)
-                self._segments = Segments(
-                    self._file, self._series, offset, self.shape, self.dtype, channels
-                )
-                self.cache_bytes = self._segments.cache_bytes
-                if channels == 1:  # journals of colour have none
-                    self.pixel_size = tiff_pixel_size(self._file, self._series)
-                _check_segment(path, self._segments)
+                self._open(pages, axes, series)
             except BaseException:
                 self._file.close()
                 raise
+
+    def _open(self, pages: int, axes: str | None, series: int | None) -> None:
+        path, channels = self.path, self.channels
+        self._series = choose_series(path, self._file, pages, series, axes)
+        self._others = other_files(path, self._file, self._series)
+        self._page = self._series.keyframe
+        check_page(path, self._page, channels, self.labels)
+        stored = self._page.dtype.newbyteorder("=")
+        self._values = Values(stored, None, lambda planes: planes, ())
+        if channels == 1:  # a palette or white as zero is of one value alone
+            self._values = values_of(path, self._file, self._page, self.labels)
+        self.dtype, self.notes = self._values.dtype, self._values.notes
+        self.own_range = self._values.own_range
+        found = self._stack_axes(axes)
+        self.shape, self._axes = found.shape, found
+        size = self._order_pages()
+        offset = self._find_pixels(pages, size)
+        self._segments = Segments(
+            self._file, self._series, offset, size, stored, channels, found.channels_first
+        )
+        self.cache_bytes = self._segments.cache_bytes
+        if channels == 1:  # journals of colour have none
+            self.pixel_size = tiff_pixel_size(self._file, self._series)
+        _check_segment(path, self._segments)
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""
         self._segments.close()
         self._file.close()
 
-    def _stack_shape(self, given: str | None) -> tuple[int, int, int]:
-        """Return the size by the axes of the file, or by those given."""
+    def _stack_axes(self, given: str | None) -> Axes:
+        """Return where the axes are by the file, or by those given."""
         axes, shape = str(self._series.axes), tuple(self._series.shape)
-        found = stack_axes(self.path, axes, shape, given, self.channels).shape
+        found = stack_axes(self.path, axes, shape, given, self.channels)
         height, width = self._page.imagelength, self._page.imagewidth
-        if self.channels > 1 and found[1:] != (height, width):
+        split = found.channels_first and self._page.samplesperpixel > 1
+        if self.channels > 1 and (found.shape[1:] != (height, width) or split):
             raise InputError(
                 f"{self.path}: axes {given or axes} of shape {shape}, and pages of {height} x "
-                f"{width} pixels; name the axes with --axes"
+                f"{width} pixels; name the axes with `axes`"
             )
         return found
 
-    def _find_pixels(self, pages: int) -> int | None:
+    def _order_pages(self) -> tuple[int, int, int]:
+        """Return how many pages there are, and their rows and columns."""
+        found, size = self._axes, (self._page.imagelength, self._page.imagewidth)
+        self._as_it_lies = self.channels > 1 or (found.in_order and size == found.shape[1:])
+        if self._as_it_lies:
+            return found.shape
+        shape = tuple(self._series.shape)
+        while len(shape) > 2 and shape[-1] == 1 and shape[-2:] != size:
+            shape = shape[:-1]  # an axis of length 1 that is none of the page's
+        self._file_shape = shape
+        if shape[-2:] != size:
+            raise InputError(
+                f"{self.path}: pages of {size[0]} x {size[1]} pixels cannot be put in the order of "
+                f"its axes, {self._series.axes} of shape {self._series.shape}; save it as ZYX"
+            )
+        return math.prod(shape[:-2]), *size
+
+    def _find_pixels(self, pages: int, size: tuple[int, int, int]) -> int | None:
         """Offset of the pixels if there is one page for all slices, else None: pages for each."""
-        values = self.channels * math.prod(self.shape)
-        count = self.shape[0] * self.channels // self._page.samplesperpixel
-        _check_imagej_count(self.path, self._file, self._series)
+        values = self.channels * math.prod(size)
+        count = size[0] * self.channels // self._page.samplesperpixel
         found = 1 if self._series.is_truncated else _count_pages(self._series, count)
         if found == count:
             return None
@@ -93,12 +127,13 @@ class TiffStack(Stack):
                 "slices; put all of its files into this folder"
             )
         offset = self._series.dataoffset
-        if offset is None or not self._page.is_memmappable:
+        # whether they follow each other is all that counts, not at which multiple they begin
+        if offset is None or not self._page.is_final:
             raise InputError(
                 f"{self.path}: the file declares {count} slices and has {found} (in {pages} "
                 f"pages); copy or export it again"
             )
-        need = int(offset) + values * self.dtype.itemsize
+        need = int(offset) + values * self._page.dtype.itemsize
         have = self.path.stat().st_size
         if need > have:
             raise InputError(
@@ -109,25 +144,29 @@ class TiffStack(Stack):
 
     def _stamp(self) -> dict[str, Any]:
         stamp = super()._stamp()
-        if self._others:
-            stamp["others"] = digest_of(self._others)
+        if others := self.files[1:]:
+            stamp["others"] = digest_of(others)
         return stamp
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The file, and the others that its OME-XML names for this series."""
-        return self.path, *self._others
+        """The file, and the others that its OME-XML names for this series, or that have it."""
+        companion = self._file.companion
+        return self.path, *self._others, *(() if companion is None else (companion,))
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         with _silenced(), _decoding(self.path, f"slice {z}"):
-            planes = self._segments.window(z, rows, columns)
-        if self.channels > 1:
-            return planes
-        plane: NDArray[Any] = planes[0]
-        if self._page.photometric == MINISWHITE:
-            # the format counts down from white; with unsigned integers this is exact
-            return np.asarray(np.iinfo(self.dtype).max - plane, self.dtype)
-        return plane
+            if self.channels > 1:
+                return self._segments.window(z, rows, columns)
+            if self._as_it_lies:
+                return self._values.convert(self._segments.window(z, rows, columns)[0])
+            block = read_in_order(
+                lambda page, *spans: self._segments.window(page, *spans)[0],
+                self._file_shape,
+                self._axes,
+                ((z, z + 1), rows, columns),
+            )
+            return self._values.convert(block[0])
 
 
 @contextmanager
@@ -159,40 +198,6 @@ def _decoding(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _choose_series(path: Path, file: tifffile.TiffFile, series: int | None) -> Any:
-    """Return the image series that is asked for, or the only one."""
-    found = file.series
-    if series is None and len(found) == 1:
-        return found[0]
-    listing = ", ".join(f"{k}: {s.axes} {s.shape} {s.dtype}" for k, s in enumerate(found[:8]))
-    listing += ", ..." if len(found) > 8 else ""
-    if series is None:
-        raise InputError(
-            f"{path}: holds {len(found)} image series ({listing}); choose one with --series K"
-        )
-    if not 0 <= series < len(found):
-        raise InputError(f"{path}: no series {series}; the file has {listing}")
-    return found[series]
-
-
-def _other_files(path: Path, file: tifffile.TiffFile, series: Any) -> list[Path]:
-    """Return the other files of a series, sorted; check that each is whole and of one layout."""
-    if series.kind != "ome":
-        return []
-    pages = [page for page in series.pages if page is not None and page.parent is not file]
-    others = sorted({Path(page.parent.filehandle.path) for page in pages})
-    for other in others:
-        check_structure(other)
-    for page in pages:
-        # what is read is located and decoded by the layout of the series, and of its own file
-        if page.keyframe.parent is not page.parent or page.keyframe.hash != series.keyframe.hash:
-            raise InputError(
-                f"{path}: its slices lie in several files, and {page.parent.filename} is stored "
-                "in another way than the first; save the stack as one file"
-            )
-    return others
-
-
 def _check_segment(path: Path, segments: Segments) -> None:
     if segments.largest > LARGEST_SEGMENT:
         raise InputError(
@@ -210,13 +215,3 @@ def _count_pages(series: Any, expected: int) -> int:
         except IndexError:
             break
     return found
-
-
-def _check_imagej_count(path: Path, file: tifffile.TiffFile, series: Any) -> None:
-    """ImageJ writes how many images there are; a reader that cannot match it falls back."""
-    declared = int((file.imagej_metadata or {}).get("images", 0))
-    if declared and series.kind != "imagej":
-        raise InputError(
-            f"{path}: ImageJ declares {declared} images and the file has {len(series.pages)}; "
-            f"copy or export it again"
-        )

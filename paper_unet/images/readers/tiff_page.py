@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paper_unet.errors import InputError
 from paper_unet.images.grey_values import DTYPES
 
-MINISWHITE, MINISBLACK, RGB, YCBCR = 0, 1, 2, 6
+MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, YCBCR = 0, 1, 2, 3, 4, 6
+PHOTOMETRIC = 262
 
 
-def check_page(path: Path, page: Any, channels: int) -> None:
+def photometric(page: Any) -> int:
+    """Return how the values of a page are shown; a page that does not say has black as zero."""
+    return int(page.photometric) if PHOTOMETRIC in page.tags else MINISBLACK
+
+
+def check_page(path: Path, page: Any, channels: int, labels: bool = False) -> None:
     """Refuse what is not one value of a known type for each pixel, or one for each channel."""
     if page.imagewidth == 0 or page.imagelength == 0:
         raise InputError(
@@ -19,14 +27,14 @@ def check_page(path: Path, page: Any, channels: int) -> None:
         )
     if page.imagedepth != 1:
         raise InputError(f"{path}: pages of several slices; save it with one page for each slice")
-    _check_colour(path, page, channels)
+    _check_colour(path, page, channels, labels)
     dtype = None if page.dtype is None else page.dtype.name
-    if dtype not in DTYPES:
+    if dtype not in DTYPES and not (dtype == "bool" and page.bitspersample == 1):
         raise InputError(
             f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(DTYPES)}: "
             f"convert it, masks to uint8"
         )
-    if page.photometric == MINISWHITE and page.dtype.kind != "u":
+    if photometric(page) == MINISWHITE and page.dtype.kind not in "ub" and not labels:
         raise InputError(
             f"{path}: {dtype} with white as zero (MINISWHITE) has no defined inverse; save it "
             f"with black as zero"
@@ -37,10 +45,14 @@ def check_page(path: Path, page: Any, channels: int) -> None:
         raise needs_codecs(path, " ".join(str(error).split())) from error
 
 
-def _check_colour(path: Path, page: Any, channels: int) -> None:
+def _check_colour(path: Path, page: Any, channels: int, labels: bool) -> None:
     """Refuse other numbers of values for each pixel, and values of another meaning."""
     models: tuple[int, ...] = (MINISBLACK, MINISWHITE)
     if channels == 1:
+        if labels:
+            models = (*models, PALETTE, MASK)
+        elif photometric(page) == PALETTE and grey_ramp(page):
+            return
         values = (
             "one grey value is accepted: convert it (ImageJ: Image > Type > 8-bit), or use a "
             "network of as many channels"
@@ -58,9 +70,21 @@ def _check_colour(path: Path, page: Any, channels: int) -> None:
         raise InputError(
             f"{path}: {samples} values for each pixel (RGB, RGBA or channels); {values}"
         )
-    if page.photometric not in models:
+    if photometric(page) not in models:
         name = getattr(page.photometric, "name", page.photometric)
         raise InputError(f"{path}: colour model {name}; {model}")
+
+
+def grey_ramp(page: Any) -> int:
+    """Return 1 for a palette that goes evenly from black to white, -1 for the reverse, else 0."""
+    table = np.asarray(() if page.colormap is None else page.colormap, np.int64)
+    if table.ndim != 2 or len(table) != 3 or (table != table[0]).any() or table.shape[1] < 2:
+        return 0
+    ramp = np.linspace(0, 255, table.shape[1])
+    levels = table[0] / 257 if table[0].max() > 255 else table[0]
+    if np.abs(levels - ramp).max() <= 1:
+        return 1
+    return -1 if np.abs(levels[::-1] - ramp).max() <= 1 else 0
 
 
 def needs_codecs(path: Path, reason: str) -> InputError:

@@ -35,6 +35,8 @@ class Segments:
     dtype : numpy.dtype
         Native byte order.
     channels : int
+    channels_first : bool
+        Whether all sections of a channel come before those of the next, a page for each.
 
     Attributes
     ----------
@@ -52,6 +54,7 @@ class Segments:
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         channels: int,
+        channels_first: bool = False,
     ) -> None:
         self._file, self._series, self._offset = file, series, offset
         self._shape, self._dtype = shape, dtype
@@ -60,7 +63,9 @@ class Segments:
         self._sheets_of_page = page.samplesperpixel if separate else 1
         self._samples = 1 if separate else page.samplesperpixel
         self._sheets = channels // self._samples  # of a section
-        plain = offset is not None or bool(page.is_memmappable)
+        # between the sections, and between the sheets of one
+        self._steps = (1, shape[0]) if channels_first else (self._sheets, 1)
+        plain = offset is not None or bool(page.is_final)
         self._tall, self._wide = shape[1], shape[2]
         if page.is_tiled:
             self._tall, self._wide = page.tilelength, page.tilewidth
@@ -85,8 +90,9 @@ class Segments:
 
     def window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read a window as a new array, (C, rows, columns)."""
-        first = z * self._sheets
-        sheets = [self._window(first + k, rows, columns) for k in range(self._sheets)]
+        section, sheet = self._steps
+        places = [z * section + k * sheet for k in range(self._sheets)]
+        sheets = [self._window(place, rows, columns) for place in places]
         planes = [np.moveaxis(sheet, -1, 0) for sheet in sheets]
         return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.concatenate(planes))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.foreign import ACCEPTED, foreign, format_of_file
 
 # bytes of one value, by TIFF field type
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -20,6 +21,17 @@ TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
 INTEGER_TYPES = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 # (offsets, byte counts) of strips and of tiles
 BLOCK_TAGS = ((273, 279), (324, 325))
+
+DECORATION = {269, 271, 272, 285, 305, 306, 315, 316, 333, 337, 700}
+"""Tags of names, dates and programs."""
+
+PRIVATE, DEPTHS = 32768, {32997, 32998}
+"""Tags from here on are of no use to find or decode pixels, but for two."""
+
+
+def is_needed(tag: int) -> bool:
+    """Whether pixels could be read wrong without a tag; other tags may be damaged."""
+    return tag in DEPTHS or (tag < PRIVATE and tag not in DECORATION)
 
 
 class _Layout(NamedTuple):
@@ -93,7 +105,9 @@ class _Checker:
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         magic = struct.unpack(f"{order}H", head[2:4])[0] if order and len(head) >= 4 else 0
         if magic not in (42, 43):
-            raise InputError(f"{self.path}: not a TIFF file (by its first bytes); convert it")
+            if name := format_of_file(self.path):
+                raise foreign(self.path, name)
+            raise InputError(f"{self.path}: not a TIFF file (by its first bytes); {ACCEPTED}")
         if len(head) < (8 if magic == 42 else 16):
             raise self._cut_short("the header", 8 if magic == 42 else 16)
         if magic == 42:
@@ -107,7 +121,8 @@ class _Checker:
         self._need(start + count * layout.entry_bytes, "directory")
         for position in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
             tag, kind, values = self._unpack(layout, f"HH{layout.offset}", position, "directory")
-            entries[tag] = self._locate(layout, kind, values, position, tag)
+            if is_needed(tag):
+                entries[tag] = self._locate(layout, kind, values, position, tag)
         end = start + count * layout.entry_bytes
         (following,) = self._unpack(layout, layout.offset, end, "directory")
         if following >= self.size:

@@ -1,9 +1,10 @@
-"""Zarr arrays, version 2 and 3, and OME-Zarr images, 0.4 and 0.5, as one grey stack."""
+"""Zarr arrays, version 2 and 3, and OME-Zarr images, 0.1 to 0.5, as one grey stack."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,17 @@ from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.cache import ChunkCache
 from paper_unet.images.grey_values import DTYPES
-from paper_unet.images.pixel_size import micrometres
+from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
+from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
+from paper_unet.system.names import where_links_lead
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
 
-AXIS_TYPES = {"channel": "C", "time": "T"}
+DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
+
 STAMPED = 10_000
 """Files of chunks, at most, whose size and time are part of the identity."""
 
@@ -40,6 +44,7 @@ class ZarrStack(Stack):
     """A stack in a Zarr store: an array, or the full resolution of an OME-Zarr image."""
 
     format = "ZarrStack"
+    sparse = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -52,25 +57,27 @@ class ZarrStack(Stack):
         return any(name.endswith(".partial") for name in path.parts)
 
     def __init__(
-        self, path: Path, *, axes: str | None = None, series: int | None = None, channels: int = 1
+        self,
+        path: Path,
+        *,
+        axes: str | None = None,
+        series: int | None = None,
+        channels: int = 1,
+        labels: bool = False,
+        missing: str = "fail",
     ) -> None:
-        super().__init__(path, channels=channels)
-        import zarr
-
+        super().__init__(path, channels=channels, labels=labels)
         _check_store(path, channels)
-        with _reading(path, "the store"):
-            opened = zarr.open(path, mode="r")
-        size: list[float | None] = []
-        if isinstance(opened, zarr.Group):
-            self._array, found, size = _ome_image(path, opened)
-        else:
-            self._array, found = opened, _axes_of(opened)
-        if self._array.dtype.name not in DTYPES:
+        self._array, found, size = _open_with_codecs(path)
+        name = self._array.dtype.name
+        if name not in (*DTYPES, "bool"):
             raise InputError(
-                f"{path}: values of {self._array.dtype.name}; accepted are {', '.join(DTYPES)}: "
-                "convert it, masks to uint8"
+                f"{path}: values of {name}; accepted are {', '.join(DTYPES)}: convert it, masks to "
+                "uint8"
             )
         self.dtype = self._array.dtype.newbyteorder("=")
+        if name == "bool":
+            self.dtype, self.own_range = np.dtype("uint8"), (0.0, 1.0)
         self._axes = stack_axes(path, found, self._array.shape, axes)
         self.shape = self._axes.shape
         if size:  # by position: another letter may stand for Z
@@ -78,9 +85,33 @@ class ZarrStack(Stack):
             self.pixel_size = None if z is None else size[z], size[y], size[x]
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
         _check_chunk(path, self._array.chunks, self.dtype)
+        self._find_chunks(missing)
         row = self._tall * self.shape[2] * self.dtype.itemsize
         self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
         self.cache_bytes = self._cache.room + self._on_the_way(row)
+
+    def _find_chunks(self, missing: str) -> None:
+        """Refuse a store without its chunks, unless it is to be filled; take them as named."""
+        with _reading(self.path, "the chunks"):
+            found = present(self.path / self._array.path, self._array, self._axes.z)
+            declared = layout_of(self._array.metadata)
+            if found.layout != declared:
+                self._array = as_named(self._array, found.layout)
+                self.notes += (
+                    f"{self.path}: its chunks are named {found.layout}, its metadata say "
+                    f"{declared}; they are read by the names that they have",
+                )
+        if not found.missing:
+            return
+        where = found.sections(self.shape[0])
+        many = f"{found.missing} of {found.missing + found.there} chunks are missing, {where}"
+        value = 0 if self._array.fill_value is None else self._array.fill_value
+        if missing != "fill":
+            raise InputError(
+                f"{self.path}: {many}; copy or export it again, or, if nothing was written there, "
+                f"say `missing` fill to read them as its fill value, {value}"
+            )
+        self.notes += (f"{self.path}: {many}; they are read as its fill value, {value}",)
 
     def _on_the_way(self, row: int) -> int:
         """Bytes, at most, that zarr holds of chunks, encoded and decoded, while it reads a row."""
@@ -92,6 +123,14 @@ class ZarrStack(Stack):
         if self._array.shards is not None:
             return 2 * min(across, at_once**2) * chunk + row + OBJECTS
         return 2 * min(across, at_once) * chunk + OBJECTS
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The store, and wherever links in what is read of it lead: levels, chunks, documents."""
+        array = self.path / self._array.path
+        documents = [self.path / name for name in DOCUMENTS_AND_ATTRIBUTES]
+        linked = [file.resolve() for file in documents if file.is_symlink()]
+        return self.path, array.resolve(), *linked, *where_links_lead(array)
 
     def close(self) -> None:
         """Forget what is decoded."""
@@ -107,7 +146,7 @@ class ZarrStack(Stack):
         """Digest the documents that describe the store, and the times of files of chunks."""
         digest = hashlib.sha256()
         for folder in {self.path: 0, self.path / self._array.path: 0}:
-            for file in (folder / name for name in (*DOCUMENTS, ".zattrs")):
+            for file in (folder / name for name in DOCUMENTS_AND_ATTRIBUTES):
                 if file.exists():
                     digest.update(f"{file.name} {file_stamp(file)}\n".encode())
                     digest.update(file.read_bytes())
@@ -151,7 +190,8 @@ class ZarrStack(Stack):
         where[self._axes.y] = slice(top, min(top + self._tall, self.shape[1]))
         where[self._axes.x] = slice(*across)
         with _reading(self.path, f"slice {z}"):
-            return np.asarray(self._array[tuple(where)], self.dtype)
+            part = np.asarray(self._array[tuple(where)], self.dtype)
+            return part if self._axes.y < self._axes.x else part.T
 
 
 def _is_zarr(path: Path) -> bool:
@@ -170,6 +210,50 @@ def _check_store(path: Path, channels: int) -> None:
             f"{path}: a Zarr is read as grey, the network takes {channels} channels; give a TIFF, "
             "or a folder of PNG or JPEG files"
         )
+
+
+def _open_with_codecs(path: Path) -> Image:
+    """Open the image; ask imagecodecs for a codec that is not known without it."""
+    import zarr
+
+    try:
+        return _open_image(path)
+    except InputError as error:
+        if (name := _unknown_codec(error.__cause__)) is None:
+            raise
+    try:
+        from imagecodecs.numcodecs import register_codecs
+    except ImportError:
+        remedy = "install more of them (pip install imagecodecs), or "
+    else:
+        register_codecs()
+        remedy = ""
+        try:
+            return _open_image(path)
+        except InputError as error:
+            if (name := _unknown_codec(error.__cause__)) is None:
+                raise
+    raise InputError(
+        f"{path}: is compressed by the codec {name}, which neither zarr {zarr.__version__} nor "
+        f"what is installed beside it knows; {remedy}save it with another, such as zstd"
+    )
+
+
+def _open_image(path: Path) -> Image:
+    import zarr
+
+    with _reading(path, "the store"):
+        opened = zarr.open(path, mode="r")
+    if isinstance(opened, zarr.Group):
+        with _reading(path, "the OME-Zarr metadata"):
+            return ome_image(path, opened)
+    return opened, axes_of(opened), []
+
+
+def _unknown_codec(error: BaseException | None) -> str | None:
+    """Return the name of the codec that an error of zarr or numcodecs says it does not know."""
+    known = re.search(r"(?:codec not available|Unknown codec)\W+([\w.-]+)", str(error))
+    return known[1] if known else None
 
 
 @contextmanager
@@ -196,53 +280,3 @@ def _check_chunk(path: Path, chunk: tuple[int, ...], dtype: np.dtype[Any]) -> No
             f"{path}: chunks of {size / 1e9:.1f} GB, each of which must be decoded at once; "
             "convert it to smaller ones"
         )
-
-
-def _axes_of(array: Any) -> str:
-    """Return the axes of a plain array: as it names them, else the last ones of Z, Y and X."""
-    names = getattr(array.metadata, "dimension_names", None)  # version 3
-    names = names or array.attrs.get("_ARRAY_DIMENSIONS")  # xarray's convention for version 2
-    if isinstance(names, list | tuple) and len(names) == array.ndim and all(names):
-        return "".join(str(name)[0].upper() for name in names)
-    count: int = array.ndim
-    return ("QI" * count)[: max(count - 3, 0)] + "ZYX"[max(3 - count, 0) :]
-
-
-def _ome_image(path: Path, group: Any) -> tuple[Any, str, list[float | None]]:
-    """Return the full-resolution array of an OME-Zarr image, its axes and its pixel size."""
-    with _reading(path, "the OME-Zarr metadata"):
-        images = group.attrs.get("ome", group.attrs).get("multiscales")
-        if not images:
-            raise InputError(f"{path}: a Zarr group and no OME-Zarr image; {_arrays(group)}")
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in images[0]["axes"]]
-        dataset = images[0]["datasets"][0]
-        array = group[dataset["path"]]
-        if array.ndim != len(axes):
-            raise ValueError(f"{len(axes)} axes for an array of shape {array.shape}")
-        letters = [AXIS_TYPES.get(str(axis.get("type"))) or str(axis["name"])[0].upper()
-                   for axis in axes]  # fmt: skip
-        return array, "".join(letters), _pixel_size(axes, (dataset, images[0]))
-
-
-def _pixel_size(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[float | None]:
-    """Multiply the scales of a level and of the whole image, micrometres; none if damaged."""
-    scale = np.ones(len(axes))
-    try:
-        for owner in owners:
-            for transform in owner.get("coordinateTransformations") or []:
-                if transform["type"] == "scale":
-                    for k, factor in zip(range(len(axes)), transform["scale"], strict=True):
-                        scale[k] *= float(factor)
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return [None] * len(axes)
-    return [micrometres(length, axis.get("unit")) for length, axis in zip(scale, axes, strict=True)]
-
-
-def _arrays(group: Any) -> str:
-    import zarr
-
-    names = [name for name, member in group.members(max_depth=3) if isinstance(member, zarr.Array)]
-    if not names:
-        return "it holds no array"
-    more = ", ..." if len(names) > 8 else ""
-    return f"give the path of one of its arrays: {', '.join(sorted(names)[:8])}{more}"

@@ -1,0 +1,149 @@
+"""Formats that are not read, by their first bytes or names: so that a refusal says what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from paper_unet.errors import InputError
+
+ACCEPTED = (
+    "accepted are TIFF, PNG, JPEG, a folder of these, Zarr and OME-Zarr: convert it (Fiji opens "
+    "most formats and saves TIFF)"
+)
+
+TIFF = "a TIFF file; its name has to end in .tif"
+
+MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (512, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (208, b"MAP ", "an MRC file"),
+    (0, b"\x93NUMPY", "a NumPy file (.npy)"),
+    (344, b"n+1\0", "a NIfTI file"),
+    (344, b"ni1\0", "a NIfTI header"),
+    (4, b"n+2\0", "a NIfTI file"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS"),
+    (0, b"ZISRAWFILE", "a Zeiss CZI file"),
+    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file"),
+    (0, b"NRRD0", "an NRRD file"),
+    (0, b"ObjectType", "a MetaImage header"),
+    (128, b"DICM", "a DICOM file"),
+    (0, b"\xd0\xcf\x11\xe0", "an Olympus OIB, Zeiss ZVI or other OLE file"),
+    (0, b"II*\0", TIFF),
+    (0, b"II+\0", TIFF),
+    (0, b"MM\0*", TIFF),
+    (0, b"MM\0+", TIFF),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG file; its name has to end in .png"),
+    (0, b"\xff\xd8\xff", "a JPEG file; its name has to end in .jpg"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
+    (0, b"GIF8", "a GIF file"),
+    (0, b"BM", "a BMP file"),
+    (8, b"WEBP", "a WebP file"),
+    (0, b"%PDF", "a PDF file"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a file compressed by gzip"),
+    (0, b"BZh", "a file compressed by bzip2"),
+    (0, b"\xfd7zXZ", "a file compressed by xz"),
+    (0, b"\x28\xb5\x2f\xfd", "a file compressed by Zstandard"),
+)
+"""Where the bytes are that a format is known by, those bytes, and what it is."""
+
+DIGITAL_MICROGRAPH = re.compile(rb"\0\0\0[\3\4].{4,8}\0\0\0[\0\1]", re.DOTALL)
+
+NAMES = {
+    ".h5": "an HDF5 file", ".hdf5": "an HDF5 file", ".hdf": "an HDF5 file", ".ims": "an HDF5 file",
+    ".nwb": "an HDF5 file", ".mrc": "an MRC file", ".mrcs": "an MRC file", ".rec": "an MRC file",
+    ".map": "an MRC file", ".st": "an MRC file", ".npy": "a NumPy file (.npy)",
+    ".npz": "a NumPy archive (.npz)", ".nii": "a NIfTI file", ".nii.gz": "a NIfTI file",
+    ".dm3": "a Digital Micrograph file", ".dm4": "a Digital Micrograph file",
+    ".czi": "a Zeiss CZI file", ".lif": "a Leica LIF file", ".nd2": "a Nikon ND2 file",
+    ".oib": "an Olympus OIB file", ".oif": "an Olympus OIF file", ".ser": "a TIA SER file",
+    ".emd": "an EMD file (HDF5)", ".nrrd": "an NRRD file", ".mha": "a MetaImage file",
+    ".mhd": "a MetaImage header", ".dcm": "a DICOM file", ".jp2": "a JPEG 2000 file",
+    ".raw": "raw values without a header", ".dat": "raw values without a header",
+    ".zip": "a ZIP archive", ".companion.ome": "the companion file of an OME-TIFF",
+    ".xml": "an XML file", ".bmp": "a BMP file", ".gif": "a GIF file", ".webp": "a WebP file",
+}  # fmt: skip
+"""What a name ends in where the first bytes say nothing."""
+
+HINTS = {
+    "a NumPy file (.npy)": "write it as TIFF (tifffile.imwrite), or give the array to "
+    "paper_unet.predict_stack",
+    "a pointer of Git LFS": "fetch the file that it stands for (git lfs pull)",
+    "a ZIP archive": "unpack it, and give what is in it",
+    "the companion file of an OME-TIFF": "give one of the TIFF files that it names",
+    "a file compressed by gzip": "unpack it",
+    "an HDF5 file": "save the data set in it as TIFF or Zarr (h5py reads it)",
+    "an MRC file": "convert it to TIFF (mrcfile reads it, IMOD's mrc2tif converts it)",
+    "an N5 store": "convert it to Zarr, or save it as TIFF",
+    "a Neuroglancer precomputed volume": "convert it to Zarr, or save it as TIFF",
+}
+
+
+def is_address(text: str) -> bool:
+    """Whether a path is the address of something on a network."""
+    return bool(re.match(r"(https?|s3|gs|gcs|ftp|file|precomputed|zarr|n5|abfs|az):/", text, re.I))
+
+
+def refuse_address(path: Path) -> None:
+    """Raise InputError if a path is an address, which only looks like a file that is missing."""
+    if is_address(str(path)):
+        raise InputError(
+            f"{path}: is the address of something elsewhere, and only files and folders on this "
+            "machine are read; download it, or mount it as a folder, and give its path"
+        )
+
+
+def format_of_file(path: Path) -> str | None:
+    """Return what a file is that is no TIFF, in words; None if that is not known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return None
+    for offset, magic, name in MAGIC:
+        if head[offset:].startswith(magic) and not _is_named(path, ".nii.gz"):
+            return name
+    if DIGITAL_MICROGRAPH.match(head):
+        return "a Digital Micrograph file"
+    lower = path.name.lower()
+    return next((name for ending, name in NAMES.items() if lower.endswith(ending)), None)
+
+
+def _is_named(path: Path, ending: str) -> bool:
+    return path.name.lower().endswith(ending)
+
+
+def format_of_folder(path: Path) -> str | None:
+    """Return what a folder is that is neither a Zarr nor sections, in words."""
+    about = _json(path / "attributes.json")
+    if about is not None and ("dimensions" in about or "n5" in about):
+        return "an N5 store"
+    about = _json(path / "info")
+    if about is not None and ("scales" in about or "@type" in about):
+        return "a Neuroglancer precomputed volume"
+    if path.suffix.lower() == ".n5":
+        return "an N5 store"
+    return None
+
+
+def _json(file: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads(file.read_bytes()) if file.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def foreign(path: Path, found: str) -> InputError:
+    """Return the error that says what a file or folder is, and what is accepted."""
+    if "has to end in" in found:
+        return InputError(f"{path}: is {found}: rename it")
+    remedy = HINTS.get(found)
+    if remedy is None:
+        return InputError(f"{path}: is {found}, which is not read; {ACCEPTED}")
+    return InputError(
+        f"{path}: is {found}, which is not read; accepted are TIFF, PNG, JPEG, a folder of these, "
+        f"Zarr and OME-Zarr: {remedy}"
+    )

@@ -1,0 +1,256 @@
+"""Which chunks of a Zarr array are there: a reader takes one that is not for the fill value."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+
+NOTHING = 2**64 - 1
+"""What the index of a shard has in place of the offset of a chunk that is not there."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of chunks are named.
+
+    Attributes
+    ----------
+    separator : {".", "/"}
+        Between the numbers.
+    top : {"", "c"}
+        Before them.
+    """
+
+    separator: str
+    top: str = ""
+
+    def __str__(self) -> str:
+        return self.separator.join([self.top] * bool(self.top) + ["0", "0", "0"])
+
+    def encoding(self) -> dict[str, Any]:
+        """Return it as the metadata of version 3 have it."""
+        name = "default" if self.top else "v2"
+        return {"name": name, "configuration": {"separator": self.separator}}
+
+
+LAYOUTS = {
+    2: (Layout("."), Layout("/")),
+    3: (Layout("/", "c"), Layout(".", "c"), Layout("."), Layout("/")),
+}
+"""Those that a version may have."""
+
+
+@dataclass
+class Chunks:
+    """What is there of the files of chunks, or shards.
+
+    Attributes
+    ----------
+    layout : Layout
+    counts : ndarray of int, shape (number along Z,)
+        Chunks that are there, for each number along Z.
+    wanted : int
+        Chunks that there should be for each number along Z.
+    deep : int
+        Sections that a number along Z stands for.
+    folders : list of str
+        Names of folders where a chunk should be.
+    """
+
+    layout: Layout
+    counts: NDArray[np.int64]
+    wanted: int
+    deep: int
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def there(self) -> int:
+        """How many are there."""
+        return int(self.counts.sum())
+
+    @property
+    def missing(self) -> int:
+        """How many are not."""
+        return self.wanted * len(self.counts) - self.there
+
+    def sections(self, count: int) -> str:
+        """Return the first and last of so many sections that have chunks missing, in words."""
+        lacking = np.flatnonzero(self.counts < self.wanted)
+        first, last = int(lacking[0]) * self.deep, int(lacking[-1] + 1) * self.deep - 1
+        last = min(last, count - 1)
+        return f"of section {first}" if first == last else f"of sections {first} to {last}"
+
+
+def layout_of(metadata: Any) -> Layout:
+    """Return how the metadata of an array say that its chunks are named."""
+    if metadata.zarr_format == 2:
+        return Layout(metadata.dimension_separator)
+    encoding = metadata.chunk_key_encoding
+    return Layout(encoding.separator, "c" if encoding.name == "default" else "")
+
+
+def as_named(array: Any, layout: Layout) -> Any:
+    """Return an array whose chunks are named in another way than its metadata say."""
+    import zarr
+
+    metadata = array.metadata
+    changed: dict[str, Any]
+    if metadata.zarr_format == 2:
+        changed = {"dimension_separator": layout.separator}
+    else:
+        changed = {"chunk_key_encoding": layout.encoding()}
+    metadata = type(metadata).from_dict({**metadata.to_dict(), **changed})
+    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
+
+
+def present(folder: Path, array: Any, z: int | None) -> Chunks:
+    """Find the chunks of an array, by the names that its metadata say, or else by others.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    array : zarr.Array
+    z : int or None
+        Which axis is Z; None: there is none.
+
+    Returns
+    -------
+    Chunks
+
+    Raises
+    ------
+    InputError
+        If there is none at all, or a folder where one should be.
+    """
+    grid = _grid(array.shape, array.shards or array.chunks)
+    declared = layout_of(array.metadata)
+    others = (one for one in LAYOUTS[array.metadata.zarr_format] if one != declared)
+    for layout in (declared, *others):
+        found = _count(folder, grid, layout, z)
+        found.deep = 1 if z is None else (array.shards or array.chunks)[z]
+        if found.folders:
+            raise InputError(
+                f"{folder / found.folders[0]}: a folder where a chunk should be, a file; copy or "
+                "export the store again"
+            )
+        if found.there:
+            return _inside_shards(folder, array, found, grid, z) if array.shards else found
+    raise InputError(
+        f"{folder}: has no chunk of its {math.prod(grid)}: its pixels were never written, or not "
+        "copied with it; copy or export it again"
+    )
+
+
+def _grid(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.ceil(length / one) for length, one in zip(shape, size, strict=True))
+
+
+def _count(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -> Chunks:
+    along = 1 if z is None else grid[z]
+    found = Chunks(layout, np.zeros(along, np.int64), math.prod(grid) // max(along, 1), 1)
+    for index, entry in _entries(folder, grid, layout):
+        if entry.is_dir():
+            found.folders.append(os.path.relpath(entry.path, folder))
+        elif entry.is_file():
+            found.counts[0 if z is None else index[z]] += 1
+    return found
+
+
+def _entries(
+    folder: Path, grid: tuple[int, ...], layout: Layout
+) -> Iterator[tuple[tuple[int, ...], os.DirEntry[str]]]:
+    """Yield what has the name of a chunk, and which one."""
+    if layout.separator == "/":
+        yield from _nested(folder / layout.top, grid, ())
+        return
+    for entry in _listed(folder):
+        parts = entry.name.split(".")
+        if layout.top and parts[0] == layout.top:
+            parts = parts[1:]
+        elif layout.top:
+            continue
+        index = tuple(_number(part) for part in parts)
+        if len(index) == len(grid) and all(0 <= k < n for k, n in zip(index, grid, strict=True)):
+            yield index, entry
+
+
+def _nested(
+    folder: Path, grid: tuple[int, ...], index: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], os.DirEntry[str]]]:
+    for entry in _listed(folder):
+        k = _number(entry.name)
+        if not 0 <= k < grid[len(index)]:
+            continue
+        if len(index) + 1 == len(grid):
+            yield (*index, k), entry
+        elif entry.is_dir():
+            yield from _nested(Path(entry.path), grid, (*index, k))
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _number(text: str) -> int:
+    """Return a number as chunks are named by it; -1 if it is none."""
+    return int(text) if text.isdecimal() and text == str(int(text)) else -1
+
+
+def _inside_shards(
+    folder: Path, array: Any, shards: Chunks, grid: tuple[int, ...], z: int | None
+) -> Chunks:
+    """Count the chunks inside the shards, by the index that each of these has."""
+    codecs = array.metadata.codecs
+    if len(codecs) != 1 or not hasattr(codecs[0], "index_location"):
+        return shards
+    inner = _grid(array.shape, array.chunks)
+    many = _grid(array.shards, array.chunks)
+    along = 1 if z is None else inner[z]
+    found = Chunks(
+        shards.layout,
+        np.zeros(along, np.int64),
+        math.prod(inner) // max(along, 1),
+        1 if z is None else array.chunks[z],
+    )
+    first = str(codecs[0].index_location.value) == "start"
+    tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum
+    for index, entry in _entries(folder, grid, shards.layout):
+        there = _read_index(Path(entry.path), many, first, tail)
+        # those beyond the edge of the array are not needed
+        spans = [min(count, n - k * count) for k, count, n in zip(index, many, inner, strict=True)]
+        there = there[tuple(slice(0, span) for span in spans)]
+        if z is None:
+            found.counts[0] += there.sum()
+        else:
+            others = tuple(k for k in range(there.ndim) if k != z)
+            start = index[z] * many[z]
+            found.counts[start : start + spans[z]] += there.sum(axis=others)
+    return found
+
+
+def _read_index(file: Path, many: tuple[int, ...], first: bool, tail: int) -> NDArray[np.bool_]:
+    size = 16 * math.prod(many)
+    with file.open("rb") as shard:
+        end = shard.seek(0, os.SEEK_END)
+        shard.seek(0 if first else max(end - size - tail, 0))
+        data = shard.read(size)
+    if len(data) != size:
+        raise InputError(
+            f"{file}: a shard that was cut short, at {end} bytes; copy or export the store again"
+        )
+    offsets = np.frombuffer(data, "<u8").reshape(*many, 2)
+    return np.asarray(offsets[..., 0] != NOTHING)

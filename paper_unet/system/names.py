@@ -1,0 +1,103 @@
+"""Names in a folder: what has one, and giving one without taking it from something else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0)
+"""Flag of `os.open` that refuses a symbolic link; Windows has none."""
+
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def kind_of(path: Path) -> str | None:
+    """Return what has a name, without following a link: "file", "folder", ...; None if nothing."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _KINDS.get(stat.S_IFMT(mode), "device")
+
+
+def name_without_replacing(made: Path, name: Path) -> None:
+    """Rename a file or a folder; what has the name already stays.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is taken.
+    """
+    if kind_of(name) is not None:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name))
+    if kind_of(made) == "file":
+        try:
+            os.link(made, name)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+        else:
+            made.unlink()
+            return
+    made.rename(name)
+
+
+def unnamed_file(folder: Path) -> FileIO | None:
+    """Make a file without a name, which is gone if this process is; None where that cannot be."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return FileIO(os.open(folder, flag | os.O_RDWR, 0o666), "r+")
+    except OSError:  # this file system has none; what else is wrong shows with a name
+        return None
+
+
+def give_name(file: FileIO, name: Path) -> None:
+    """Name a file that `unnamed_file` made.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is taken.
+    """
+    # with a folder given, Python follows the link of /proc to the file itself
+    folder = os.open(name.parent, os.O_RDONLY)
+    try:
+        os.link(f"/proc/self/fd/{file.fileno()}", name.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def where_links_lead(folder: Path) -> Iterator[Path]:
+    """Yield the real path of each symbolic link in a folder, below it, and in what they lead to."""
+    waiting, seen = [str(folder)], set()
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = os.stat(here)  # noqa: PTH116  (there may be a million)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        target = os.path.realpath(entry.path)
+                        yield Path(target)
+                        if os.path.isdir(target):  # noqa: PTH112
+                            waiting.append(target)
+                    elif entry.is_dir():
+                        waiting.append(entry.path)
+        except OSError:  # is gone, or may not be read: who reads it will say so
+            continue
