@@ -1,10 +1,10 @@
 """How large the values in a network can become, from its weights alone.
 
 The fused convolution and ReLU of a CPU turns a value that is no number into 0, which then looks
-like any other; that of a GPU may. Finite weights make such a value only by way of infinity: a sum that overflows. So a
-bound on every map is computed layer by layer: where it is below what the arithmetic can hold,
-nothing overflows, whatever the image; where it is not, the ReLU is left to an operation that keeps
-what is no number until the scores, which are checked.
+like any other; that of a GPU may. Finite weights make such a value only by way of infinity: a sum
+that overflows. So a bound on every map is computed layer by layer: where it is below what the
+arithmetic can hold, nothing overflows, whatever the image; where it is not, the ReLU is left to an
+operation that keeps what is no number until the scores, which are checked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ _KNOWN: WeakKeyDictionary[Network, tuple[Hashable, float]] = WeakKeyDictionary()
 
 def _largest_sum(model: Network) -> float:
     """Return the largest of all bounds; NaN if one is. Asked of a GPU once for some weights."""
-    now = tuple((value.data_ptr(), value._version) for value in model.parameters())
+    now = tuple(
+        (value.data_ptr(), 0 if value.is_inference() else value._version)
+        for value in model.parameters()
+    )
     then, largest = _KNOWN.get(model, (None, 0.0))
     if then != now:
         sums = torch.tensor(largest_sums(model), dtype=torch.float64)
