@@ -155,7 +155,8 @@ class Worker:
     ) -> Iterator[tuple[list[Piece], Callable[[], NDArray[np.generic]]]]:
         """Begin to compute one band after the other, under settings that hold for that alone."""
         begun: deque[Iterator[Callable[[], NDArray[np.generic]]]] = deque()
-        for pieces, following in zip_longest(strips, strips[1:], fillvalue=[]):
+        none: list[Piece] = []
+        for pieces, following in zip_longest(strips, strips[1:], fillvalue=none):
             if not begun:
                 begun.append(self._rows(pieces))
             if following:  # of the next strip, the first windows are read meanwhile
