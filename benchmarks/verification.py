@@ -158,8 +158,7 @@ def verify_rate(folder: Path, name: str, sections: int) -> dict[str, float]:
         output.prepare(resume=False)
         for index in range(len(grid)):
             stored = output.write(index, 0, 0, np.roll(section, index, axis=1))
-            journal.done.add(index)  # without a sync for each
-            journal.stored[index] = stored
+            journal.stored[index] = stored  # of which no line is written
         total = sum(stored.size for stored in journal.stored.values() if stored is not None)
         files = [output.partial] if output.partial.is_file() else sorted(output.partial.rglob("*"))
         seconds: dict[str, list[float]] = {"read": [], "verify": []}

@@ -56,7 +56,7 @@ class Disk:
         if self.root is None:
             return
         key, about = self.inode(descriptor)
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        path = f"/proc/self/fd/{descriptor}"  # it may have no name
         if stat.S_ISDIR(about.st_mode):
             self.names[key] = self.listing(path)
         elif stat.S_ISREG(about.st_mode):

@@ -13,11 +13,11 @@ import re
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError, shown
@@ -122,29 +122,30 @@ class Dask:
                 return heard
             time.sleep(0.2)
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs; yield each piece that is on disk."""
         token = uuid.uuid4().hex
-        jobs = [(token, prediction, run.start, run.stop) for run in runs]
+        jobs = ((token, prediction, run.start, run.stop) for run in runs)
         for pieces, greys in self._spread(_compute, jobs, stop):
             for z, count in greys.items():
                 self.greys.setdefault(z, GreyCount()).merge(count)
             yield from pieces
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
-        yield from self._spread(_do, [(output, task) for task in tasks], stop)
+        yield from self._spread(_do, ((output, task) for task in tasks), stop)
 
-    def _spread(self, call: Any, jobs: Sequence[tuple[Any, ...]], stop: Stop) -> Iterator[Any]:
+    def _spread(self, call: Any, jobs: Iterable[tuple[Any, ...]], stop: Stop) -> Iterator[Any]:
         """Keep every worker busy and the scheduler's list short; yield results as they come."""
         from distributed import wait
 
-        waiting, running = deque(jobs), set[Any]()
+        waiting, running = iter(jobs), set[Any]()
         try:
-            while (waiting or running) and not stop():
-                while waiting and len(running) < AHEAD * self.workers():
-                    job = waiting.popleft()
+            while not stop():
+                for job in islice(waiting, max(0, AHEAD * self.workers() - len(running))):
                     running.add(self.client.submit(call, *job, pure=False, retries=3))
+                if not running:
+                    return
                 try:
                     done = wait(running, timeout=1, return_when="FIRST_COMPLETED").done
                 except TimeoutError:

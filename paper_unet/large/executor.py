@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import takewhile
@@ -31,10 +31,10 @@ class Executor(Protocol):
 
     greys: dict[int, GreyCount]
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
-        """Compute the runs; yield each piece that is on disk."""
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
+        """Compute the runs, taking few at a time; yield each piece that is on disk."""
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
 
     def longest(self, pieces: int) -> int | None:
@@ -89,14 +89,14 @@ class LocalExecutor:
         base = resident_memory() if where.type == "cpu" else 0
         return base, base + free_memory(where)
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
         with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
             self.greys = worker.greys
             yield from worker.compute(runs, stop)
             self.timings = worker.timings
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks, some at a time."""
         with ThreadPoolExecutor(WRITERS) as pool:
             wanted = takewhile(lambda task: not stop(), tasks)

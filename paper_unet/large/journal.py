@@ -5,28 +5,34 @@
 then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
 bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
-the header. Each line behind the mark has a checksum
-itself. A last line that a crash cut is ignored, so its piece is done again; anything else that is
-not as it was written is refused. Journals of earlier versions have no mark and no checksums.
+the header. Each line behind the mark has a checksum itself. What a crash cut off the end is
+ignored, so its pieces are done again; anything else that is not as it was written is refused.
+Journals of earlier versions have no mark and no checksums.
+
+Lines of pieces are synced together: when half a second has passed since the last sync, or 256 of
+them wait, and whenever a run ends, however it does. A kill loses what was recorded within half a
+second at most.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Set
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
-from paper_unet.large.lines import read_lines, sealed_line
+from paper_unet.large.difference import first_difference
+from paper_unet.large.lines import DamagedLineError, SealedLines
+from paper_unet.large.recorded import Recorded
 from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
 from paper_unet.system.files import naming_full_disk
 
-LONGEST_SHOWN = 200
-"""Characters of a value in a message."""
+TOGETHER = 100
+"""Pieces that a line takes back, at most."""
 
 
 class Journal:
@@ -39,13 +45,13 @@ class Journal:
     header : dict or None
         What this run, or the one that was interrupted, began with; None if neither has begun.
     sealed : bool
-        Whether the header has a checksum; those of earlier versions have none.
+        Whether the lines have checksums; those of earlier versions have none.
     frame : Stored or None
         What `Output.frame` was when the output was prepared.
+    stored : Recorded
+        What `Output.stored` is of each piece that is recorded; None where it is not known.
     done : set of int
-        The pieces that are recorded.
-    stored : dict
-        What `Output.stored` is of a piece; None where it is not known.
+        The pieces that are recorded: the keys of ``stored``.
     left : bool
         Whether there is a run to go on with, or was one whose damaged journal was dropped.
     claim : Claim
@@ -56,12 +62,21 @@ class Journal:
         self.out, self.claim = out, claim
         self.path = claim.path
         self.header: dict[str, Any] | None = None
-        self.sealed, self.left = True, False
+        self.left = False
         self.frame: Stored | None = None
-        self.done: set[int] = set()
-        self.stored: dict[int, Stored | None] = {}
-        self._descriptor, self._crc = claim.fileno(), 0
+        self.stored = Recorded()
+        self._lines = SealedLines(claim.fileno(), claim.start)
         self._read(overwrite)
+
+    @property
+    def done(self) -> Set[int]:
+        """The pieces that are recorded."""
+        return self.stored.keys()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the lines have checksums."""
+        return self._lines.sealed
 
     def begin(self, header: dict[str, Any]) -> None:
         """Start a run, or go on with the one that was interrupted.
@@ -77,16 +92,21 @@ class Journal:
             If the interrupted run had another header; names the first field that differs.
         """
         header = json.loads(json.dumps(header))
-        if self.header is None:
-            self._append(header)
-            self.header = header
-        else:
+        if self.header is not None:
             self.compare(header)
+            return
+        try:
+            self._lines.append(header)
+            self.flush()
+        except (InputError, OSError):
+            self.restart()
+            raise
+        self.header = header
 
     def compare(self, header: dict[str, Any], aside: Collection[str] = ()) -> None:
         """Raise InputError if the interrupted run had another header, but for fields ``aside``."""
         left = {name: value for name, value in (self.header or {}).items() if name not in aside}
-        difference = _first_difference(left, header)
+        difference = first_difference(left, header)
         if difference is not None:
             name, then, now = difference
             raise InputError(
@@ -97,19 +117,19 @@ class Journal:
     def amend(self, fields: dict[str, Any]) -> None:
         """Change fields of the header of an interrupted run, and keep its pieces."""
         if fields:
-            self._note({"amended": fields})
+            self.header = {**(self.header or {}), **fields}
+            self._lines.append({"amended": fields})
+            self.flush()
 
     def restart(self) -> None:
         """Forget what is there."""
         self.claim.reset()
-        self._descriptor = self.claim.fileno()
+        self._lines = SealedLines(self.claim.fileno(), self.claim.start)
         self.header = self.frame = None
-        self.sealed, self._crc = True, 0
-        self.done.clear()
         self.stored.clear()
 
     def record(self, piece: int, stored: Stored | None = None) -> None:
-        """Note that a piece is done; on disk when this returns.
+        """Note that a piece is done; on disk after the next `flush`, or on its own some time later.
 
         Parameters
         ----------
@@ -124,18 +144,37 @@ class Journal:
         """
         if self.header is None:
             raise ValueError(f"{self.path}: begin comes before record")
-        if piece not in self.done:
+        if piece not in self.stored:
             entry = {} if stored is None else {"stored": list(stored)}
-            self._note({"done": int(piece), **entry})
+            self.stored[piece] = stored
+            self._append({"done": int(piece), **entry})
 
     def record_frame(self, frame: Stored | None) -> None:
         """Note what lies beside the pixels of the output, now that it is prepared."""
         if frame is not None and frame != self.frame:
-            self._note({"frame": list(frame)})
+            self.frame = frame
+            self._lines.append({"frame": list(frame)})
+            self.flush()
 
     def take_back(self, pieces: Iterable[int]) -> None:
         """Note that pieces have to be done again after all."""
-        self._note({"again": sorted(pieces)})
+        left = iter(pieces)
+        while some := list(islice(left, TOGETHER)):
+            self._forget(some)
+            self._append({"again": some})
+        self.flush()
+
+    def flush(self) -> None:
+        """Return when everything that was recorded is on disk.
+
+        Raises
+        ------
+        InputError
+            If the disk is full; what was recorded is kept for the next time.
+        """
+        remedy = "make room and run the same command again: it goes on where it stopped"
+        with naming_full_disk(self.path, self._lines.waiting(), remedy):
+            self._lines.flush()
 
     def damaged(self, what: str) -> InputError:
         """Return the error of a journal that cannot be gone on with, and why."""
@@ -148,36 +187,15 @@ class Journal:
         """Drop the journal of a run that is finished; the file goes when the lock does."""
         self.restart()
 
-    def _note(self, entry: dict[str, Any]) -> None:
-        self._append(entry)
-        self._take(entry)
-
     def _append(self, entry: dict[str, Any]) -> None:
-        line, crc = sealed_line(entry, self._crc)
-        end = os.lseek(self._descriptor, 0, os.SEEK_END)
-        remedy = "make room and run the same command again: it goes on where it stopped"
-        with naming_full_disk(self.path, len(line), remedy):
-            try:
-                while line:
-                    line = line[os.write(self._descriptor, line) :]
-                os.fsync(self._descriptor)
-            except OSError:
-                os.ftruncate(self._descriptor, end)
-                raise
-        self._crc = crc
+        self._lines.append(entry)
+        if self._lines.due():
+            self.flush()
 
     def _read(self, overwrite: bool) -> None:
-        """Take over the lines that are whole; cut off what a crash left of the last one."""
-        data = _contents(self._descriptor, self.claim.start)
-        lines = read_lines(data)
+        """Take over the lines that are whole."""
         try:
-            if lines.bad is not None:
-                raise self.damaged(f"line {lines.bad} is damaged")
-            if self.claim.token and not lines.sealed:
-                raise self.damaged("line 1 has no checksum")
-            for number, entry in enumerate(lines.entries):
-                if not (self._take(entry) if number else self._take_header(entry)):
-                    raise self.damaged(f"line {number + 1} is of no use there")
+            self._take_all()
         except InputError:
             if not overwrite:
                 raise
@@ -185,9 +203,16 @@ class Journal:
             self.left = True
             return
         self.left = self.header is not None
-        self.sealed, self._crc = lines.sealed, lines.crc
-        if lines.length < len(data):
-            self._cut(lines.length)
+
+    def _take_all(self) -> None:
+        try:
+            for number, entry in enumerate(self._lines.read()):
+                if number == 0 and self.claim.token and not self.sealed:
+                    raise self.damaged("line 1 has no checksum")
+                if not (self._take(entry) if number else self._take_header(entry)):
+                    raise self.damaged(f"line {number + 1} is of no use there")
+        except DamagedLineError as error:
+            raise self.damaged(str(error)) from error
 
     def _take_header(self, entry: dict[str, Any]) -> bool:
         if {"done", "frame", "again", "amended"} & entry.keys():
@@ -208,20 +233,19 @@ class Journal:
         again = entry.get("again")
         if not isinstance(again, list) or not _are_counts(again):
             return False
-        self.done.difference_update(again)
+        self._forget(again)
         return True
 
     def _take_piece(self, piece: Any, values: Any) -> bool:
         stored = _stored(values)
         if not _are_counts([piece]) or (values is not None and stored is None):
             return False
-        self.done.add(piece)
         self.stored[piece] = stored
         return True
 
-    def _cut(self, length: int) -> None:
-        os.ftruncate(self._descriptor, self.claim.start + length)
-        os.fsync(self._descriptor)
+    def _forget(self, pieces: Iterable[int]) -> None:
+        for piece in pieces:
+            self.stored.pop(piece, None)
 
 
 @contextmanager
@@ -254,6 +278,11 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         journal = Journal(out, claim, overwrite=overwrite)
         try:
             yield journal
+            journal.flush()
+        except BaseException:
+            with suppress(InputError, OSError):  # the error says enough; its pieces are done again
+                journal.flush()
+            raise
         finally:
             keep = journal.header is not None
     finally:
@@ -275,56 +304,11 @@ def current_run(out: Path) -> str | None:
     return run if isinstance(run, str) else None
 
 
-def _first_difference(
-    then: dict[str, Any], now: dict[str, Any], prefix: str = ""
-) -> tuple[str, str, str] | None:
-    """Find the first field in which two headers differ.
-
-    Parameters
-    ----------
-    then, now : dict
-        JSON objects.
-    prefix : str
-        Before the names of the fields.
-
-    Returns
-    -------
-    tuple of str, or None
-        Its name, with dots between those of nested objects, and both values as JSON; the word
-        "nothing" stands for a field that is not there.
-    """
-    for name in [*now, *(name for name in then if name not in now)]:
-        left, right = then.get(name, _NOTHING), now.get(name, _NOTHING)
-        if isinstance(left, dict) and isinstance(right, dict):
-            difference = _first_difference(left, right, f"{prefix}{name}.")
-            if difference is not None:
-                return difference
-        elif left != right:
-            return f"{prefix}{name}", _shown(left), _shown(right)
-    return None
-
-
-_NOTHING = object()
-
-
-def _shown(value: object) -> str:
-    text = "nothing" if value is _NOTHING else json.dumps(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _contents(descriptor: int, start: int) -> bytes:
-    os.lseek(descriptor, start, os.SEEK_SET)
-    parts = []
-    while part := os.read(descriptor, 2**20):
-        parts.append(part)
-    return b"".join(parts)
-
-
 def _stored(values: Any) -> Stored | None:
     """Return what a list of two numbers says; None if it is another thing."""
     if not isinstance(values, list) or len(values) != 2 or not _are_counts(values):
         return None
-    return Stored(*values)
+    return Stored(*values) if values[0] < 2**63 and values[1] < 2**32 else None
 
 
 def _are_counts(values: list[Any]) -> bool:

@@ -14,9 +14,12 @@ rows are written and recorded in pieces::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paper_unet.images import Stored
 from paper_unet.inference.section import Span
@@ -81,11 +84,21 @@ class Grid:
             (left, min(left + self.plan.strip, self.width)),
         )
 
-    def runs(self, missing: Sequence[int], longest: int | None = None) -> Iterator[range]:
-        """Gather missing pieces, in order, into runs of neighbours within a strip."""
+    def pixels(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pixels each of some pieces, given by their numbers, has."""
+        strips, row = np.divmod(pieces, self.in_strip)
+        top, left = row * self.plan.rows, strips % self.strips * self.plan.strip
+        rows = np.minimum(self.plan.rows, self.height - top)
+        return np.asarray(rows * np.minimum(self.plan.strip, self.width - left))
+
+    def runs(self, missing: Iterable[int], longest: int | None = None) -> Iterator[range]:
+        """Gather missing pieces, which come in order, into runs of neighbours within a strip.
+
+        A run is given when the first piece behind it has come.
+        """
         start: int | None = None
         end = 0
-        for index in sorted(missing):
+        for index in missing:
             full = longest is not None and start is not None and index - start >= longest
             if start is None or index != end or index % self.in_strip == 0 or full:
                 if start is not None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -167,17 +168,19 @@ def _work(
     prediction: Prediction, journal: Journal, executor: Executor, report: Report, stop: Stop
 ) -> None:
     grid, output = prediction.grid, prediction.output
-    missing = [index for index in range(len(grid)) if index not in journal.done]
+    left = len(grid) - len(journal.done)
+    missing = chain.from_iterable(part.tolist() for part in journal.stored.missing(len(grid)))
     pixels = grid.sections * grid.height * grid.width
-    done = pixels - sum(_pixels(grid, index) for index in missing)
+    done = pixels - sum(int(grid.pixels(p).sum()) for p in journal.stored.missing(len(grid)))
     with tqdm(
         total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
     ) as bar:
-        runs = list(grid.runs(missing, executor.longest(len(missing))))
+        runs = grid.runs(missing, executor.longest(left))
         for piece, stored in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
             bar.update(_pixels(grid, piece))
             warn_of_greys(report.say, prediction, executor, piece)
+    journal.flush()
     if stop():
         raise Stopped(stop.signal)
     if len(journal.done) != len(grid):

@@ -1,14 +1,17 @@
 """Before a run goes on: compare the finished pieces on disk with what was written.
 
 The sizes of all are compared. Of the bytes, a share is read, drawn anew each time, or all if asked;
-if one piece is not as it was, all are read. What is not as it was is computed again.
+if one piece is not as it was, all are read. What is not as it was is computed again. What is known
+of the pieces takes 14 bytes for each.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_unet.images import Output, Stored
@@ -25,8 +28,9 @@ SHARE = 0.05
 
 def check_pieces(journal: Journal, grid: Grid) -> None:
     """Raise InputError if the journal has pieces that the plan does not have."""
-    if journal.done and max(journal.done) >= len(grid):
-        raise journal.damaged(f"piece {max(journal.done)} is none of the {len(grid)} of its plan")
+    largest = journal.stored.largest()
+    if largest is not None and largest >= len(grid):
+        raise journal.damaged(f"piece {largest} is none of the {len(grid)} of its plan")
 
 
 def check_frame(journal: Journal, output: Output) -> None:
@@ -68,34 +72,35 @@ def take_back_damaged(
         If a signal came.
     """
     check = _Check(journal, output, grid)
-    bad = {index for index in journal.done if not check.size_is_right(index)}
-    drawn = journal.done if every or bad else _drawn(check.sizes)
+    finished, unknown = check.compare_sizes()
+    drawn = finished if every or check.bad.any() else _drawn(check.sizes, finished)
 
-    def read(indices: Iterable[int]) -> None:
+    def read(pieces: NDArray[np.bool_]) -> None:
         with tqdm(desc="verify", unit="B", unit_scale=True, disable=not progress) as bar:
-            for index in sorted(indices):
+            for index in _numbers(pieces & ~check.bad):
                 if stop is not None and stop():
                     raise Stopped(stop.signal)
-                if not check.bytes_are_right(index):
-                    bad.add(index)
-                bar.update(check.sizes[index])
+                check.bad[index] = not check.bytes_are_right(index)
+                bar.update(int(check.sizes[index]))
 
-    read(drawn - bad)
-    if bad and drawn != journal.done:
-        read(journal.done - drawn - bad)
-        drawn = journal.done
-    say(f"verified: {len(drawn)} of {len(journal.done)} finished pieces, and the size of all")
-    if unknown := sum(journal.stored[index] is None for index in journal.done):
+    read(drawn)
+    if check.bad.any() and drawn is not finished:
+        read(finished & ~drawn)
+        drawn = finished
+    count = len(journal.done)
+    say(f"verified: {np.count_nonzero(drawn)} of {count} finished pieces, and the size of all")
+    if unknown:
         say(
             f"{unknown} of them have no checksum (an earlier version recorded them): their size "
             "and that they can be read is all that was compared"
         )
-    if bad:
+    if check.bad.any():
         say(
-            f"{len(bad)} of {len(journal.done)} finished pieces are not on disk as they were "
-            f"written, and are computed again; the first is {_where(grid, min(bad))}"
+            f"{np.count_nonzero(check.bad)} of {count} finished pieces are not on disk as they "
+            "were written, and are computed again; the first is "
+            f"{_where(grid, int(check.bad.argmax()))}"
         )
-        journal.take_back(bad)
+        journal.take_back(_numbers(check.bad))
 
 
 class _Check:
@@ -103,20 +108,28 @@ class _Check:
 
     Attributes
     ----------
-    sizes : dict of int
+    sizes : ndarray of int64, shape (pieces of the plan,)
         Bytes to read of each finished piece.
+    bad : ndarray of bool, shape (pieces of the plan,)
+        Which are not as they were written, as far as is known.
     """
 
     def __init__(self, journal: Journal, output: Output, grid: Grid) -> None:
         self.journal, self.output, self.grid = journal, output, grid
-        self.sizes: dict[int, int] = {}
+        self.sizes = np.zeros(len(grid), np.int64)
+        self.bad = np.zeros(len(grid), np.bool_)
 
-    def size_is_right(self, index: int) -> bool:
-        piece = self.grid.piece(index)
-        recorded = self.journal.stored[index]
-        found = self.output.size_stored(piece.z, piece.rows, piece.columns)
-        self.sizes[index] = found or 0
-        return found is None or (found > 0 if recorded is None else found == recorded.size)
+    def compare_sizes(self) -> tuple[NDArray[np.bool_], int]:
+        """Compare the sizes of all; return which are finished, and how many have no checksum."""
+        finished, unknown = np.zeros(len(self.grid), np.bool_), 0
+        for index, recorded in self.journal.stored.items():
+            piece = self.grid.piece(index)
+            found = self.output.size_stored(piece.z, piece.rows, piece.columns)
+            finished[index], self.sizes[index] = True, found or 0
+            wrong = found == 0 if recorded is None else found != recorded.size
+            self.bad[index] = found is not None and wrong
+            unknown += recorded is None
+        return finished, unknown
 
     def bytes_are_right(self, index: int) -> bool:
         piece = self.grid.piece(index)
@@ -127,17 +140,29 @@ class _Check:
         return self.output.stored(*place) == recorded
 
 
-def _drawn(sizes: dict[int, int]) -> set[int]:
-    """Draw pieces until they are `READ_ALWAYS` bytes and a `SHARE` of the rest."""
-    total = sum(sizes.values())
-    wanted = READ_ALWAYS + SHARE * max(0, total - READ_ALWAYS)
-    drawn, read = set(), 0
-    for index in random.sample(sorted(sizes), len(sizes)):
+def _drawn(sizes: NDArray[np.int64], finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Draw finished pieces until they are `READ_ALWAYS` bytes and a `SHARE` of the rest."""
+    wanted = READ_ALWAYS + SHARE * max(0, int(sizes.sum()) - READ_ALWAYS)
+    drawn, read = np.zeros(len(sizes), np.bool_), 0
+    for index in _shuffled(len(sizes)):
         if read >= wanted:
             break
-        drawn.add(index)
+        drawn[index] = finished[index]
         read += sizes[index]
     return drawn
+
+
+def _shuffled(count: int) -> NDArray[Any]:
+    """Return the numbers below ``count`` in an order that is another one each time."""
+    numbers = np.arange(count, dtype=np.min_scalar_type(count))
+    np.random.default_rng().shuffle(numbers)
+    return numbers
+
+
+def _numbers(pieces: NDArray[np.bool_]) -> Iterator[int]:
+    """Yield which are True, in order; a list of all would take more than they do."""
+    for first in range(0, len(pieces), 2**16):
+        yield from (first + np.flatnonzero(pieces[first : first + 2**16])).tolist()
 
 
 def _where(grid: Grid, index: int) -> str:

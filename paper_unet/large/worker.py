@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -108,7 +107,7 @@ class Worker:
         self.prediction.output.close()
 
     def compute(
-        self, runs: Sequence[range], stop: Callable[[], bool] = lambda: False
+        self, runs: Iterable[range], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Done]:
         """Compute runs of pieces; yield each piece when it is on disk.
 
@@ -116,8 +115,9 @@ class Worker:
 
         Parameters
         ----------
-        runs : sequence of range
-            Numbers of neighbouring pieces, each from top to bottom of one strip.
+        runs : iterable of range
+            Numbers of neighbouring pieces, each from top to bottom of one strip. No more than one
+            is taken ahead.
         stop : callable
             Asked after every band; if it says so, what is unfinished is dropped.
         """
@@ -137,10 +137,10 @@ class Worker:
         return Done(piece.index, stored)
 
     def _pieces(
-        self, runs: Sequence[range], stop: Callable[[], bool]
+        self, runs: Iterable[range], stop: Callable[[], bool]
     ) -> Iterator[tuple[Piece, NDArray[np.generic]]]:
         """Cut the rows that stream out of one strip after the other into pieces."""
-        strips = [[self.prediction.grid.piece(index) for index in run] for run in runs]
+        strips = ([self.prediction.grid.piece(index) for index in run] for run in runs)
         strip: list[Piece] = []
         for pieces, wait in behind_by(self.intake.link.behind, self._begun(strips)):
             if pieces is not strip:
@@ -151,15 +151,16 @@ class Worker:
                 return
 
     def _begun(
-        self, strips: list[list[Piece]]
+        self, strips: Iterator[list[Piece]]
     ) -> Iterator[tuple[list[Piece], Callable[[], NDArray[np.generic]]]]:
         """Begin to compute one band after the other, under settings that hold for that alone."""
         begun: deque[Iterator[Callable[[], NDArray[np.generic]]]] = deque()
-        none: list[Piece] = []
-        for pieces, following in zip_longest(strips, strips[1:], fillvalue=none):
+        following = next(strips, None)
+        while (pieces := following) is not None:
             if not begun:
                 begun.append(self._rows(pieces))
-            if following:  # of the next strip, the first windows are read meanwhile
+            following = next(strips, None)
+            if following is not None:  # its first windows are read meanwhile
                 begun.append(self._rows(following))
             rows = begun.popleft()
             while True:

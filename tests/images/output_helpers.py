@@ -86,6 +86,7 @@ with open_journal(out) as journal:
             output.write(z, y, x, window)
             output.sync(z, (y, y + window.shape[0]), (x, x + window.shape[1]))
             journal.record(k)
+            journal.flush()
     for tasks in output.stages():
         for task in tasks:
             output.run(task)

@@ -18,7 +18,7 @@ from output_helpers import check_kills, complete, contents, run_limited, windows
 from process_helpers import run_python
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, create_output, open_stack, read_stack
+from paper_unet.images import Output, Task, create_output, open_stack, read_stack
 from paper_unet.large.journal import open_journal
 
 SHAPE = (2, 1100, 1301)
@@ -482,6 +482,22 @@ def test_windows_that_are_no_whole_chunks(tmp_path, z, row, column, shape):
 def test_a_version_that_is_none(tmp_path):
     with pytest.raises(InputError, match=r"version '0\.3'; accepted are 0\.5, 0\.4"):
         create_output(tmp_path / "out.zarr", SHAPE, "uint8", ome_zarr="0.3")
+
+
+def test_tasks_are_made_when_they_are_asked_for(tmp_path):
+    """There are millions of a stack of millions of chunks."""
+    stages = create_output(tmp_path / "out.zarr", (3, 1500, 600), "uint8").stages()
+    expected = [[Task(1, z, row) for z in range(3) for row in (0, 512)],
+                [Task(2, z, 0) for z in range(3)]]  # fmt: skip
+    assert [list(tasks) for tasks in stages] == expected
+    assert [len(tasks) for tasks in stages] == [6, 3]
+    assert stages[0][-1] == expected[0][-1]
+    assert stages[0][1:3] == expected[0][1:3]
+    with pytest.raises(IndexError):
+        stages[0][6]
+    many = create_output(tmp_path / "out.zarr", (10**6, 10**6, 600), "uint8").stages()[0]
+    assert len(many) == 977 * 10**6
+    assert many[len(many) - 1] == Task(1, 10**6 - 1, 976 * 512)
 
 
 def test_copies_write_and_do_tasks_from_another_folder(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """What the tests of large predictions share."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,13 @@ class Crashing(LocalExecutor):
         self.left = {"pieces": pieces, "tasks": tasks}
         self.done: list[int] = []
 
-    def pieces(self, prediction: Prediction, runs: Sequence[range], stop: Stop) -> Iterator[Done]:
+    def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         for done in super().pieces(prediction, runs, stop):
             self._count("pieces")
             self.done.append(done.piece)
             yield done
 
-    def tasks(self, output: Output, tasks: Sequence[Task], stop: Stop) -> Iterator[None]:
+    def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         for _ in super().tasks(output, tasks, stop):
             self._count("tasks")
             yield
@@ -86,6 +86,25 @@ class Crashing(LocalExecutor):
         if not self.left[what]:
             raise Fails
         self.left[what] -= 1
+
+
+class Counted:
+    """What is taken of things that are made when they are asked for.
+
+    Attributes
+    ----------
+    taken : int
+        How many were.
+    """
+
+    def __init__(self, things: Iterable[Any]) -> None:
+        assert iter(things) is things, "all of them are there already"
+        self._things, self.taken = things, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for thing in self._things:
+            self.taken += 1
+            yield thing
 
 
 Say = Callable[[str], None]

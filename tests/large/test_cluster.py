@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tifffile
 import torch
-from large_helpers import NAMES, Crashing, Fails, content, sections, settings
+from large_helpers import NAMES, Counted, Crashing, Fails, content, sections, settings
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.large import predict_file
-from paper_unet.large.cluster import Dask, connect, local_threads, own_card
+from paper_unet.large.cluster import AHEAD, Dask, connect, local_threads, own_card
 from paper_unet.large.pieces import Done
 
 distributed = pytest.importorskip("distributed")
@@ -71,6 +72,22 @@ def test_begun_on_a_cluster_and_finished_on_one_machine(folder: Path, cluster: D
     predict_file(settings(folder), executor=rest)
     assert 0 < len(rest.done) < 9
     assert content(folder / "out.tif") == expected
+
+
+def test_few_runs_are_taken_at_a_time(folder: Path, cluster: Dask) -> None:
+    ahead: list[int] = []
+
+    class Counting(Dask):
+        def pieces(self, prediction: Any, runs: Any, stop: Any) -> Iterator[Done]:
+            counted = Counted(runs)
+            for count, done in enumerate(super().pieces(prediction, counted, stop), 1):
+                ahead.append(counted.taken - count)
+                yield done
+
+    sections(folder / "in.tif", (40, 40, 40))
+    predict_file(settings(folder), executor=Counting(cluster.client))
+    assert len(ahead) == 40
+    assert max(ahead) <= AHEAD * 2
 
 
 def test_one_network_for_each_worker(folder: Path, cluster: Dask) -> None:

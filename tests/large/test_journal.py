@@ -1,8 +1,12 @@
 import errno
 import json
 import os
+import random
 import signal
 import time
+import tracemalloc
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from process_helpers import Child
 
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
+from paper_unet.large import lines
 from paper_unet.large.journal import open_journal
 from paper_unet.system.claim import without_mark
 
@@ -21,10 +26,10 @@ def text_of(path: Path) -> str:
 
 def entries(path: Path) -> list[dict]:
     """The lines of a journal, without their checksums, which each has."""
-    lines = [json.loads(line) for line in text_of(path).splitlines()]
-    for line in lines:
+    found = [json.loads(line) for line in text_of(path).splitlines()]
+    for line in found:
         assert len(line.pop("check")) == 8
-    return lines
+    return found
 
 
 HEADER = {"input": {"shape": [3, 40, 50], "pixels": "abc"}, "range": [0, 4095], "threads": 2}
@@ -110,7 +115,7 @@ DAMAGED = [
 @pytest.mark.parametrize("bad", DAMAGED, ids=lambda line: repr(line[:20]))
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_line_that_no_crash_can_leave_is_refused(tmp_path, bad, number):
-    """Each line is on disk before the next: only the last one can be torn."""
+    """A kill tears the last one; a power loss leaves sectors of zeros."""
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     lines = path.read_bytes().splitlines()
     lines[number] = b"{" * (number == 1) + bad  # line 0 is the mark
@@ -134,7 +139,7 @@ def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
     path = left_behind(tmp_path / "out.tif", [10, 11, 12])
     mark, header, *rest = path.read_bytes().splitlines(keepends=True)
     other = left_behind(tmp_path / "other.tif", [20, 11, 22]).read_bytes().splitlines(True)
-    for lines in (
+    for changed in (
         [header.replace(b"4095", b"4096"), *rest],
         [header, rest[1], rest[0], rest[2]],
         [header, *rest[1:]],
@@ -143,7 +148,7 @@ def test_lines_cannot_be_changed_moved_removed_or_added(tmp_path):
         [header, *rest[:2], rest[2].replace(b"12", b"13")],
         [header, rest[0], rest[0]],
     ):
-        path.write_bytes(mark + b"".join(lines))
+        path.write_bytes(mark + b"".join(changed))
         with pytest.raises(InputError, match="line"), open_journal(tmp_path / "out.tif"):
             pass
     path.write_bytes(mark + b"".join([header, *rest[:2]]))  # the last ones are done again
@@ -283,8 +288,17 @@ def test_fields_of_the_header_are_amended_and_the_pieces_stay(tmp_path):
 # on disk
 
 
-def test_a_record_is_on_disk_when_record_returns(tmp_path, monkeypatch):
-    """At each fsync of the file it must hold what was recorded until then."""
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """The time that the journal sees."""
+    now = [100.0]
+    monkeypatch.setattr(lines.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def synced(tmp_path, monkeypatch) -> list[list[dict]]:
+    """What the journal of out.tif held at each sync of it."""
     seen, fsync = [], os.fsync
     path = tmp_path / "out.tif.journal"
 
@@ -294,13 +308,88 @@ def test_a_record_is_on_disk_when_record_returns(tmp_path, monkeypatch):
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
+    return seen
+
+
+def test_records_wait_for_half_a_second_at_most(tmp_path, clock, synced):
     with open_journal(tmp_path / "out.tif") as journal:
         journal.begin({"a": 1})
-        assert seen[-1] == [{"a": 1}]
-        for k in (3, 5):
+        assert synced == [[{"a": 1}]]
+        for k, seconds in enumerate([0.1, 0.1, 0.29]):
+            clock[0] += seconds
             journal.record(k)
-            assert seen[-1][-1] == {"done": k}
-    assert len(seen) == 3
+            assert journal.done == set(range(k + 1))
+        assert len(synced) == 1
+        clock[0] += 0.02  # 0.51 after the last one
+        journal.record(3)
+        assert synced[1:] == [[{"a": 1}, *({"done": k} for k in range(4))]]
+        clock[0] += 7  # pieces that take long are on disk at once
+        journal.record(4)
+        assert len(synced) == 3
+        assert synced[2][-1] == {"done": 4}
+
+
+def test_256_records_wait_at_most(tmp_path, clock, synced):
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.begin({"a": 1})
+        for k in range(1000):
+            journal.record(k)
+        assert [len(seen) for seen in synced] == [1, 257, 513, 769]
+    assert len(synced) == 5
+    assert synced[-1] == [{"a": 1}, *({"done": k} for k in range(1000))]
+
+
+@pytest.mark.parametrize("error", [None, KeyError, KeyboardInterrupt, GeneratorExit])
+def test_what_waits_is_on_disk_when_a_run_ends_however_it_does(tmp_path, clock, error):
+    with suppress(error or ()), open_journal(tmp_path / "out.tif") as journal:
+        journal.begin({"a": 1})
+        journal.record(1)
+        assert entries(journal.path) == [{"a": 1}]
+        if error:
+            raise error
+    assert entries(tmp_path / "out.tif.journal") == [{"a": 1}, {"done": 1}]
+
+
+def test_what_is_not_of_a_piece_does_not_wait(tmp_path, clock, synced):
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.begin({"a": 1})
+        journal.record_frame(Stored(1, 2))
+        assert synced[-1][-1] == {"frame": [1, 2]}
+        journal.record(1)
+        journal.record(2)
+        journal.take_back([1])
+        assert synced[-1][2:] == [{"done": 1}, {"done": 2}, {"again": [1]}]
+        journal.record(1)
+        journal.flush()
+        assert synced[-1][-1] == {"done": 1}
+
+
+def test_the_bytes_are_those_that_the_version_before_wrote(tmp_path):
+    """Each can go on with what the other left."""
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.begin({"a": [1, None]})
+        journal.record_frame(Stored(7, 8))
+        journal.record(3, Stored(10, 2**32 - 1))
+        journal.record(4)
+        journal.take_back([3])
+        journal.record(5, Stored(0, 0))
+    assert text_of(journal.path) == (
+        '{"a": [1, null], "check": "f8bd2ff4"}\n'
+        '{"frame": [7, 8], "check": "29a81eb4"}\n'
+        '{"done": 3, "stored": [10, 4294967295], "check": "4042c865"}\n'
+        '{"done": 4, "check": "6c8e3d2c"}\n'
+        '{"again": [3], "check": "352c4418"}\n'
+        '{"done": 5, "stored": [0, 0], "check": "bb965dba"}\n'
+    )
+
+
+def test_many_pieces_are_taken_back_in_short_lines(tmp_path, clock):
+    path = left_behind(tmp_path / "out.tif", range(1000))
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.take_back(k for k in range(1000) if k % 4)
+    assert max(map(len, path.read_bytes().splitlines())) < 1000
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.done == set(range(0, 1000, 4))
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
@@ -314,14 +403,118 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, monkeypatch):
     with open_journal(tmp_path / "out.tif") as journal:
         journal.begin({"a": 1})
         journal.record(1)
+        journal.flush()
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", half)
             with pytest.raises(InputError, match=r"disk is full: .* same command again") as got:
                 journal.record(22)
+                journal.flush()
+            assert entries(journal.path) == [{"a": 1}, {"done": 1}]
         assert "\n" not in str(got.value)
-        assert journal.done == {1}
         journal.record(3)
-    assert entries(tmp_path / "out.tif.journal") == [{"a": 1}, {"done": 1}, {"done": 3}]
+    done = [{"done": 1}, {"done": 22}, {"done": 3}]
+    assert entries(tmp_path / "out.tif.journal") == [{"a": 1}, *done]
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patch, open_journal(tmp_path / "out.tif") as journal:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(InputError, match="disk is full"):
+            journal.begin({"a": 1})
+        assert (journal.header, journal.done) == (None, set())
+    assert list(tmp_path.iterdir()) == []
+
+
+def group(path: Path, pieces: int = 60) -> tuple[bytes, bytes]:
+    """A journal, and what one write adds to it."""
+    out = path.with_suffix("")
+    left_behind(out, range(10))
+    before = path.read_bytes()
+    with open_journal(out) as journal:
+        for k in range(10, 10 + pieces):
+            journal.record(k, Stored(1000, 2**32 - k))
+    return before, path.read_bytes()[len(before) :]
+
+
+def test_any_sectors_of_a_write_that_a_power_loss_loses(tmp_path, clock):
+    """What stands before the first of them is kept."""
+    path = tmp_path / "out.tif.journal"
+    before, added = group(path)
+    whole, start = before + added, len(before)
+    edges = [start, *range(-(-start // 512) * 512, len(whole), 512), len(whole)]
+    assert len(edges) > 7
+    chance = random.Random(0)
+    for kept in [
+        *([k != lost for k in range(len(edges) - 1)] for lost in range(len(edges) - 1)),
+        *([chance.random() < 0.5 for _ in edges[1:]] for _ in range(30)),
+    ]:
+        data = bytearray(whole)
+        for (a, b), sound in zip(pairwise(edges), kept, strict=True):
+            data[a:b] = data[a:b] if sound else bytes(b - a)
+        path.write_bytes(data)
+        first = edges[kept.index(False)] if False in kept else len(whole)
+        count = whole[:first].count(b"\n")
+        with open_journal(tmp_path / "out.tif") as journal:
+            assert journal.done == set(range(count - 2))  # behind mark and header
+            journal.record(999)
+        assert entries(path)[-1] == {"done": 999}
+
+
+def test_zeros_that_no_power_loss_leaves_are_refused(tmp_path, clock):
+    out = tmp_path / "out.tif"
+    path = tmp_path / "out.tif.journal"
+    before, added = group(path, 256)
+    whole = before + added
+    second = -(-len(before) // 512) * 512 + 512
+    for a, b in [(second, second + 100), (second + 3, second + 512), (second + 1, second + 513)]:
+        path.write_bytes(whole[:a] + bytes(b - a) + whole[b:])
+        with pytest.raises(InputError, match=r"line \d+ is damaged"), open_journal(out):
+            pass
+    more = b"x" * lines.TORN  # so much is not written at once
+    path.write_bytes(whole[:second] + bytes(512) + whole[second + 512 :] + more)
+    with pytest.raises(InputError, match="damaged"), open_journal(out):
+        pass
+
+
+def test_a_line_without_end_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST", 2**21)
+    path = left_behind(tmp_path / "out.tif", [1])
+    sound = path.read_bytes()
+    path.write_bytes(sound + bytes(2**23))  # zeros alone a crash may leave
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.done == {1}
+    assert path.read_bytes() == sound
+    path.write_bytes(sound + b"x" * 2**23)
+    with pytest.raises(InputError, match="line 3 is damaged"), open_journal(tmp_path / "out.tif"):
+        pass
+
+
+def test_memory_to_read_does_not_grow_with_the_lines(tmp_path):
+    """13 bytes a piece, and no line that was read is kept."""
+    path, crc, count = tmp_path / "out.tif.journal", 0, 50_000
+    with path.open("wb") as file:
+        for entry in [OLD_HEADER, *({"done": k, "stored": [2**20, k]} for k in range(count))]:
+            line, crc = lines.sealed_line(entry, crc)
+            file.write(line)
+    tracemalloc.start()
+    with open_journal(tmp_path / "out.tif") as journal:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(journal.done) == count
+        assert journal.stored[count - 1] == Stored(2**20, count - 1)
+        assert path.stat().st_size > 60 * count
+    assert peak < 13 * count + 3 * 2**20  # a quarter of a MiB is read at a time
+
+
+@pytest.mark.parametrize("bad", ["[1, 4294967296]", "[9223372036854775808, 1]", "[-1, 1]", "[1]"])
+def test_bytes_that_no_piece_can_have_are_refused(tmp_path, bad):
+    path = tmp_path / "out.tif.journal"
+    path.write_text(json.dumps(OLD_HEADER) + f'\n{{"done": 10, "stored": {bad}}}\n')
+    with pytest.raises(InputError, match="line 2 is of no use"), open_journal(path.with_suffix("")):
+        pass
 
 
 def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path, monkeypatch):
@@ -343,22 +536,22 @@ def test_a_folder_that_is_not_there_or_cannot_be_written(tmp_path, monkeypatch):
 
 
 KILLED = """
-import sys
+import sys, time
 from paper_unet.large.journal import open_journal
 with open_journal(sys.argv[1]) as journal:
     journal.begin({"a": 1})
     for k in range(10**6):
         journal.record(k)
-        print(k, flush=True)
+        print(k, time.monotonic(), flush=True)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_kill_loses_no_record_and_frees_the_lock(tmp_path):
+def test_kill_loses_half_a_second_at_most_and_frees_the_lock(tmp_path):
     pytest.importorskip("fcntl")
     out = tmp_path / "out.tif"
     with Child(KILLED, str(out)) as process:
-        while not process.out.read_text().startswith("0\n"):
+        while not process.out.read_text().startswith("0 "):
             assert process.poll() is None, process.error.read_text()
             time.sleep(0.01)
         with (
@@ -367,14 +560,16 @@ def test_kill_loses_no_record_and_frees_the_lock(tmp_path):
         ):
             pass
         assert "\n" not in str(got.value)
-        time.sleep(0.2)
+        time.sleep(1.2)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        said = [int(line) for line in process.out.read_text().splitlines()]
+        said = [line.split() for line in process.out.read_text().splitlines()]
     with open_journal(out) as journal:
         assert journal.header == {"a": 1}
-        assert journal.done >= set(said)
-        assert len(journal.done) - len(said) in (0, 1)
+        kept = len(journal.done)
+        assert journal.done == set(range(kept))  # none but the last ones
+    assert kept > 0
+    assert len(said) - kept < 256
 
 
 def test_the_lock_is_held_to_the_end(tmp_path):

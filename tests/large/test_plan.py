@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -131,6 +132,29 @@ def test_runs_are_what_is_missing_strip_by_strip(
     if longest is None:  # no two runs could be one
         for a, b in pairwise(runs):
             assert a.stop != b.start or b.start % grid.in_strip == 0
+
+
+@given(grids)
+@settings(deadline=None)
+def test_pixels_are_those_of_the_pieces(grid: Grid) -> None:
+    pieces = [grid.piece(index) for index in range(len(grid))]
+    expected = [
+        (p.rows[1] - p.rows[0]) * (p.columns[1] - p.columns[0]) for p in pieces
+    ]  # fmt: skip
+    assert grid.pixels(np.arange(len(grid))).tolist() == expected
+
+
+def test_runs_are_made_when_they_are_asked_for() -> None:
+    grid, taken = Grid(10**6, 64, 64, Plan(16, 64, 16)), list[int]()
+
+    def missing() -> Iterator[int]:
+        for index in range(len(grid)):
+            taken.append(index)
+            yield index
+
+    runs = grid.runs(missing())
+    assert [next(runs), next(runs)] == [range(4), range(4, 8)]
+    assert len(taken) == 9
 
 
 # --- the choice ---------------------------------------------------------------------------------

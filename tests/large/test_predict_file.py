@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from large_helpers import NAMES, SHAPE, Crashing, Fails, content, sections, settings
+from large_helpers import NAMES, SHAPE, Counted, Crashing, Fails, content, sections, settings
 from process_helpers import Child, run_python
 
 from paper_unet import load_model, predict_image
@@ -157,6 +157,39 @@ def test_a_crash_leaves_no_final_name_and_the_same_call_goes_on(
     assert set(crashing.done) & set(rest.done) == set()
     assert len(rest.done) >= 1
     assert not (folder / f"{name}.journal").exists()
+
+
+def test_runs_are_taken_when_they_are_computed(folder: Path) -> None:
+    """A run of millions of pieces is never a list."""
+    ahead: list[int] = []
+
+    class Counting(Crashing):
+        def pieces(self, prediction: Prediction, runs: Any, stop: Any) -> Iterator[Done]:
+            counted = Counted(runs)
+            for count, done in enumerate(super().pieces(prediction, counted, stop), 1):
+                ahead.append(counted.taken - count)
+                yield done
+
+    sections(folder / "in.tif", (30, 40, 40))
+    predict_file(settings(folder), executor=Counting())
+    assert len(ahead) == 30
+    assert max(ahead) <= 6  # computed, of the next one the first rows read, and some written
+
+
+def test_the_journal_is_on_disk_before_the_output_takes_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    finish = TiffOutput.finish
+
+    def finishing(self: TiffOutput) -> None:
+        found.append((folder / "out.tif.journal").read_bytes().count(b'"done"'))
+        finish(self)
+
+    monkeypatch.setattr("paper_unet.large.lines.SECONDS", 1e9)
+    monkeypatch.setattr(TiffOutput, "finish", finishing)
+    predict_file(settings(folder))
+    assert found == [9]
 
 
 def test_a_crash_between_the_levels_of_the_pyramid(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from large_helpers import NAMES, Crashing, Fails, content, sections, settings
 
@@ -161,7 +162,7 @@ def test_a_share_is_drawn_and_one_damaged_piece_has_all_read(
 ) -> None:
     monkeypatch.setattr(verify, "READ_ALWAYS", 1)
     monkeypatch.setattr(verify, "SHARE", 0.0)
-    monkeypatch.setattr("random.sample", lambda pieces, k: pieces)  # the first one is drawn
+    monkeypatch.setattr(verify, "_shuffled", np.arange)  # the first one is drawn
     partial = left_behind(tall, name, 3)
     one_bit(*place_of(partial, 2))
     kept = tall / "kept"
@@ -191,7 +192,7 @@ def test_every_piece_is_read_if_asked(
 ) -> None:
     monkeypatch.setattr(verify, "READ_ALWAYS", 1)
     monkeypatch.setattr(verify, "SHARE", 0.0)
-    monkeypatch.setattr("random.sample", lambda pieces, k: pieces)
+    monkeypatch.setattr(verify, "_shuffled", np.arange)
     one_bit(*place_of(left_behind(tall, name, 3), 2))
     assert main(command(tall, name, "--verify")) == 0
     assert "verified: 3 of 3 finished pieces" in capsys.readouterr().err
@@ -199,11 +200,13 @@ def test_every_piece_is_read_if_asked(
 
 
 def test_how_large_the_share_is() -> None:
-    sizes = dict.fromkeys(range(1000), 2**24)  # 16 GiB
-    drawn = verify._drawn(sizes)
-    assert len(drawn) == -(-(64 + 0.05 * (1000 - 64)) // 1)
-    assert drawn != verify._drawn(sizes)
-    assert verify._drawn(dict.fromkeys(range(10), 2**20)) == set(range(10))
+    sizes, finished = np.full(1200, 2**24), np.arange(1200) < 1000  # of 16 GiB
+    sizes[~finished] = 0
+    drawn = verify._drawn(sizes, finished)
+    assert np.count_nonzero(drawn) == -(-(64 + 0.05 * (1000 - 64)) // 1)
+    assert not (drawn & ~finished).any()
+    assert (drawn != verify._drawn(sizes, finished)).any()
+    assert verify._drawn(np.full(10, 2**20), np.full(10, True)).all()
 
 
 def test_a_piece_taken_back_stays_so(tall: Path, monkeypatch: pytest.MonkeyPatch) -> None:

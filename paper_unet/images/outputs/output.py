@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,34 @@ class Task:
     level: int
     z: int
     row: int
+
+
+@dataclass(frozen=True)
+class Tasks(Sequence[Task]):
+    """All tasks of a level, section by section, made when they are asked for.
+
+    Attributes
+    ----------
+    level : int
+    sections, height : int
+        Its size.
+    step : int
+        Rows of a task.
+    """
+
+    level: int
+    sections: int
+    height: int
+    step: int
+
+    def __len__(self) -> int:
+        return self.sections * -(-self.height // self.step)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        z, k = divmod(range(len(self))[index], -(-self.height // self.step))
+        return Task(self.level, z, k * self.step)
 
 
 class Output(ABC):
@@ -246,7 +274,7 @@ class Output(ABC):
         """Whether a window, of which no checksum is known, can have been written."""
         return True
 
-    def stages(self) -> list[list[Task]]:
+    def stages(self) -> Sequence[Sequence[Task]]:
         """Return what is to be computed when all windows are written; no tasks unless it says so.
 
         The tasks of a stage in any order and in parallel, the stages one after the other.

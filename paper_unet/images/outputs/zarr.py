@@ -21,7 +21,7 @@ from zarr.codecs import ZstdCodec
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.outputs.output import OPENING, Output, Task
+from paper_unet.images.outputs.output import OPENING, Output, Task, Tasks
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
@@ -113,17 +113,13 @@ class ZarrOutput(Output):
         """Return when a window is on disk to stay; see `Output.sync`."""
         self._sync_chunks(0, z, rows, columns)
 
-    def stages(self) -> list[list[Task]]:
+    def stages(self) -> list[Tasks]:
         """Return one stage for each level above 0: a task for each row of chunks."""
         return [
-            [
-                Task(level, z, row)
-                for z in range(sections)
-                for row in range(0, height, CHUNK)
-            ]
+            Tasks(level, sections, height, CHUNK)
             for level, (sections, height, _) in enumerate(self.levels)
             if level
-        ]  # fmt: skip
+        ]
 
     def run(self, task: Task) -> None:
         """Compute a row of chunks of a level from the level before; see `Output.run`."""
