@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from paper_unet.inference.layers import PRECISIONS, evaluating, exact_arithmetic
 from paper_unet.inference.pipeline import one_pass
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.section import whole
-from paper_unet.inference.settings import InferenceSettings, Plan
+from paper_unet.inference.settings import InferenceSettings, Plan, Precision
 from paper_unet.inference.streaming import Streaming, multiply_accumulates
 from paper_unet.inference.transfer import link_to
 from paper_unet.large import PredictConfig
@@ -62,7 +63,7 @@ class Bench:
     options: argparse.Namespace
     device: torch.device
     model: UNet
-    product: dict[str, float] = field(default_factory=dict)
+    product: dict[Precision, float] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
 
     def wait(self) -> None:
@@ -82,7 +83,7 @@ class Bench:
                 times.append(1000 * (time.perf_counter() - start))
         return statistics.median(times)
 
-    def share(self, side: int, milliseconds: float, precision: str) -> float:
+    def share(self, side: int, milliseconds: float, precision: Precision) -> float:
         """Return the rate of the network's arithmetic over that of the matrix product."""
         operations = 2 * multiply_accumulates(self.model.config, side, side)
         return operations / milliseconds / 1e9 / self.product[precision]
@@ -129,7 +130,9 @@ def compare(bench: Bench, side: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
     rows: list[Row] = []
 
-    def row(name: str, precision: str, call: Callable[[], object], exact: bool = True) -> None:
+    def row(
+        name: str, precision: Precision, call: Callable[[], object], exact: bool = True
+    ) -> None:
         took = bench.milliseconds(call, 5, 3)
         share = bench.share(side, took, precision) if exact else None
         rows.append({"case": name, "ms": took, "Mpx/s": side**2 / took / 1e3, "share": share})
@@ -141,11 +144,11 @@ def compare(bench: Bench, side: int) -> None:
                 bench.model, image, precision=p, dtype="uint8"
             ),
         )  # fmt: skip
-    for name, precision, call in (
-        ("one plain call, bfloat16 autocast", "bfloat16", plain_call),
-        ("plain loop of 572 tiles, bfloat16 autocast", "bfloat16", plain_loop),
+    for name, plain in (
+        ("one plain call, bfloat16 autocast", plain_call),
+        ("plain loop of 572 tiles, bfloat16 autocast", plain_loop),
     ):
-        row(name, precision, lambda c=call: c(bench, image))  # type: ignore[misc]
+        row(name, "bfloat16", partial(plain, bench, image))
     for overlap in (0.25, 0.5):
         for channels_last in (False, True):
             call = monai_window(bench, image, overlap, channels_last)
@@ -198,9 +201,11 @@ def monai_window(
         return None
     side = min(512, image.shape[0])
     inferer = SlidingWindowInferer((side, side), sw_batch_size=4, overlap=overlap)
-    same: torch.nn.Module = SamePadded(bench.model).eval()
+    padded = SamePadded(bench.model).eval()
+    same: torch.nn.Module = padded
     if not channels_last:
-        same = same.model.to(memory_format=torch.contiguous_format)
+        same = padded.model
+        same.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def call() -> NDArray[np.uint8]:
         with torch.inference_mode(), torch.autocast(bench.device.type, torch.bfloat16):
@@ -242,7 +247,7 @@ def engine(bench: Bench) -> None:
     bench.table(f"the network alone, {side} x {side}", rows)
 
 
-def _engine_row(bench: Bench, side: int, precision: str, how: str, took: float) -> Row:
+def _engine_row(bench: Bench, side: int, precision: Precision, how: str, took: float) -> Row:
     share = bench.share(side, took, precision)
     return {"precision": precision, "how": how, "ms": took, "share": share}
 

@@ -108,7 +108,7 @@ def no_device() -> Iterator[None]:
 
     def taken_in(self: Any, values: NDArray[Any], rows: Any, columns: Any) -> Tensor:
         """Hand the grey values over as they are stored; nobody looks at them."""
-        sent = self.link.send(np.ascontiguousarray(values))
+        sent: Tensor = self.link.send(np.ascontiguousarray(values))
         return sent[:1, :1, :1].expand(1, len(rows), len(columns))
 
     def read_out(self: Any, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,8 @@ def in_memory(model: Any, image: NDArray[np.uint8], dtype: str) -> Callable[[], 
 
     from paper_unet import predict_image
 
-    more = {"dtype": dtype} if "dtype" in signature(predict_image).parameters else {}
+    known = "dtype" in signature(predict_image).parameters
+    more: dict[str, Any] = {"dtype": dtype} if known else {}
     return lambda: predict_image(model, image, **more)
 
 
@@ -161,11 +162,11 @@ def from_file(folder: Path, image: NDArray[np.uint8], ending: str) -> Callable[[
     return lambda: predict_file(config, overwrite=True)
 
 
-class Counting(TorchDispatchMode):
+class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations that are sent to the device."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(
@@ -218,7 +219,7 @@ def operations(replayed: bool) -> float:
             stack.enter_context(patch)
         with counting:
             predict_image(UNet(width=4).eval(), np.ascontiguousarray(image))
-    return float(statistics.median(np.diff(counts[8:])))
+    return float(np.median(np.diff(counts[8:])))
 
 
 def disk(folder: Path, image: NDArray[np.uint8]) -> float:

@@ -13,6 +13,7 @@ import itertools
 import json
 import statistics
 import time
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from paper_unet.networks.fused import fused
 from paper_unet.system.device import pick_device
 from paper_unet.system.environment import environment
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import training_set
 from paper_unet.training.initial_weights import new_network
-from paper_unet.training.loop import new_optimizer, reproducible, train_step
+from paper_unet.training.step import Trainer, new_optimizer, reproducible
 from paper_unet.training.tiles import TileSampler
 
 ARITHMETIC = {"cuda": ("float32", "tf32", "bfloat16"), "cpu": ("float32", "bfloat16")}
@@ -45,10 +47,14 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> tuple[f
         torch.cuda.reset_peak_memory_stats(device)
     seconds = []
     model.train()
-    with reproducible(config.precision, device):
+    with (
+        reproducible(config.precision, device),
+        fused(model) if device.type == "cuda" else nullcontext(),
+        closing(Trainer(model, optimizer, sampler, config)) as trainer,
+    ):
         for step in range(-max(2, steps // 5), steps):
             started = time.perf_counter()
-            train_step(model, optimizer, sampler, abs(step), config).item()  # item() waits
+            trainer(abs(step)).tolist()  # which waits
             if step >= 0:
                 seconds.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None

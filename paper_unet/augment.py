@@ -221,7 +221,8 @@ def grey_changed_by(numbers: Tensor, image: Tensor) -> Tensor:
     """Return what `change_grey` does, from the numbers of a look."""
     where = numbers[6:HEADER]
     black, span, gamma = where if where.device.type == "cuda" else where.tolist()
-    return black + span * image.clamp(0, 1) ** gamma
+    changed: Tensor = black + span * image.clamp(0, 1) ** gamma
+    return changed
 
 
 def centre_crop(maps: Tensor, side: int) -> Tensor:

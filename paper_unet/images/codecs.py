@@ -136,7 +136,7 @@ def _unlzma(data: bytes, limit: int) -> bytes:
 def _unlzw(data: bytes, limit: int) -> bytes:
     import imagecodecs
 
-    found: bytes = imagecodecs.lzw_decode(data, out=limit + 1)  # it stops there
+    found = bytes(imagecodecs.lzw_decode(data, out=limit + 1))  # it stops there
     _allow(len(found), limit)
     return found
 

@@ -51,10 +51,12 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     rows = np.add(pixels[0::2], pixels[1::2], dtype=wide)
     sums = rows[:, 0::2] + rows[:, 1::2]
     if pixels.dtype.kind == "f":
-        return (sums / 4).astype(pixels.dtype)
+        mean: NDArray[Any] = (sums / 4).astype(pixels.dtype)
+        return mean
     # (s + 1 + the last bit of s // 4) // 4 is s / 4, rounded half to even
     sums += 1 + (sums >> 2 & 1)
-    return (sums >> 2).astype(pixels.dtype)
+    rounded: NDArray[Any] = (sums >> 2).astype(pixels.dtype)
+    return rounded
 
 
 _WIDER = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64, "float32": np.float64}

@@ -47,8 +47,13 @@ class Engine(Protocol):
 class Source(Protocol):
     """A section whose windows can be had where the network is: `Section` or `Canvas`."""
 
-    height: int
-    width: int
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
 
     def mirrored(self, rows: Span, columns: Span) -> Tensor:
         """Return a window (C, rows, columns), mirrored where it leaves the section."""

@@ -151,7 +151,8 @@ class Pipeline:
             stage.drop = drop.shape[0]
 
     def _valids(self) -> Iterator[Valid]:
-        for stage in (*self.down, *self.up):
+        stages: list[Contracting | Expanding] = [*self.down, *self.up]
+        for stage in stages:
             yield from (stage.first, stage.second)
 
     def _none(self, count: int = 0) -> Tensor:

@@ -117,7 +117,8 @@ class Section:
 
 def whole(image: NDArray[Any], intake: Intake | None = None) -> Section:
     """Return an image in memory, (C, Y, X), as a section; without an intake it is in [0, 1]."""
-    return Section(partial(_part, image), *image.shape[1:], intake or Intake())
+    _, height, width = image.shape
+    return Section(partial(_part, image), height, width, intake or Intake())
 
 
 def _part(image: NDArray[Any], rows: Span, columns: Span) -> NDArray[Any]:

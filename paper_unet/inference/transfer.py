@@ -47,7 +47,8 @@ class CudaLink(Link):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._up: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._down: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def send(self, values: NDArray[Any]) -> Tensor:
         """Return an array as a tensor on the device."""
@@ -71,7 +72,7 @@ class CudaLink(Link):
                 host.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._down)
                 back.append(host)
-            there = torch.cuda.Event()
+            there = torch.cuda.Event()  # type: ignore[no-untyped-call]
             there.record(self._down)
 
         def wait() -> Received:

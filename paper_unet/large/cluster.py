@@ -223,7 +223,7 @@ def own_card(device: str, number: int | None) -> str:
 
     wanted = torch.device(device)
     cards = torch.cuda.device_count() if wanted.type == "cuda" else 0
-    if number is None or cards < 2 or wanted.index is not None:
+    if number is None or cards < 2 or ":" in device:
         return device
     return f"cuda:{number % cards}"
 

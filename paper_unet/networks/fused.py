@@ -123,8 +123,12 @@ def _now(*tensors: Tensor) -> list[Tensor]:
 
 
 def _convolved(layer: nn.Conv2d, maps: Tensor) -> Tensor:
+    if layer.bias is None:
+        raise ValueError("a convolution without a bias is computed as it is")
     maps, weight, bias = _now(maps, layer.weight, layer.bias)
-    result: Tensor = _ConvolutionReLU.apply(maps, weight, bias, layer.padding)
+    result: Tensor = _ConvolutionReLU.apply(  # type: ignore[no-untyped-call]
+        maps, weight, bias, layer.padding
+    )
     return result
 
 
@@ -168,7 +172,9 @@ def _paper_forward(model: Network, image: Tensor) -> Tensor:
     for level in reversed(range(DEPTH)):
         layers = part(f"upconv{level}")
         below, skip, weight, bias = _now(maps, skips.pop(), layers[0].weight, layers[0].bias)
-        maps = _UpAndCrop.apply(below, skip, weight, bias, len(layers) > 1)
+        maps = _UpAndCrop.apply(  # type: ignore[no-untyped-call]
+            below, skip, weight, bias, len(layers) > 1
+        )
         maps = _through(part(f"up{level}"), maps)
     scores: Tensor = model.head(maps)
     return scores

@@ -191,4 +191,4 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 def _has_bfloat16() -> bool:
     import torch
 
-    return torch.cuda.is_bf16_supported()
+    return bool(torch.cuda.is_bf16_supported())

@@ -127,7 +127,7 @@ class Trainer:
     def _beside(self) -> Tensor:
         """Work in another stream, as what is recorded later has to begin."""
         here = torch.cuda.current_stream(self._device)
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
             found = self._work()

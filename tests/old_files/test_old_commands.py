@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import pytest
+import torch
 from old_files_helpers import FILES, commands, public_names
 
 import paper_unet
 from paper_unet.cli import build_parser
 from paper_unet.networks.table import RENAMED
+from paper_unet.training.config import TrainConfig
 
 Described = dict[str, Any]
 
@@ -27,6 +29,10 @@ OPTIONS = [
 
 UNSET = (None, "", "==SUPPRESS==", 0)
 """What a default of "none" was once written as: an empty text, or a tile of no pixels."""
+
+
+OF_THE_DEVICE = {"precision": "float32", "channels_last": False, "checkpoint_every": 500}
+"""Settings of a training that its device decides now: on a CPU these defaults, as before."""
 
 
 def test_every_command_is_there() -> None:
@@ -62,9 +68,23 @@ def assert_takes_as_much(old: Described, new: Described) -> None:
 def test_an_option_takes_what_it_took(command: str, name: str, old: Described) -> None:
     now = commands(build_parser())[command]
     (new,) = (option for option in now if name in option["names"])
-    assert_takes_as_much(old, new)
+    assert_takes_as_much(old, as_on_a_cpu(command, old, new))
     for value in old["choices"] or [None]:
         build_parser().parse_args([command, *needed(command, but=name), name, *given(old, value)])
+
+
+def as_on_a_cpu(command: str, old: Described, new: Described) -> Described:
+    """What an option of a training is on a CPU, if the device decides."""
+    setting = old["names"][-1].removeprefix("--").replace("-", "_")
+    if command != "train" or setting not in OF_THE_DEVICE:
+        return new
+    assert new["default"] in ("auto", "==SUPPRESS==", None)
+    return {**new, "default": getattr(TrainConfig().on(torch.device("cpu")), setting)}
+
+
+def test_what_a_device_decides_is_on_a_cpu_what_it_was() -> None:
+    config = TrainConfig().on(torch.device("cpu"))
+    assert {name: getattr(config, name) for name in OF_THE_DEVICE} == OF_THE_DEVICE
 
 
 def needed(command: str, but: str = "") -> list[str]:
@@ -90,5 +110,8 @@ def test_every_public_name_is_there_with_its_parameters() -> None:
         for key, default in parameters.items():
             if name == "TrainConfig" and key in ("images", "labels", "slices", "start", "tile"):
                 assert (now[name][key], default) in [("None", "''"), ("None", "0")]
+            elif name == "TrainConfig" and key in OF_THE_DEVICE:
+                assert default == repr(OF_THE_DEVICE[key])
+                assert now[name][key] in ("None", "'auto'")
             else:
                 assert now[name].get(key, "gone") == default, (name, key)
