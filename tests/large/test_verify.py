@@ -175,7 +175,7 @@ def test_a_share_is_drawn_and_one_damaged_piece_has_all_read(
         assert "verified: 1 of 3 finished pieces, and the size of all" in said
         (tall / name).unlink()
     else:
-        with pytest.raises(InputError, match=r"cannot be decoded .* with verify"):
+        with pytest.raises(InputError, match=r"cannot be decoded .* with `verify`"):
             go_on(tall, name)
         shutil.rmtree(partial)
     kept.rename(partial)
