@@ -26,7 +26,7 @@ from typing import Any
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large.difference import first_difference
-from paper_unet.large.lines import DamagedLineError, SealedLines
+from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines
 from paper_unet.large.recorded import Recorded
 from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
 from paper_unet.system.files import naming_full_disk
@@ -297,7 +297,7 @@ def current_run(out: Path) -> str | None:
     """
     try:
         with journal_path(out).open("rb") as file:
-            header = json.loads(without_mark(file.read(2**20)).partition(b"\n")[0])
+            header = json.loads(without_mark(file.readline(LONGEST)) or file.readline(LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
     run = header.get("run") if isinstance(header, dict) else None

@@ -106,6 +106,7 @@ class SealedLines:
             yield entry
             end += len(line) + 1
             self._crc = crc
+        self.sealed = self.sealed or end == self._start  # a first line that was torn is gone
         if end < os.fstat(self._descriptor).st_size:
             os.ftruncate(self._descriptor, end)
             os.fsync(self._descriptor)

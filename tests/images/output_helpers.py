@@ -31,7 +31,8 @@ def write(output: Output, stack: NDArray[Any], chosen: list[Window]) -> None:
 
 def complete(output: Output, seed: int | None = None) -> None:
     """Do the stages, the tasks in random order, and finish."""
-    for tasks in output.stages():
+    for stage in output.stages():
+        tasks = list(stage)
         if seed is not None:
             random.Random(seed).shuffle(tasks)
         for task in tasks:

@@ -15,7 +15,7 @@ from process_helpers import Child
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large import lines
-from paper_unet.large.journal import open_journal
+from paper_unet.large.journal import current_run, open_journal
 from paper_unet.system.claim import without_mark
 
 
@@ -283,6 +283,60 @@ def test_fields_of_the_header_are_amended_and_the_pieces_stay(tmp_path):
         journal.compare(amended)
         with pytest.raises(InputError, match=r"range = \[0, 9\], this one has \[0, 4095\]"):
             journal.compare(HEADER)
+
+
+def test_behind_a_mark_no_line_is_without_a_checksum(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [])
+    mark = path.read_bytes().splitlines(keepends=True)[0]
+    path.write_bytes(mark + json.dumps(OLD_HEADER).encode() + b'\n{"done": 1}\n')
+    with (
+        pytest.raises(InputError, match="line 1 has no checksum"),
+        open_journal(tmp_path / "out.tif"),
+    ):
+        pass
+
+
+def test_a_header_of_which_a_sector_is_lost_is_written_anew(tmp_path):
+    """Its checksum stood in that sector and in the next one."""
+    path = left_behind(tmp_path / "out.tif", [], {"a": ""})
+    length = len(path.read_bytes())
+    path = left_behind(tmp_path / "it.tif", [], {"a": "x" * (1030 - length)})
+    whole = path.read_bytes()
+    assert len(whole) == 1030
+    path.write_bytes(whole[:512] + bytes(512) + whole[1024:])
+    with open_journal(tmp_path / "it.tif") as journal:
+        assert (journal.header, journal.left, journal.sealed) == (None, False, True)
+        journal.begin({"a": 1})
+    assert entries(path) == [{"a": 1}]
+
+
+def test_what_is_adopted_changes_the_mark_and_no_line(tmp_path):
+    path = left_behind(tmp_path / "out.tif", [1])
+    lines = text_of(path)
+    with open_journal(tmp_path / "out.tif") as journal:
+        journal.record(2)
+        (tmp_path / "made").touch()
+        journal.claim.adopt(tmp_path / "made")
+        journal.record(3)
+    assert text_of(path).startswith(lines)
+    with open_journal(tmp_path / "out.tif") as journal:
+        assert journal.done == {1, 2, 3}
+        assert journal.claim.owns(tmp_path / "made")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_which_run_it_is_stands_in_a_header_of_any_length(tmp_path, old):
+    out, header = tmp_path / "out.tif", {"version": 1, "input": {"f": "x" * 2**21}, "run": "a"}
+    assert current_run(out) is None
+    path = left_behind(out, [3], header)
+    if old:
+        path.write_bytes(without_mark(path.read_bytes()))
+    assert current_run(out) == "a"
+    with open_journal(out) as journal:
+        journal.amend({"fill": 0.0})
+        assert current_run(out) == "a"
+        journal.restart()
+        assert current_run(out) is None
 
 
 # on disk
