@@ -198,11 +198,17 @@ def begin(folder: Path) -> Figures:
     }
 
 
+def read_back(out: Path) -> tuple[int, list[float], int]:
+    """Return how many pieces a journal has, the seconds to read it, and the peak memory then."""
+    clock = Clock()
+    with open_journal(out) as journal:
+        return len(journal.done), clock(), peak()
+
+
 def go_on(folder: Path) -> Figures:
     """Read what the first process recorded; then go on to the end."""
-    config, clock = configured(folder), Clock()
-    with open_journal(config.out) as journal:
-        found, read, peak_read = len(journal.done), clock(), peak()
+    config = configured(folder)
+    found, read, peak_read = read_back(Path(config.out))
     stub = Stub(0)
     predict_file(config, executor=stub)
     if not Path(config.out).exists() or found + stub.recorded != stub.pieces_of_all:
