@@ -81,13 +81,24 @@ def behind(
     depth : int
     """
     waiting: deque[Future[Result]] = deque()
+    failed: Exception | None = None
+    coming = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(coming)
+            except StopIteration:
+                break
+            except Exception as error:  # what was made before is done first
+                failed = error
+                break
             waiting.append(pool.submit(work, item))
             while waiting and (len(waiting) > depth or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         while waiting:
             waiting.pop().cancel()

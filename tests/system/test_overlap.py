@@ -74,6 +74,18 @@ def test_an_error_arrives_where_its_result_would() -> None:
                 next(results)
 
 
+def test_what_was_made_before_an_error_is_done_first() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise RuntimeError("stop")
+
+    found = []
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError):
+        for result in behind(lambda k: k, items(), pool, depth=9):
+            found.append(result)
+    assert found == [0, 1, 2]
+
+
 def test_what_is_dropped_begins_nothing_more() -> None:
     done: list[int] = []
 
@@ -82,10 +94,8 @@ def test_what_is_dropped_begins_nothing_more() -> None:
         done.append(k)
         return k
 
-    def items() -> Iterator[int]:
-        yield from range(3)
-        raise RuntimeError("stop")
-
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError):
-        list(behind(work, items(), pool, depth=9))
-    assert len(done) <= 3
+    with ThreadPoolExecutor(1) as pool:
+        results = behind(work, range(100), pool, depth=9)
+        assert next(results) == 0
+        results.close()  # type: ignore[attr-defined]
+    assert len(done) <= 4
