@@ -157,10 +157,11 @@ def finished(config: TrainConfig) -> Network | None:
     weights = Path(config.out) / WEIGHTS
     if not weights.exists():
         return None
-    model = load_model(weights, pick_device(config.device)).eval()
+    device = pick_device(config.device)
+    model = load_model(weights, device).eval()
     stored: Any = model.record.get("config", {})
     found = (as_of_today(stored), model.record.get("start_sha256", ""))
-    return model if found == (comparable(config), start_digest(config)) else None
+    return model if found == (comparable(config.on(device)), start_digest(config)) else None
 
 
 def logged_seconds(config: TrainConfig) -> float:

@@ -71,6 +71,8 @@ def behind(
 ) -> Iterator[Result]:
     """Yield the results of a function for items that this thread makes, each some items later.
 
+    If an item cannot be made, the results of those before it come first, then its error.
+
     Parameters
     ----------
     work : callable
@@ -81,8 +83,9 @@ def behind(
     depth : int
     """
     waiting: deque[Future[Result]] = deque()
+    failures: list[Exception] = []
     try:
-        for item in items:
+        for item in _until_failure(items, failures):
             waiting.append(pool.submit(work, item))
             while waiting and (len(waiting) > depth or waiting[0].done()):
                 yield waiting.popleft().result()
@@ -91,6 +94,22 @@ def behind(
     finally:
         while waiting:
             waiting.pop().cancel()
+    if failures:
+        raise failures.pop()
+
+
+def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
+    """Yield items until one cannot be made; keep the error."""
+    coming = iter(items)
+    while True:
+        try:
+            item = next(coming)
+        except StopIteration:
+            return
+        except Exception as error:
+            failures.append(error)
+            return
+        yield item
 
 
 def behind_by(count: int, items: Iterable[Item]) -> Iterator[Item]:

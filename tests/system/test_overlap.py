@@ -74,6 +74,27 @@ def test_an_error_arrives_where_its_result_would() -> None:
                 next(results)
 
 
+def test_what_was_begun_is_finished_before_the_error_of_an_item() -> None:
+    """Else pieces that are on disk would not be recorded."""
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        raise ValueError("four")
+
+    gate, found = threading.Event(), list[int]()
+
+    def slow(k: int) -> int:
+        gate.wait(10)
+        return k
+
+    with ThreadPoolExecutor(2) as pool:
+        threading.Timer(0.2, gate.set).start()
+        with pytest.raises(ValueError, match="four"):
+            for result in behind(slow, items(), pool, depth=8):
+                found.append(result)
+    assert found == [0, 1, 2, 3]
+
+
 def test_what_is_dropped_begins_nothing_more() -> None:
     done: list[int] = []
 
