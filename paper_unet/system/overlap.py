@@ -71,6 +71,8 @@ def behind(
 ) -> Iterator[Result]:
     """Yield the results of a function for items that this thread makes, each some items later.
 
+    If an item cannot be made, the results of those before it come first, then its error.
+
     Parameters
     ----------
     work : callable
@@ -102,6 +104,22 @@ def behind(
     finally:
         while waiting:
             waiting.pop().cancel()
+    if failures:
+        raise failures.pop()
+
+
+def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
+    """Yield items until one cannot be made; keep the error."""
+    coming = iter(items)
+    while True:
+        try:
+            item = next(coming)
+        except StopIteration:
+            return
+        except Exception as error:
+            failures.append(error)
+            return
+        yield item
 
 
 def behind_by(count: int, items: Iterable[Item]) -> Iterator[Item]:

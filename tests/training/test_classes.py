@@ -90,7 +90,8 @@ def test_other_labels_know_two_classes(
 
 def test_a_class_too_many(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(folder, "--steps", "1") == 2
-    error = capsys.readouterr().err
+    said, error = capsys.readouterr().err.splitlines()
+    assert said.startswith("grey values of section 0: ")
     assert "classes from 0 to 2; the network has 2" in error
     assert sum(line.startswith("paper-unet: ") for line in error.splitlines()) == 1
 
