@@ -161,7 +161,7 @@ def finished(config: TrainConfig) -> Network | None:
     model, config = load_model(weights, device).eval(), config.on(device)
     stored: Any = model.record.get("config", {})
     found = (as_of_today(stored), model.record.get("start_sha256", ""))
-    return model if found == (comparable(config.on(device)), start_digest(config)) else None
+    return model if found == (comparable(config), start_digest(config)) else None
 
 
 def logged_seconds(config: TrainConfig) -> float:

@@ -104,22 +104,6 @@ def behind(
     finally:
         while waiting:
             waiting.pop().cancel()
-    if failures:
-        raise failures.pop()
-
-
-def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
-    """Yield items until one cannot be made; keep the error."""
-    coming = iter(items)
-    while True:
-        try:
-            item = next(coming)
-        except StopIteration:
-            return
-        except Exception as error:
-            failures.append(error)
-            return
-        yield item
 
 
 def behind_by(count: int, items: Iterable[Item]) -> Iterator[Item]:
