@@ -34,7 +34,7 @@ def _nothing(line: str) -> None:
 class Report:
     """What a prediction says while it runs.
 
-    Attributes
+    Parameters
     ----------
     say : callable
         Takes lines of text.
