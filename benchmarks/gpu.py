@@ -25,16 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from inference_cases import SamePadded
-from numpy.typing import NDArray
-from torch import Tensor
+from gpu_cases import monai_window, plain_call, plain_loop
 
 from paper_unet import UNet, predict_image
-from paper_unet.geometry import HALO, PAPER_TILE, input_size, mirror_window
+from paper_unet.geometry import PAPER_TILE, input_size
 from paper_unet.images import create_output
 from paper_unet.inference.averaging import image_scores, region_scores
 from paper_unet.inference.intake import Intake
-from paper_unet.inference.layers import PRECISIONS, evaluating, exact_arithmetic
+from paper_unet.inference.layers import PRECISIONS, exact_arithmetic
 from paper_unet.inference.pipeline import one_pass
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.section import whole
@@ -113,7 +111,7 @@ def products(bench: Bench) -> None:
             continue
         factor = torch.randn(side, side, dtype=dtype, device=bench.device)
         with exact_arithmetic(precision):
-            seconds = bench.milliseconds(lambda a=factor: a @ a) / 1000  # type: ignore[misc]
+            seconds = bench.milliseconds(partial(torch.matmul, factor, factor)) / 1000
         bench.product[precision] = 2 * side**3 / seconds / 1e12
     rows = [{"precision": name, "TFLOP/s": rate} for name, rate in bench.product.items()]
     bench.table("large matrix product", rows)
@@ -140,81 +138,21 @@ def compare(bench: Bench, side: int) -> None:
     for precision in bench.product:
         row(
             f"predict_image, {precision}", precision,
-            lambda p=precision: predict_image(  # type: ignore[misc]
-                bench.model, image, precision=p, dtype="uint8"
-            ),
+            partial(predict_image, bench.model, image, precision=precision, dtype="uint8"),
         )  # fmt: skip
     for name, plain in (
         ("one plain call, bfloat16 autocast", plain_call),
         ("plain loop of 572 tiles, bfloat16 autocast", plain_loop),
     ):
-        row(name, "bfloat16", partial(plain, bench, image))
+        row(name, "bfloat16", partial(plain, bench.model, image))
     for overlap in (0.25, 0.5):
         for channels_last in (False, True):
-            call = monai_window(bench, image, overlap, channels_last)
+            call = monai_window(bench.model, image, overlap, channels_last)
             if call is not None:
                 layout = ", channels-last" if channels_last else ""
                 name = f"MONAI sliding window, overlap {overlap}, bfloat16 autocast{layout}"
                 row(name, "bfloat16", call, exact=False)
     bench.table(f"prediction of {side} x {side}, uint8 to uint8 in memory", rows)
-
-
-def _unit(bench: Bench, image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image).to(bench.device)[None, None].float() / 255
-
-
-def plain_call(bench: Bench, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pad, call the network once, softmax, round."""
-    side = image.shape[0]
-    reach = (-HALO, input_size(side) - HALO)
-    padded = np.ascontiguousarray(mirror_window(image, reach, reach))
-    with evaluating(bench.model), torch.autocast(bench.device.type, torch.bfloat16):
-        scores = bench.model(_unit(bench, padded))
-        found = (255 * scores.float().softmax(1)[0, 1]).round().to(torch.uint8)
-    result: NDArray[np.uint8] = found[:side, :side].cpu().numpy()
-    return result
-
-
-def plain_loop(bench: Bench, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut 572 windows 388 apart, call the network for each, paste the outputs side by side."""
-    side, out = image.shape[0], PAPER_TILE - 2 * HALO
-    count = -(-side // out)
-    padded = np.pad(image, (HALO, count * out - side + HALO), mode="symmetric")
-    result = np.zeros((count * out, count * out), np.uint8)
-    with evaluating(bench.model), torch.autocast(bench.device.type, torch.bfloat16):
-        for y in range(0, count * out, out):
-            for x in range(0, count * out, out):
-                window = np.ascontiguousarray(padded[y : y + PAPER_TILE, x : x + PAPER_TILE])
-                scores = bench.model(_unit(bench, window))
-                found = (255 * scores.float().softmax(1)[0, 1]).round().to(torch.uint8)
-                result[y : y + out, x : x + out] = found.cpu().numpy()
-    return result[:side, :side]
-
-
-def monai_window(
-    bench: Bench, image: NDArray[np.uint8], overlap: float, channels_last: bool
-) -> Callable[[], object] | None:
-    """Return MONAI's sliding window over the zero-padded network; None where it is missing."""
-    try:
-        from monai.inferers.inferer import SlidingWindowInferer
-    except ImportError:
-        return None
-    side = min(512, image.shape[0])
-    inferer = SlidingWindowInferer((side, side), sw_batch_size=4, overlap=overlap)
-    padded = SamePadded(bench.model).eval()
-    same: torch.nn.Module = padded
-    if not channels_last:
-        same = padded.model
-        same.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-
-    def call() -> NDArray[np.uint8]:
-        with torch.inference_mode(), torch.autocast(bench.device.type, torch.bfloat16):
-            scores = inferer(_unit(bench, image), same)
-            found = (255 * scores.float().softmax(1)[0, 1]).round().to(torch.uint8)
-        result: NDArray[np.uint8] = found.cpu().numpy()
-        return result
-
-    return call
 
 
 def engine(bench: Bench) -> None:
@@ -242,7 +180,7 @@ def engine(bench: Bench) -> None:
         layers = engine_for(bench.model, InferenceSettings(), precision)
         if isinstance(layers, Streaming):
             with exact_arithmetic(precision):
-                took = bench.milliseconds(lambda e=layers: one_pass(e.layers, image), 5, 2)  # type: ignore[misc]
+                took = bench.milliseconds(partial(one_pass, layers.layers, image), 5, 2)
             rows.append(_engine_row(bench, side, precision, "all rows at once", took))
     bench.table(f"the network alone, {side} x {side}", rows)
 

@@ -17,6 +17,9 @@ NEARLY = 0.99
 ROWS = 256
 """Rows that are read at a time."""
 
+SAMPLE = 2**26
+"""Pixels of a section that are looked at before the work begins: all, but for very large ones."""
+
 
 @dataclass
 class GreyCount:
@@ -128,16 +131,27 @@ def describe_section(stack: Stack, z: int, value_range: tuple[float, float] | No
     """
     scale = scale_of(stack.dtype, value_range)
     count = count_section(stack, z, scale)
-    lines = [f"grey values of section {z}: {count.describe(stack.dtype, scale)}"]
+    looked_at = sum(stop - start for start, stop in _sampled(stack))
+    part = "" if looked_at == stack.shape[1] else f", {looked_at} of {stack.shape[1]} rows"
+    lines = [f"grey values of section {z}{part}: {count.describe(stack.dtype, scale)}"]
     warning = count.warning()
     return lines if warning is None else [*lines, f"warning: section {z}: {warning}"]
 
 
 def count_section(stack: Stack, z: int, value_range: tuple[float, float]) -> GreyCount:
-    """Count the grey values of a section; some rows of it at a time are in memory."""
+    """Count the grey values of a section, or of rows spread over a very large one.
+
+    Some rows of it at a time are in memory.
+    """
     count = GreyCount()
-    _, height, width = stack.shape
-    for top in range(0, height, ROWS):
-        rows = top, min(top + ROWS, height)
-        count.add(stack.window(z, rows, (0, width)), value_range)
+    for rows in _sampled(stack):
+        count.add(stack.window(z, rows, (0, stack.shape[2])), value_range)
     return count
+
+
+def _sampled(stack: Stack) -> list[tuple[int, int]]:
+    """Return the rows of a section to look at: blocks, evenly spaced if they are not all."""
+    _, height, width = stack.shape
+    tops = range(0, height, ROWS)
+    most = max(1, SAMPLE // (ROWS * width))
+    return [(top, min(top + ROWS, height)) for top in tops[:: -(-len(tops) // most)]]

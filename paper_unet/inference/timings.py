@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-STAGES: Final = ("read", "send", "compute", "receive", "write", "record")
+STAGES: Final = ("read", "send", "compute", "receive", "write")
 
 
 class Timings:

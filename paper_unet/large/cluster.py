@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from paper_unet.errors import InputError, shown
 from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.layers import keep_freed_memory
+from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.device import using_threads
@@ -67,6 +68,7 @@ class Dask:
         self.client = client
         self.keep = keep
         self.greys: dict[int, GreyCount] = {}
+        self.timings: Timings | None = None  # of one process alone
 
     def workers(self) -> int:
         """How many workers there are now, at least 1."""

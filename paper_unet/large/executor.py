@@ -27,9 +27,12 @@ class Executor(Protocol):
     ----------
     greys : dict of int to GreyCount
         What the grey values were of the sections that `pieces` has worked on.
+    timings : Timings or None
+        The seconds of each stage, when all is computed; None where several processes compute.
     """
 
     greys: dict[int, GreyCount]
+    timings: Timings | None
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs, taking few at a time; yield each piece that is on disk."""

@@ -111,8 +111,9 @@ def predict_file(
                     )  # fmt: skip
                 _work(job.prediction, journal, executor, report, stop)
                 if config.timings:
-                    taken = getattr(executor, "timings", None)
-                    report.say(f"stages: {taken.line() if taken else 'measured in one process'}")
+                    taken = executor.timings
+                    alone = "timed where one process computes, and not on a cluster"
+                    report.say(f"stages: {taken.line() if taken else alone}")
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()

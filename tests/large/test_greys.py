@@ -9,7 +9,15 @@ import tifffile
 from large_helpers import Fails, content, settings
 
 from paper_unet.errors import InputError
-from paper_unet.images import GreyCount, count_section, open_stack, read_stack, to_unit_range
+from paper_unet.images import (
+    GreyCount,
+    count_section,
+    describe_section,
+    grey_count,
+    open_stack,
+    read_stack,
+    to_unit_range,
+)
 from paper_unet.images.grey_count import scale_of
 from paper_unet.large import predict_file
 from paper_unet.large.executor import LocalExecutor
@@ -105,6 +113,22 @@ def said_by(folder: Path, stack: Any, **given: Any) -> list[str]:
     lines: list[str] = []
     predict_file(settings(folder, **given), overwrite=True, report=Report(lines.append))
     return [line for line in lines if "grey" in line or "warning" in line]
+
+
+def test_of_a_very_large_section_some_rows_are_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.full((40, 30), 100, np.uint8)
+    image[1], image[5], image[36] = 0, 255, 7  # the second is in rows that are left out
+    tifffile.imwrite(tmp_path / "in.tif", image, photometric="minisblack")
+    monkeypatch.setattr(grey_count, "ROWS", 4)
+    monkeypatch.setattr(grey_count, "SAMPLE", 5 * 4 * 30)
+    with open_stack(tmp_path / "in.tif") as stack:
+        (line,) = describe_section(stack, 0, None)
+        assert "grey values of section 0, 20 of 40 rows: uint8 from 0 to 100;" in line
+        monkeypatch.setattr(grey_count, "SAMPLE", 10 * 4 * 30)
+        (line,) = describe_section(stack, 0, None)
+        assert "grey values of section 0: uint8 from 0 to 255;" in line
 
 
 def test_the_first_section_is_described_before_the_work(folder: Path) -> None:
