@@ -284,6 +284,31 @@ def test_calibrations_that_change_nothing(tmp_path: Path, text: str) -> None:
         np.testing.assert_array_equal(stack[1], PIXELS[1, :12, :10])
 
 
+def test_a_line_of_which_the_function_is_not_named(tmp_path: Path) -> None:
+    """With a unit of values, ImageJ's function is the straight line if the file names none."""
+    stored = np.uint16(32768) + PIXELS[:2, :12, :10]
+    path = calibrated(tmp_path / "a.tif", stored, "c0=-32768.0\nc1=1.0\nvunit=gray value", 16)
+    with open_stack(path) as stack:
+        np.testing.assert_array_equal(np.stack(list(stack)), stored.astype(int) - 32768)
+        assert "calibration is applied" in stack.notes[0]
+
+
+def test_signed_values_that_are_stored_as_such(tmp_path: Path) -> None:
+    stored = PIXELS[:2, :12, :10].astype(np.int16) - 300
+    text = "cf=0\nc0=-32768.0\nc1=1.0"
+    path = calibrated(tmp_path / "a.tif", stored, text, 16, t339=(SHORT, [2]))
+    with open_stack(path) as stack:
+        np.testing.assert_array_equal(np.stack(list(stack)), stored)
+        assert stack.notes == ()
+
+
+@pytest.mark.parametrize("slope", ["NaN", "1e400", "steep"])
+def test_a_line_that_is_none(tmp_path: Path, slope: str) -> None:
+    path = calibrated(tmp_path / "a.tif", PIXELS[:2], f"cf=0\nc0=1.0\nc1={slope}", 16)
+    with pytest.raises(InputError, match="of which c0 or c1 is no finite number"):
+        open_stack(path)
+
+
 def test_floats_are_not_calibrated_again(tmp_path: Path) -> None:
     """ImageJ's table is for 8 and 16 bits; it shows floats as they are stored."""
     values = RNG.random((2, 12, 10)).astype(np.float32)

@@ -62,6 +62,31 @@ def test_each_slice_comes_from_its_file(tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(read_stack(path), expected(name))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("how", ["by a relative name", "through a link", "through a linked folder"])
+def test_however_the_file_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, count: int
+) -> None:
+    """A file's pages are counted as its own, whatever path leads to it."""
+    here = tmp_path / "here"
+    here.mkdir()
+    if count == 1:
+        parts = [("s_0.ome.tif", list(range(6)))]
+        with tifffile.TiffWriter(here / "s_0.ome.tif") as file:
+            for z in range(6):
+                file.write(PLANES[z], description=xml(parts, 0), metadata=None)
+    else:
+        several(here, {})
+    monkeypatch.chdir(tmp_path)
+    path = Path("here/../here/s_0.ome.tif")
+    if how == "through a link":
+        (path := Path("link.ome.tif")).symlink_to("here/s_0.ome.tif")
+    elif how == "through a linked folder":
+        Path("there").symlink_to("here")
+        path = Path("there/s_0.ome.tif")
+    np.testing.assert_array_equal(read_stack(path), PLANES)
+
+
 @pytest.mark.parametrize("name", ["rows", "strips", "tiles"])
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

@@ -222,6 +222,20 @@ def test_a_companion_file_describes_the_set(tmp_path: Path) -> None:
             assert set(stack.files) == {*files, tmp_path / "set.companion.ome"}
 
 
+def test_the_companion_file_lies_beside_the_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not beside a link to it; by a relative name it is found, too."""
+    (tmp_path / "in").mkdir()
+    companion_set(tmp_path / "in", GREY[:3])
+    monkeypatch.chdir(tmp_path)
+    Path("link.tiff").symlink_to("in/s1.ome.tiff")
+    for path in (Path("link.tiff"), Path("in/s1.ome.tiff")):
+        with open_stack(path) as stack:
+            assert all((stack[z] == GREY[z]).all() for z in range(3))
+            assert tmp_path / "in" / "set.companion.ome" in stack.files
+
+
 def test_the_identity_knows_the_companion_file(tmp_path: Path) -> None:
     files = companion_set(tmp_path, GREY[:3])
     with open_stack(files[0]) as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,7 +132,8 @@ def _check_modulo(path: Path, along: ElementTree.Element, most: int) -> None:
 
 
 def _named(path: Path, root: ElementTree.Element) -> list[Path]:
-    """Return the other files that are there, each once."""
+    """Return the other files that are there, each once; they lie beside the file, not a link."""
+    path = Path(os.path.realpath(path))
     names = {uuid.attrib.get("FileName", "") for uuid in _of(root, "UUID")}
     names.discard(path.name)
     return sorted(other for name in names if name and (other := path.parent / name).exists())

@@ -56,11 +56,12 @@ def _read_companion(path: Path, file: OmeFile, budget: Budget) -> None:
     named = next((one for one in root if one.tag.rpartition("}")[2] == "BinaryOnly"), None)
     if named is None:
         return
-    companion = path.parent / Path(named.get("MetadataFile", "")).name
+    companion = Path(file.filehandle.path).parent / Path(named.get("MetadataFile", "")).name
     if not companion.is_file():
         raise InputError(
             f"{path}: is one file of a set that {named.get('MetadataFile') or 'another file'} "
-            "describes, which is not in this folder; put all files of the set together"
+            f"describes, which is not in this folder, {companion.parent}; put all files of the "
+            "set together"
         )
     budget.allow(PARSED * check_regular(companion), companion, "OME-XML")
     try:
@@ -122,7 +123,7 @@ def other_files(path: Path, file: OmeFile, series: Any) -> list[Path]:
     pages = [page for page in series.pages if page is not None and page.parent is not file]
     others = sorted({Path(page.parent.filehandle.path) for page in pages})
     for other in others:
-        pages_there, used = check_structure(other), _used(file.series, other)
+        pages_there, used = check_structure(other), _used(file.series, str(other))
         if pages_there > used:
             raise InputError(
                 f"{path}: its slices lie in several files; of the {pages_there} pages of "
@@ -195,7 +196,7 @@ def _with_all_pages(
         planes = math.prod(series.shape) // (math.prod(page.shape) or 1)
         used = max(planes, 1)
     elif series.kind == "ome":
-        used = _used(found, path)
+        used = _used(found, file.filehandle.path)
     else:
         return series
     if pages <= used:
@@ -216,10 +217,10 @@ def _are_alike(pages: list[Any]) -> bool:
     return first.samplesperpixel == 1 and all(page.hash == first.hash for page in pages)
 
 
-def _used(found: Sequence[Any], path: Path) -> int:
-    """Count the pages of a file that some series has."""
+def _used(found: Sequence[Any], name: str) -> int:
+    """Count the pages of a file that some series has; by its own path, links resolved."""
     pages = (page for series in found for page in series.pages if page is not None)
-    return len({page.index for page in pages if Path(page.parent.filehandle.path) == path})
+    return len({page.index for page in pages if page.parent.filehandle.path == name})
 
 
 def _whole(value: object, fallback: int) -> int:

@@ -89,17 +89,32 @@ def _inverted(path: Path, plain: Values, bits: int) -> Values:
 
 def _calibrated(path: Path, about: dict[str, Any] | None, plain: Values, labels: bool) -> Values:
     """Apply the straight line by which ImageJ shows stored values; see its class Calibration."""
-    function = _number((about or {}).get("cf"), UNCALIBRATED)
-    if about is None or function == UNCALIBRATED:
+    if about is None:
         return plain
-    if plain.dtype.kind != "u" or plain.dtype.itemsize > 2:
-        note = f"{path}: ImageJ's calibration is not applied: it is for integers of 8 and 16 bits"
-        return Values(plain.dtype, plain.own_range, plain.convert, (*plain.notes, note))
+    # ImageJ, too, takes coefficients with a unit and without a function for those of a line
+    line = all(name in about for name in ("c0", "c1", "vunit"))
+    function = _number(about.get("cf"), STRAIGHT_LINE if line else UNCALIBRATED)
+    if function == UNCALIBRATED:
+        return plain
     zero, slope = (_number(about.get(name), fallback) for name, fallback in (("c0", 0), ("c1", 1)))
-    signed = (zero, slope) == (-32768, 1) and plain.dtype == np.uint16
+    offset = (zero, slope, function) == (-32768, 1, STRAIGHT_LINE)
+    if plain.dtype == np.int16 and offset:
+        return plain  # what the line leads to is what is stored
+    if plain.dtype.kind != "u" or plain.dtype.itemsize > 2:
+        note = (
+            f"{path}: ImageJ's calibration is not applied: it is for unsigned integers of 8 and "
+            "16 bits"
+        )
+        return Values(plain.dtype, plain.own_range, plain.convert, (*plain.notes, note))
+    signed = offset and plain.dtype == np.uint16
     if (labels and not signed) or (zero, slope, function) == (0, 1, STRAIGHT_LINE):
         return plain
-    if function != STRAIGHT_LINE or not np.isfinite([zero, slope]).all():
+    if function == STRAIGHT_LINE and not np.isfinite([zero, slope]).all():
+        raise InputError(
+            f"{path}: ImageJ calibrates its values by a straight line of which c0 or c1 is no "
+            "finite number; save it without (in ImageJ, Analyze > Calibrate > None)"
+        )
+    if function != STRAIGHT_LINE:
         raise InputError(
             f"{path}: ImageJ calibrates its values by the curve number {function:g} (cf), and only "
             "straight lines are applied; in ImageJ, Image > Type > 32-bit applies it: save that, "
