@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -278,9 +278,7 @@ def _stop_if_not_finite(
     bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if bad is not None:
         at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
-    elif bool(
-        torch.stack(torch._foreach_norm(list(model.parameters()), math.inf)).isfinite().all()
-    ):
+    elif _are_finite(list(model.parameters())):
         return
     else:
         at, what = step, "the weights became infinite"
@@ -292,6 +290,6 @@ def _stop_if_not_finite(
     )
 
 
-def _are_finite(tensors: Sequence[Tensor]) -> bool:
+def _are_finite(tensors: list[Tensor]) -> bool:
     """Whether all values are finite; asked of a GPU once, not once for each tensor."""
-    return bool(torch.stack(torch._foreach_norm(list(tensors), math.inf)).isfinite().all())
+    return bool(torch.stack(torch._foreach_norm(tensors, math.inf)).isfinite().all())
