@@ -25,6 +25,7 @@ from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.data import (
@@ -35,17 +36,12 @@ from paper_unet.training.data import (
 )
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
+from paper_unet.training.log import append_log
 from paper_unet.training.run_folder import (
-    CHECKPOINT,
-    WEIGHTS,
-    append_log,
-    comparable,
     locked,
     prepare_folder,
     refuse_own_input,
     refuse_to_overwrite,
-    restore,
-    save_checkpoint,
     start_digest,
 )
 from paper_unet.training.step import Trainer, laid_out, new_optimizer, reproducible
