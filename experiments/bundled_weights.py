@@ -21,8 +21,8 @@ import torch
 from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
+from paper_unet.training.log import LOG
 from paper_unet.training.loop import train
-from paper_unet.training.run_folder import LOG
 
 NAME = "isbi2012.safetensors"
 

@@ -36,7 +36,7 @@ from paper_unet.datasets import CellFrames
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
-from paper_unet.training.run_folder import WEIGHTS
+from paper_unet.training.checkpoint import WEIGHTS
 
 PHC, DIC = cells.SETS
 PART = 400

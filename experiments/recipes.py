@@ -14,10 +14,12 @@ from paper_unet.networks.base import Network
 from paper_unet.networks.table import RENAMED
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
+from paper_unet.training.checkpoint import WEIGHTS, as_of_today, comparable
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
+from paper_unet.training.log import LOG
 from paper_unet.training.loop import train
-from paper_unet.training.run_folder import LOG, WEIGHTS, as_of_today, comparable, start_digest
+from paper_unet.training.run_folder import start_digest
 
 PAPERS_RECIPE = "the paper's recipe"
 FINISH_LR = 3e-4

@@ -36,8 +36,8 @@ from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import BUNDLED, load_model
 from paper_unet.system.device import pick_device
+from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig
-from paper_unet.training.run_folder import WEIGHTS
 
 AVERAGES: tuple[Average, ...] = ("none", "flips", "rotations")
 PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}

@@ -65,7 +65,8 @@ def run_demo(
     files = tuple(out / name for name in FILES)
     _check_names(out, files, overwrite)
     need = BYTES * max(sections, 1) * max(side, 1) ** 2
-    Budget().allow(need, out, f"{shown(sections)} sections of {shown(side)} pixels a side")
+    what = f"{shown(sections)} sections of {shown(side)} pixels a side"
+    Budget().allow(need, out, what, "ask for fewer or smaller ones")
     stack = synthetic_stack(sections=sections, side=side, seed=seed)
     model = load_model()
     make_folder(out)

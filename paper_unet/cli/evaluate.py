@@ -6,7 +6,6 @@ import argparse
 import io
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +99,7 @@ def _probabilities(
         if found is None:
             return as_probability(prediction)
         low, high = found
-        print(f"{path}: {prediction.dtype}, {low:g} means 0 and {high:g} means 1", file=sys.stderr)
+        say(f"{path}: {prediction.dtype}, {low:g} means 0 and {high:g} means 1")
         return as_probability(prediction, found)
 
 
@@ -120,7 +119,7 @@ def _check_plot(options: argparse.Namespace) -> None:
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     for source in (options.labels, options.prediction):
         refuse_same_file(source, path)
-        with open_stack(source) as stack:
+        with open_stack(source, labels=True, missing=options.missing) as stack:
             for file in stack.files:
                 refuse_same_file(file, path)
     check_free_name(path, overwrite=options.overwrite, folders=False)

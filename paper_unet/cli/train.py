@@ -45,8 +45,9 @@ def _run(options: argparse.Namespace) -> None:
 
     from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
+    from paper_unet.training.checkpoint import WEIGHTS
     from paper_unet.training.loop import open_images, read_training_set, train
-    from paper_unet.training.run_folder import WEIGHTS, save_scores
+    from paper_unet.training.run_folder import save_scores
 
     config = given_settings(options, TrainConfig)
     if options.dry_run:

@@ -51,7 +51,7 @@ def download(url: str, folder: Path, name: str, *, max_bytes: int, progress: boo
     except TimeoutError:
         raise InputError(
             f"{url}: is not downloaded after {DEADLINE} seconds; try again later, or get the "
-            "archive by hand and give its folder as the source"
+            "archive by hand and give its folder as `source`"
         ) from None
     finally:
         downloader.cancel()

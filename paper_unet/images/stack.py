@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError, shown
 from paper_unet.system.files import file_stamp
 from paper_unet.system.memory import Budget, current_budget
+from paper_unet.system.names import UNFINISHED
 
 Span = tuple[int, int]
 PixelSize = tuple[float | None, float | None, float | None]
@@ -100,7 +101,7 @@ class Stack(ABC):
     @classmethod
     def unfinished(cls, path: Path) -> bool:
         """Whether it is the partial output of a run."""
-        return path.name.endswith(".partial")
+        return path.name.endswith(UNFINISHED)
 
     @abstractmethod
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from paper_unet.geometry import DEPTH
 from paper_unet.inference.bounds import cannot_overflow
 from paper_unet.inference.settings import Precision
 from paper_unet.networks.base import Network
+from paper_unet.system.device import deterministic
 
 PRECISIONS: Final[dict[Precision, torch.dtype]] = {
     "float32": torch.float32,
@@ -170,6 +171,8 @@ class Layers:
         False: the paper's scores are those of a softmax.
     centre : float
         What is subtracted from the input; 0 where it was moved into the first biases.
+    precision : {"float32", "tf32", "bfloat16", "float16"}
+        The argument above.
     dtype : torch.dtype
     device : torch.device
     """
@@ -182,7 +185,8 @@ class Layers:
                 "release's only, since others have no valid convolutions to carry on"
             )
         self.config, self.sigmoid, self.context = model.config, model.sigmoid, model.context
-        self.dtype, self.centre = PRECISIONS[precision], model.centre
+        self.precision, self.dtype = precision, PRECISIONS[precision]
+        self.centre = model.centre
         self.device = model.head.weight.device
         self._bounded = cannot_overflow(model, self.dtype)
         self.down = [self._double(getattr(model, f"down{k}")) for k in range(DEPTH + 1)]
@@ -259,18 +263,8 @@ def keep_freed_memory() -> bool:
 @contextmanager
 def exact_arithmetic(precision: Precision = "float32") -> Iterator[None]:
     """Compute without gradients, the same way each time; in true float32, but for ``tf32``."""
-    matmul, tf32 = torch.backends.cuda.matmul, precision == "tf32"
-    before, matmul.allow_tf32 = matmul.allow_tf32, tf32
-    try:
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-            ),
-        ):
-            yield
-    finally:
-        matmul.allow_tf32 = before
+    with torch.inference_mode(), deterministic(tf32=precision == "tf32"):
+        yield
 
 
 @contextmanager

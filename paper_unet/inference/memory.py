@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from paper_unet.geometry import input_size
+from paper_unet.inference.averaging import canvas_side
 from paper_unet.inference.layers import PRECISIONS
 from paper_unet.inference.settings import InferenceSettings, Plan, Precision
 from paper_unet.networks.base import NetworkConfig
@@ -48,7 +47,6 @@ takes 48, and what else is there lies between its blocks. Measured: 81 to 94 wit
 WAITING = (92, 42, 17, 4)
 """Rows by which each level of the contracting path is ahead of its up-sampled partner."""
 
-
 CARD = 2.0
 """Peak on a GPU over the live maps: those of a band as it is called, and of its graph.
 benchmarks/gpu.py prints it beside measured peaks."""
@@ -63,7 +61,7 @@ def maps_bytes(config: NetworkConfig, precision: Precision, columns: int, band: 
     Parameters
     ----------
     config : NetworkConfig
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"float32", "tf32", "bfloat16", "float16"}
     columns : int
         Output columns of a strip, pixels.
     band : int
@@ -116,8 +114,3 @@ def held_bytes(
     computing = TESTED * classes * row + 8 * piece
     writing = 8 * classes * row + WRITTEN * piece
     return FRAGMENTS * max(computing, writing)
-
-
-def canvas_side(shape: tuple[int, int]) -> int:
-    """Return the side of the square that holds a section turned by any angle, pixels."""
-    return math.ceil(math.hypot(*shape)) + 2

@@ -109,18 +109,6 @@ class CudaRecorder:
         return graph.replay, outputs
 
 
-def plain_recorder(
-    work: Callable[[], list[Tensor]],
-) -> tuple[Callable[[], None], list[Tensor]]:
-    """Stand in for `CudaRecorder` where there is no GPU: what repeats the work does it again."""
-    outputs = work()
-
-    def again() -> None:
-        _copy_all(outputs, work())
-
-    return again, outputs
-
-
 def _copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy tensors into others, in one call for each dtype."""
     pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}

@@ -36,12 +36,10 @@ from paper_unet.inference.settings import (
 )
 from paper_unet.networks.base import Network, NetworkConfig
 from paper_unet.system.device import free_memory
+from paper_unet.system.memory import SHARE
 
 FULL = 2**22
 """Pixels of a band that keep a GPU busy for longer than this program takes to send it the next."""
-
-SHARE = 0.8
-"""Of the free memory of a GPU, what a section in memory may take."""
 
 PIECE_ROWS, PIECE_ROWS_AT_ONCE = 128, 1024
 """Rows of a piece where the output asks for no other number: few where rows stream out slowly, more

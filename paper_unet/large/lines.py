@@ -39,17 +39,7 @@ Entry = dict[str, Any]
 
 
 class DamagedLineError(Exception):
-    """A line is not as it was written, and no crash can have left it so.
-
-    Attributes
-    ----------
-    number : int
-        Which one, from 1.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"line {number} is damaged")
-        self.number = number
+    """A line is not as it was written, and no crash can have left it so; the text says which."""
 
 
 def sealed_line(entry: Entry, crc: int) -> tuple[bytes, int]:
@@ -101,7 +91,7 @@ class SealedLines:
             fits = crc == check if check is not None else not self.sealed
             if entry is None or not fits:
                 if not self._is_torn(line, end):
-                    raise DamagedLineError(number + 1)
+                    raise DamagedLineError(f"line {number + 1} is damaged")
                 break
             yield entry
             end += len(line) + 1
@@ -193,7 +183,7 @@ def _parted(line: bytes) -> tuple[bytes, int | None]:
 
 
 def _parsed(text: bytes) -> Entry | None:
-    """Return a JSON object; None if it is none, or one that names a checksum it does not have."""
+    """Return a JSON object; None if it is none."""
     try:
         entry = json.loads(text)
     except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 The sizes of all are compared. Of the bytes, a share is read, drawn anew each time, or all if asked;
 if one piece is not as it was, all are read. What is not as it was is computed again. What is known
-of the pieces takes 14 bytes for each.
+of the pieces takes 15 bytes for each.
 """
 
 from __future__ import annotations

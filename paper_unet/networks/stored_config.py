@@ -116,14 +116,6 @@ def stored_record(about: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_object(about, "record"))
 
 
-def stored_step(about: Mapping[str, Any]) -> int:
-    """Return how far the training is that a checkpoint is of."""
-    step = about.get("step")
-    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
-        raise InputError(f"step is {shown(step)}; it must be a whole number from 0")
-    return step
-
-
 def _object(about: Mapping[str, Any], name: str) -> dict[str, Any]:
     found = about.get(name)
     if not isinstance(found, dict):

@@ -118,7 +118,7 @@ def release_scores(layers: Layers, image: NDArray[np.float32], strips: int = 2) 
     if strips < 1:
         raise InputError(f"strips is {strips}; it must be at least 1")
     total = torch.zeros((layers.config.out_channels, *stacked.shape[1:]))
-    with exact_arithmetic():
+    with exact_arithmetic(layers.precision):
         for y, x in FLIPS:
             scores = _strip_scores(layers, stacked[:, ::y, ::x], strips)
             total += scores.flip([axis for axis, step in ((1, y), (2, x)) if step < 0])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
-from paper_unet.images import Stack, create_tiff, parse_slices
+from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, parse_slices
 from paper_unet.inference.layers import Layers
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
@@ -25,8 +25,10 @@ from paper_unet.system.device import pick_device, using_threads
 from paper_unet.system.files import check_free_name, make_folder, refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
-STACKS = (".tif", ".tiff", ".btf", ".tf8")
-FIXED = ("of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory")
+FIXED = (
+    "of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory",
+    "timings",
+)  # fmt: skip
 """What the driver leaves no choice in."""
 
 Write = Callable[[int, NDArray[np.uint16]], None]
@@ -78,7 +80,7 @@ def predict_release(
 
 def _is_stack(out: str | Path) -> bool:
     """Whether the cells of all frames go into one file."""
-    return Path(out).suffix.lower() in STACKS
+    return Path(out).suffix.lower() in TIFF_SUFFIXES
 
 
 def _refuse_others(config: PredictConfig) -> None:
@@ -140,7 +142,7 @@ def _output(
     if out.suffix and not out.is_dir():
         raise InputError(
             f"{out}: the cells go into a folder of maskTTT.tif, whose name has no ending, or into "
-            f"one stack that ends in {', '.join(STACKS)}"
+            f"one stack that ends in {', '.join(TIFF_SUFFIXES)}"
         )
     numbers = _frame_numbers(Path(config.source), len(stack))
     masks = {z: out / f"mask{numbers[z]:03d}.tif" for z in frames}

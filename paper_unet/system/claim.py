@@ -21,7 +21,11 @@ from paper_unet.errors import InputError
 from paper_unet.system.files import require_folder, scratch_name, sync_folder
 from paper_unet.system.identity import identity_of
 from paper_unet.system.names import (
+    BINARY,
+    JOURNAL,
     NO_LINKS,
+    REPLACED,
+    UNFINISHED,
     give_name,
     kind_of,
     name_without_replacing,
@@ -38,13 +42,8 @@ _PATTERN = re.compile(
     rb'\{"paper_unet": "(\w+)", "token": "([0-9a-f]{32})", "partial": "([^"\n]{50})"\}\n'
 )
 _TOKEN = 32
-_BINARY: int = getattr(os, "O_BINARY", 0)
 _EARLIER = b'{"version": 1, "input": {'
 """How every journal of an earlier version begins."""
-
-UNFINISHED, REPLACED = ".partial", ".replaced"
-"""What the names end with that only a run of a claim gives: to what it makes, and to an earlier
-output until the new one has its place."""
 
 
 class Claim:
@@ -108,7 +107,7 @@ class Claim:
         try:
             name_without_replacing(made, name)
         except FileExistsError:
-            raise foreign(name) from None
+            raise in_the_way(name) from None
         sync_folder(name.parent)
 
     def clear(self, path: Path) -> None:
@@ -122,7 +121,7 @@ class Claim:
         if kind_of(path) is None:
             return
         if not self.owns(path):
-            raise foreign(path)
+            raise in_the_way(path)
         remove(path)
 
     def sweep(self, out: Path) -> None:
@@ -229,7 +228,7 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def foreign(path: Path) -> InputError:
+def in_the_way(path: Path) -> InputError:
     """Return the error that names what is in the way of a run and not its own."""
     return InputError(
         f"{path}: a {kind_of(path) or 'file'} that no interrupted run is known to have made is in "
@@ -253,7 +252,7 @@ def without_mark(data: bytes) -> bytes:
 
 def journal_path(out: Path) -> Path:
     """Return where the marked file of an output lies."""
-    return out.with_name(out.name + ".journal")
+    return out.with_name(out.name + JOURNAL)
 
 
 def claim_output(out: Path) -> Claim:
@@ -304,7 +303,7 @@ def _opened(path: Path, kind: str) -> FileIO:
     """Open what is there, if it is a regular file; nothing is followed or waited for."""
     if kind_of(path) != "file":
         raise _no_mark(path, kind)
-    return FileIO(os.open(path, os.O_RDWR | NO_LINKS | _BINARY), "r+")
+    return FileIO(os.open(path, os.O_RDWR | NO_LINKS | BINARY), "r+")
 
 
 def _made(path: Path, kind: str, token: str, known: str = "") -> FileIO:
@@ -312,7 +311,7 @@ def _made(path: Path, kind: str, token: str, known: str = "") -> FileIO:
     name, file = scratch_name(path, token), unnamed_file(path.parent)
     unnamed = file is not None
     if file is None:
-        file = FileIO(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "r+")
+        file = FileIO(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666), "r+")
     try:
         _lock(file)
         os.write(file.fileno(), _mark(kind, token, known))

@@ -1,4 +1,4 @@
-"""Which device to compute on, and how much memory there is."""
+"""Which device to compute on, how much memory it has free, and how it computes."""
 
 from __future__ import annotations
 
@@ -58,6 +58,26 @@ def using_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def deterministic(*, tf32: bool) -> Iterator[None]:
+    """Use kernels of a GPU that give the same each time; all is as before afterwards.
+
+    Parameters
+    ----------
+    tf32 : bool
+        Whether products of float32 round their factors to 10 bits, as tensor cores take them.
+    """
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, tf32
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+        ):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 @contextmanager

@@ -14,6 +14,10 @@ from typing import BinaryIO
 
 from paper_unet.errors import InputError
 from paper_unet.system.names import (
+    BINARY,
+    JOURNAL,
+    REPLACED,
+    UNFINISHED,
     give_name,
     kind_of,
     kind_of_mode,
@@ -22,8 +26,6 @@ from paper_unet.system.names import (
 )
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OF_A_RUN = (".partial", ".replaced", ".journal")
-"""What the names end with that a run gives to what it leaves beside its output."""
 
 
 def check_regular(path: str | Path) -> int:
@@ -67,7 +69,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     check_regular(path)
     try:
         # never wait for the other end of a pipe that took the name meanwhile
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY
         file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115  (the caller closes it)
     except OSError as error:
         raise _cannot_be_read(path, error) from error
@@ -152,7 +154,7 @@ def _write_beside(partial: Path, data: bytes, final: Path | None) -> Path:
 
 def scratch_name(path: Path, token: str) -> Path:
     """Return what a file is called while `write_atomic` writes it."""
-    return path.with_name(f".{path.name}.{token}.partial")
+    return path.with_name(f".{path.name}.{token}{UNFINISHED}")
 
 
 def sync_file(path: Path) -> None:
@@ -284,7 +286,9 @@ def refuse_same_file(source: str | Path, target: str | Path) -> None:
             raise InputError(
                 f"{target}: holds the input {source}, which would be lost; choose another output"
             )
-        beside = place.name.startswith(f"{target.name}.") and place.name.endswith(OF_A_RUN)
+        beside = place.name.startswith(f"{target.name}.") and place.name.endswith(
+            (UNFINISHED, REPLACED, JOURNAL)
+        )
         if beside and _same(place.parent, target.parent):
             raise InputError(
                 f"{target}: would replace {place.name}, which holds the input {source}; choose "

@@ -1,4 +1,4 @@
-"""What tells a file from every other one, at any time."""
+"""What tells a file from every other one, at any time, and from itself as it was."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def identity_of(path: Path) -> str:
     except OSError:
         return ""
     return f"{stat.S_IFMT(status.st_mode):x}:{status.st_ino:x}:{_born(path, status):x}"
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is written or another gets its name; None if it is gone."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _born(path: Path, status: os.stat_result) -> int:

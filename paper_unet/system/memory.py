@@ -132,7 +132,13 @@ class Budget:
 
     memory: int = field(default_factory=lambda: int(SHARE * free_host_memory()))
 
-    def allow(self, need: int, path: object, what: str) -> None:
+    def allow(
+        self,
+        need: int,
+        path: object,
+        what: str,
+        remedy: str = "allow more, or copy the file again if this number is wrong",
+    ) -> None:
         """Refuse what would take more than there is.
 
         Parameters
@@ -143,6 +149,8 @@ class Budget:
             The file, for the message.
         what : str
             What takes them, and what it would be good for the user to know.
+        remedy : str
+            What to do.
 
         Raises
         ------
@@ -152,8 +160,7 @@ class Budget:
         if need > self.memory:
             raise InputError(
                 f"{path}: {what}, which takes {shown(need // 10**6)} MB of memory, "
-                f"{self.memory // 10**6} MB are allowed; allow more, or copy the file again if "
-                "this number is wrong"
+                f"{self.memory // 10**6} MB are allowed; {remedy}"
             )
 
 

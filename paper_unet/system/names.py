@@ -12,6 +12,13 @@ from pathlib import Path
 NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0)
 """Flag of `os.open` that refuses a symbolic link; Windows has none."""
 
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""Flag of `os.open` that leaves line ends as they are, for Windows."""
+
+UNFINISHED, REPLACED, JOURNAL = ".partial", ".replaced", ".journal"
+"""What the names end with that a run gives to what it leaves beside its output: to what it makes,
+to an earlier output until the new one has its place, and to its record."""
+
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _KINDS = {
     stat.S_IFREG: "file",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.data import (
@@ -35,17 +36,12 @@ from paper_unet.training.data import (
 )
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
+from paper_unet.training.log import append_log
 from paper_unet.training.run_folder import (
-    CHECKPOINT,
-    WEIGHTS,
-    append_log,
-    comparable,
     locked,
     prepare_folder,
     refuse_own_input,
     refuse_to_overwrite,
-    restore,
-    save_checkpoint,
     start_digest,
 )
 from paper_unet.training.step import Trainer, laid_out, new_optimizer, reproducible
@@ -278,9 +274,7 @@ def _stop_if_not_finite(
     bad = next((k for k, loss in enumerate(losses) if not math.isfinite(loss)), None)
     if bad is not None:
         at, what = step - len(losses) + bad + 1, f"the loss became {losses[bad]}"
-    elif bool(
-        torch.stack(torch._foreach_norm(list(model.parameters()), math.inf)).isfinite().all()
-    ):
+    elif _are_finite(list(model.parameters())):
         return
     else:
         at, what = step, "the weights became infinite"
@@ -292,6 +286,6 @@ def _stop_if_not_finite(
     )
 
 
-def _are_finite(tensors: Sequence[Tensor]) -> bool:
+def _are_finite(tensors: list[Tensor]) -> bool:
     """Whether all values are finite; asked of a GPU once, not once for each tensor."""
-    return bool(torch.stack(torch._foreach_norm(list(tensors), math.inf)).isfinite().all())
+    return bool(torch.stack(torch._foreach_norm(tensors, math.inf)).isfinite().all())

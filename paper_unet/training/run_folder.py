@@ -1,4 +1,4 @@
-"""A run on disk: configuration, log, and the checkpoint that lets it go on after a crash."""
+"""The folder of a run: whose it is, what may become of it, and its configuration."""
 
 from __future__ import annotations
 
@@ -19,41 +19,17 @@ from paper_unet.networks.weights_file import (
 )
 from paper_unet.system.claim import Claim, marked, take_claim
 from paper_unet.system.files import refuse_same_file, scratch_name, sync_folder, write_atomic
+from paper_unet.system.identity import stamp_of
 from paper_unet.system.names import kind_of
-from paper_unet.training.checkpoint import (
-    CHECKPOINT,
-    WEIGHTS,
-    as_of_today,
-    comparable,
-    restore,
-    save_checkpoint,
-)
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.config import TrainConfig
-from paper_unet.training.log import LOG, append_log, log_until
+from paper_unet.training.log import LOG, log_until
 
 CONFIG = "config.json"
 LOCK, KIND = ".lock", "training"
 FILES = CHECKPOINT, WEIGHTS, CONFIG, LOG
-Seen = dict[str, tuple[int, int]]
-"""What the files of a run folder were when they were looked at: inode and time."""
-
-__all__ = [
-    "CHECKPOINT",
-    "CONFIG",
-    "LOG",
-    "WEIGHTS",
-    "append_log",
-    "as_of_today",
-    "comparable",
-    "locked",
-    "prepare_folder",
-    "refuse_own_input",
-    "refuse_to_overwrite",
-    "restore",
-    "save_checkpoint",
-    "save_scores",
-    "start_digest",
-]
+Seen = dict[str, tuple[int, int] | None]
+"""What the files of a run folder were when they were looked at, by `stamp_of`."""
 
 
 def start_digest(config: TrainConfig) -> str:
@@ -107,8 +83,7 @@ def refuse_to_overwrite(out: Path, resume: bool, overwrite: bool, seen: Seen | N
         raise InputError(
             f"{out} holds weights and no {CHECKPOINT} to go on from; use another folder"
         )
-    status = {name: (out / name).lstat() for name in existing}
-    found = {name: (each.st_ino, each.st_mtime_ns) for name, each in status.items()}
+    found = {name: stamp_of(out / name) for name in existing}
     if overwrite and seen is not None and found != seen:
         raise InputError(
             f"{out}: another process has trained there meanwhile; look at what it left, then "

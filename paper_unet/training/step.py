@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from paper_unet.networks.base import Network
-from paper_unet.system.device import recording
+from paper_unet.system.device import deterministic, recording
 from paper_unet.system.overlap import Ahead
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.tiles import Sample, TileSampler, energy
@@ -188,18 +188,8 @@ def _seed_dropout(seed: int, step: int, device: torch.device) -> None:
 def reproducible(precision: str, device: torch.device) -> Iterator[None]:
     """Use deterministic kernels and the asked-for arithmetic; keep the caller's random state."""
     devices = [device] if device.type == "cuda" else []
-    matmul, tf32 = torch.backends.cuda.matmul, precision == "tf32"
-    before, matmul.allow_tf32 = matmul.allow_tf32, tf32
-    try:
-        with (
-            torch.random.fork_rng(devices=devices),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-            ),
-        ):
-            yield
-    finally:
-        matmul.allow_tf32 = before
+    with torch.random.fork_rng(devices=devices), deterministic(tf32=precision == "tf32"):
+        yield
 
 
 def laid_out(image: Tensor, config: TrainConfig) -> Tensor:

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from foreign_helpers import KINDS, everything, make
 
 from paper_unet.cli import main
@@ -46,6 +47,27 @@ def test_a_demo_replaces_an_earlier_one(tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / FILES[0]).read_bytes() != first
     assert {path.name for path in tmp_path.iterdir()} == {*FILES, ".lock"}
     capsys.readouterr()
+
+
+def test_a_demo_that_does_not_fit_says_what_to_ask_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "demo", "--out", tmp_path / "demo", "--side", str(10**9))
+    assert "MB are allowed; ask for fewer or smaller ones" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_a_zarr_without_some_chunks(tmp_path: Path) -> None:
+    """What is filled is filled when the picture's name is compared with the files, too."""
+    cells = np.zeros((2, 64, 64), np.uint8)
+    cells[0, 8:56, 8:56] = 1
+    # a chunk of the fill value alone is not written
+    zarr.create_array(tmp_path / "labels.zarr", data=cells, chunks=(1, 64, 64), fill_value=0)
+    tifffile.imwrite(tmp_path / "prediction.tif", cells)
+    words = [str(tmp_path / name) for name in ("labels.zarr", "prediction.tif")]
+    more = ["--missing", "fill", "--plot", str(tmp_path / "plot.png")]
+    assert main(["evaluate", *words, *more]) == 0
+    assert (tmp_path / "plot.png").is_file()
 
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])

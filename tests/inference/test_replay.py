@@ -17,7 +17,7 @@ from paper_unet.inference.averaging import image_scores
 from paper_unet.inference.layers import Layers, evaluating
 from paper_unet.inference.pipeline import Pipeline, Recorded, bands
 from paper_unet.inference.predict import engine_for
-from paper_unet.inference.replay import MOST, SEEN, Replay, plain_recorder
+from paper_unet.inference.replay import MOST, SEEN, Replay
 from paper_unet.inference.settings import InferenceSettings
 
 MODEL = random_network(4)
@@ -40,6 +40,19 @@ class Counting(TorchDispatchMode):
         if name not in self.VIEWS and not name.startswith("empty"):
             self.names.append(name)
         return func(*args, **(kwargs or {}))
+
+
+def plain_recorder(
+    work: Callable[[], list[Tensor]],
+) -> tuple[Callable[[], None], list[Tensor]]:
+    """Stand in for `CudaRecorder` where there is no GPU: what repeats the work does it again."""
+    outputs = work()
+
+    def again() -> None:
+        for target, source in zip(outputs, work(), strict=True):
+            target.copy_(source)
+
+    return again, outputs
 
 
 class Recorder:

@@ -19,7 +19,7 @@ from old_files_helpers import STOPPED, TRAININGS, image, training_command, write
 
 from paper_unet import load_model, predict_image
 from paper_unet.cli import main
-from paper_unet.training.run_folder import as_of_today
+from paper_unet.training.checkpoint import as_of_today
 
 BOUNDS = {"sgd": 1e-6, "adam": 3e-4}
 """Between weights, and between probabilities.

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.inference.layers import Layers
+from paper_unet.inference.settings import Precision
 from paper_unet.model import UNet
 from paper_unet.networks.weights_file import save_model
+from paper_unet.release import driver
 from paper_unet.release.driver import (
     ReleaseSettings,
     release_cells,
@@ -111,6 +113,22 @@ def test_scores_are_those_of_the_literal_procedure(
     assert scores.shape == expected.shape
     assert expected.std() > 0.05
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "rounds"), [("float32", False), ("tf32", True)])
+def test_the_arithmetic_is_that_of_the_layers(
+    model: UNet, precision: Precision, rounds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def one_pass(layers: Layers, image: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return as_it_is(layers, image)
+
+    as_it_is = driver.one_pass
+    monkeypatch.setattr(driver, "one_pass", one_pass)
+    release_scores(Layers(model, precision), np.zeros((20, 20), np.float32))
+    assert set(seen) == {rounds}
 
 
 def test_the_rest_beyond_the_mirrored_volume_is_zero_and_matters(model: UNet) -> None:
@@ -308,6 +326,7 @@ def test_frames_in_colour(film: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("r", ("--tile", "204"), "leave --tile out"),
         ("r", ("--average", "flips"), "leave --average out"),
         ("r", ("--memory", "1GB"), "leave --memory out"),
+        ("r", ("--timings",), "leave --timings out"),
         ("r", ("--dask", "local:1"), "leave --dask out"),
         ("r", ("--slices", "9"), "has 3 slices"),
         ("r", ("--weights", "none.safetensors"), "no such file of weights"),

@@ -14,7 +14,7 @@ from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
 from paper_unet.training.collapse import STEPS, Collapse
 from paper_unet.training.config import TrainConfig
-from paper_unet.training.run_folder import LOG
+from paper_unet.training.log import LOG
 
 CONFIG = TrainConfig(width=2, tile=188, warmup=50, steps=5000)
 DEAD = [0.69, 0.69, 0.0]

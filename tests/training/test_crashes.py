@@ -14,7 +14,8 @@ from train_helpers import bits, interrupted, log_of, result, run, small, train_m
 from paper_unet import TrainConfig, load_model
 from paper_unet.networks.weights_file import read_tensors
 from paper_unet.system.stop import Stopped
-from paper_unet.training.run_folder import CHECKPOINT, LOG, WEIGHTS
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
+from paper_unet.training.log import LOG
 
 
 @pytest.mark.exact

@@ -12,8 +12,8 @@ from train_helpers import log_of, run, small
 import paper_unet.training.step as step_module
 from paper_unet.errors import DivergedError
 from paper_unet.networks.weights_file import read_tensors
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.config import learning_rate
-from paper_unet.training.run_folder import CHECKPOINT, WEIGHTS
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -13,8 +13,10 @@ from train_helpers import easy_data, log_of, result, run, small
 
 from paper_unet import load_model, predict_image, train
 from paper_unet.errors import DivergedError, InputError
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.config import learning_rate
-from paper_unet.training.run_folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
+from paper_unet.training.log import LOG
+from paper_unet.training.run_folder import CONFIG
 
 # --- it learns ---------------------------------------------------------------------------------
 

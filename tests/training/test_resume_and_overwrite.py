@@ -15,14 +15,9 @@ from paper_unet import train
 from paper_unet.errors import InputError
 from paper_unet.networks.weights_file import load_model, read_tensors, write_tensors
 from paper_unet.training import loop
-from paper_unet.training.run_folder import (
-    CHECKPOINT,
-    CONFIG,
-    LOG,
-    WEIGHTS,
-    locked,
-    save_scores,
-)
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
+from paper_unet.training.log import LOG
+from paper_unet.training.run_folder import CONFIG, locked, save_scores
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from train_helpers import blobs, small, write_stacks
 from paper_unet import load_model, predict_image, separate_touching, train
 from paper_unet.errors import InputError
 from paper_unet.networks.weights_file import read_tensors
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.data import training_set
 from paper_unet.training.loop import read_training_set
-from paper_unet.training.run_folder import CHECKPOINT, WEIGHTS
 
 
 def test_stacks_are_read_scaled_chosen_and_weighed(tmp_path: Path) -> None:

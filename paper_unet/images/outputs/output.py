@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
-from paper_unet.system.claim import UNFINISHED, Claim, foreign, remove
+from paper_unet.system.claim import Claim, in_the_way, remove
 from paper_unet.system.files import (
     check_free_name,
     naming_full_disk,
@@ -27,7 +27,8 @@ from paper_unet.system.files import (
     sync_file,
     sync_folder,
 )
-from paper_unet.system.names import kind_of, name_without_replacing
+from paper_unet.system.identity import stamp_of
+from paper_unet.system.names import UNFINISHED, kind_of, name_without_replacing
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 
@@ -121,7 +122,7 @@ class Output(ABC):
         ome_zarr: str = "0.5",
     ) -> None:
         self.path = path
-        self.partial = path.with_name(path.name + ".partial")
+        self.partial = path.with_name(path.name + UNFINISHED)
         self.shape = shape
         self.dtype = dtype
         self.pixel_size = pixel_size
@@ -132,7 +133,7 @@ class Output(ABC):
         self._check_stack()
         self.shape = (shape[0], shape[1], shape[2])  # a list may be given
         self._check()
-        self._found = _stamp(path)
+        self._found = stamp_of(path)
 
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own, from now on; of the driver, before all else.
@@ -152,7 +153,7 @@ class Output(ABC):
             partial output is not our own.
         """
         self._check()
-        if _stamp(self.path) != self._found:
+        if stamp_of(self.path) != self._found:
             raise InputError(
                 f"{self.path}: was written by another process meanwhile; look at it, then run the "
                 "same again or choose another name"
@@ -161,7 +162,7 @@ class Output(ABC):
         if kind_of(self.partial) is None or claim.owns(self.partial):
             return
         if not (left and self._is_alone() and self._fits()):
-            raise foreign(self.partial)
+            raise in_the_way(self.partial)
         claim.adopt(self.partial)
 
     def start(self) -> None:
@@ -378,12 +379,3 @@ class Output(ABC):
         """Turn the errors of a full disk into one line that says what to do."""
         with naming_full_disk(self.path, self._size(), self.remedy):
             yield
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when another output gets a name; None if nothing has it."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns

@@ -16,9 +16,9 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
-from paper_unet.system.claim import foreign
+from paper_unet.system.claim import in_the_way
 from paper_unet.system.files import DISK_FULL, sync_folder
-from paper_unet.system.names import NO_LINKS, kind_of
+from paper_unet.system.names import BINARY, NO_LINKS, kind_of
 
 BIG_SUFFIXES = (".btf", ".tf8")
 # a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
@@ -135,7 +135,7 @@ class TiffOutput(Output):
         with OPENING:
             if self._handle is None:
                 offset = self._find_pixels()
-                flags = os.O_RDWR | NO_LINKS | getattr(os, "O_BINARY", 0)
+                flags = os.O_RDWR | NO_LINKS | BINARY
                 self._handle = os.open(self.partial, flags), offset
             descriptor, offset = self._handle
         return descriptor, offset
@@ -165,7 +165,7 @@ class TiffOutput(Output):
         try:
             file = self.partial.open("xb")  # never through a link
         except FileExistsError:
-            raise foreign(self.partial) from None
+            raise in_the_way(self.partial) from None
         try:
             # named also when closing the file fails, which writes what waits
             with self._naming_full_disk(), file:

@@ -26,9 +26,9 @@ from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
 from paper_unet.images.pyramid import halved, level_shapes
 from paper_unet.images.stack import Span
-from paper_unet.system.claim import REPLACED, foreign, remove
+from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
-from paper_unet.system.names import kind_of, name_without_replacing
+from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
@@ -68,7 +68,7 @@ class ZarrOutput(Output):
         try:
             self.partial.mkdir()
         except FileExistsError:
-            raise foreign(self.partial) from None
+            raise in_the_way(self.partial) from None
         try:
             self._check_room()
             with self._naming_full_disk():

@@ -23,7 +23,7 @@ from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
-from paper_unet.system.names import where_links_lead
+from paper_unet.system.names import UNFINISHED, where_links_lead
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
@@ -57,7 +57,7 @@ class ZarrStack(Stack):
     @classmethod
     def unfinished(cls, path: Path) -> bool:
         """Whether it is the partial output of a run, or an array in one."""
-        return any(name.endswith(".partial") for name in path.parts)
+        return any(name.endswith(UNFINISHED) for name in path.parts)
 
     def __init__(
         self,
