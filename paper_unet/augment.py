@@ -133,6 +133,26 @@ def _bicubic_basis(grid: int, side: int, device: torch.device) -> Tensor:
     return torch.from_numpy(basis).to(device)
 
 
+def source_coordinates(look: Augmentation, side: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return where in the section each pixel of the tile comes from.
+
+    Parameters
+    ----------
+    look : Augmentation
+    side : int
+        Side of the tile, pixels, at least 2.
+    device : torch.device or str
+        Where to compute it.
+
+    Returns
+    -------
+    Tensor of float32, shape (2, side, side)
+        Coordinates (y, x) in pixels; they may lie outside the section. A smaller centred tile
+        comes from the centred part of this array.
+    """
+    return coordinates_of(torch.from_numpy(numbers_of(look)).float().to(device), side)
+
+
 HEADER: Final = 9
 """Numbers of a look that are not nodes, see `numbers_of`."""
 
@@ -153,22 +173,8 @@ def numbers_of(look: Augmentation) -> NDArray[np.float64]:
     return np.concatenate([header, look.nodes.ravel()])
 
 
-def source_coordinates(numbers: Tensor, side: int) -> Tensor:
-    """Return where in the section each pixel of the tile comes from.
-
-    Parameters
-    ----------
-    numbers : Tensor of float, shape (9 + 2 * grid * grid,)
-        `numbers_of` a look.
-    side : int
-        Side of the tile, pixels, at least 2.
-
-    Returns
-    -------
-    Tensor of float32, shape (2, side, side)
-        Coordinates (y, x) in pixels, on the device of the numbers; they may lie outside the
-        section. A smaller centred tile comes from the centred part of this array.
-    """
+def coordinates_of(numbers: Tensor, side: int) -> Tensor:
+    """Return what `source_coordinates` does, from the numbers of a look; on their device."""
     grid = math.isqrt((len(numbers) - HEADER) // 2)
     nodes = numbers[HEADER:].view(2, grid, grid).float()
     axis = torch.arange(side, dtype=torch.float32, device=numbers.device) - (side - 1) / 2
@@ -206,11 +212,13 @@ def sample(
     )[0]
 
 
-def change_grey(image: Tensor, numbers: Tensor) -> Tensor:
-    """Apply the grey curve of a look, by its numbers, to values in [0, 1].
+def change_grey(image: Tensor, look: Augmentation) -> Tensor:
+    """Apply the drawn grey curve to values in [0, 1]; small overshoots of sampling are clipped."""
+    return grey_changed_by(torch.from_numpy(numbers_of(look)), image)
 
-    Small overshoots of sampling are clipped.
-    """
+
+def grey_changed_by(numbers: Tensor, image: Tensor) -> Tensor:
+    """Return what `change_grey` does, from the numbers of a look."""
     where = numbers[6:HEADER]
     black, span, gamma = where if where.device.type == "cuda" else where.tolist()
     changed: Tensor = black + span * image.clamp(0, 1) ** gamma

@@ -21,7 +21,6 @@ from paper_unet.augment import (
     change_grey,
     displacement,
     draw_augmentation,
-    numbers_of,
     sample,
     source_coordinates,
 )
@@ -37,10 +36,6 @@ def draws(count: int, settings: AugmentSettings, **options: float) -> list[Augme
         draw_augmentation(np.random.default_rng(n), shape, settings, **options)
         for n in range(count)
     ]
-
-
-def numbers(look: Augmentation) -> Tensor:
-    return torch.from_numpy(numbers_of(look))
 
 
 def differing(one: Augmentation, other: Augmentation) -> set[str]:
@@ -220,7 +215,7 @@ def test_source_coordinates_against_one_pixel_at_a_time(
     """Displace within the tile, mirror, rotate, move to the place in the section."""
     side = 21
     nodes = np.random.default_rng(seed).normal(0, 10, (2, 3, 3))
-    found = source_coordinates(numbers(Augmentation(centre, angle, mirrored, nodes)), side)
+    found = source_coordinates(Augmentation(centre, angle, mirrored, nodes), side)
     assert found.dtype == torch.float32
     field = displacement(torch.from_numpy(nodes), side)
     for i in range(0, side, 4):
@@ -233,7 +228,7 @@ def test_source_coordinates_against_one_pixel_at_a_time(
 
 def test_a_smaller_tile_comes_from_the_middle_of_the_coordinates() -> None:
     look = draws(1, AugmentSettings(elastic=0))[0]
-    large, small = source_coordinates(numbers(look), 21), source_coordinates(numbers(look), 13)
+    large, small = source_coordinates(look, 21), source_coordinates(look, 13)
     np.testing.assert_allclose(centre_crop(large, 13), small, atol=1e-4)
 
 
@@ -256,7 +251,7 @@ def test_quarter_turns_and_mirroring_are_permutations(side: int, pose: tuple[int
     section = np.random.default_rng(side).random((2, side, side), dtype=np.float32)
     middle = (side - 1) / 2
     look = Augmentation((middle, middle), quarters * np.pi / 2, mirrored, STILL)
-    where = source_coordinates(numbers(look), side)
+    where = source_coordinates(look, side)
     expected = POSES[pose](section)
     tile = sample(torch.from_numpy(section), where, "nearest")
     np.testing.assert_array_equal(tile, expected)
@@ -339,7 +334,7 @@ def test_positions_written_into_the_pixels_come_out(seed: int, kernel: Kernel) -
     section = torch.stack(torch.meshgrid(*[torch.arange(float(side))] * 2, indexing="ij"))
     rng = np.random.default_rng(seed)
     look = draw_augmentation(rng, (side, side), AugmentSettings(elastic=3), margin=40)
-    where = source_coordinates(numbers(look), tile)
+    where = source_coordinates(look, tile)
     inside = ((where > 1) & (where < side - 2)).all(0)
     error = (sample(section, where, kernel) - where)[:, inside]
     assert inside.any()
@@ -349,7 +344,7 @@ def test_positions_written_into_the_pixels_come_out(seed: int, kernel: Kernel) -
 
 
 def test_the_samples_are_of_the_type_of_the_maps() -> None:
-    where = source_coordinates(numbers(draws(1, AugmentSettings())[0]), 12)
+    where = source_coordinates(draws(1, AugmentSettings())[0], 12)
     for dtype in (torch.float32, torch.float64):
         assert sample(torch.rand(3, 300, 200, dtype=dtype), where, "bicubic").dtype == dtype
 
@@ -363,7 +358,7 @@ def test_the_grey_curve(seed: int, strength: float) -> None:
     settings_ = AugmentSettings(grey=strength)
     look = draw_augmentation(np.random.default_rng(seed), (9, 9), settings_)
     values = torch.linspace(0, 1, 256, dtype=torch.float64)
-    changed = change_grey(values, numbers(look))
+    changed = change_grey(values, look)
     assert (changed.diff() > 0).all()  # black stays darker than white
     assert changed[0].item() == pytest.approx(look.black)
     assert changed[-1].item() == pytest.approx(look.white)
@@ -373,14 +368,13 @@ def test_the_grey_curve(seed: int, strength: float) -> None:
 
 def test_overshoots_of_the_interpolation_are_clipped() -> None:
     look = Augmentation((0, 0), 0, False, STILL, black=0.05, white=0.95, gamma=1.3)
-    changed = change_grey(torch.tensor([-0.2, 0.0, 1.0, 1.3]), numbers(look))
+    changed = change_grey(torch.tensor([-0.2, 0.0, 1.0, 1.3]), look)
     np.testing.assert_allclose(changed, [0.05, 0.05, 0.95, 0.95], rtol=1e-6)
 
 
 def test_no_grey_change_changes_nothing() -> None:
     values = torch.rand(50)
-    look = Augmentation((0, 0), 0, False, STILL)
-    assert torch.equal(change_grey(values, numbers(look)), values)
+    assert torch.equal(change_grey(values, Augmentation((0, 0), 0, False, STILL)), values)
 
 
 # --- cropping and errors -----------------------------------------------------------------------

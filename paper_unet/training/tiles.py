@@ -12,11 +12,11 @@ from torch import Tensor
 from paper_unet.augment import (
     Augmentation,
     centre_crop,
-    change_grey,
+    coordinates_of,
     draw_augmentation,
+    grey_changed_by,
     numbers_of,
     sample,
-    source_coordinates,
 )
 from paper_unet.geometry import output_size
 from paper_unet.loss import weighted_binary_cross_entropy, weighted_cross_entropy
@@ -83,11 +83,11 @@ class TileSampler:
     def made_of(self, numbers: Tensor) -> Sample:
         """Make a tile of its `numbers`, on the device of the sections; nothing waits for them."""
         z, look = numbers[:1].long(), numbers[1:]
-        where = source_coordinates(look, self.tile)
+        where = coordinates_of(look, self.tile)
         inner = centre_crop(where, self.output)
         extrapolation = self.settings.extrapolation
         image = sample(self.images.index_select(0, z)[0], where, "bicubic", extrapolation)
-        image = change_grey(image, look) if self.settings.grey else image
+        image = grey_changed_by(look, image) if self.settings.grey else image
         classes = self.classes.index_select(0, z).float()
         labels = sample(classes, inner, "nearest").round().long()
         weights = sample(self.weights.index_select(0, z), inner, "bilinear", extrapolation)

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from variant_helpers import settings, shaken, stripes
 
 from paper_unet import TrainConfig, UNet, load_model, predict_image, train
-from paper_unet.augment import Augmentation, numbers_of, sample, source_coordinates
+from paper_unet.augment import Augmentation, sample, source_coordinates
 from paper_unet.errors import InputError
 from paper_unet.inference.layers import Layers
 from paper_unet.inference.predict import engine_for
@@ -212,7 +212,7 @@ def test_adam_is_adam() -> None:
 def test_zeros_beyond_the_border() -> None:
     maps = torch.ones(1, 20, 20)
     look = Augmentation((0.0, 10.0), 0.0, False, np.zeros((2, 3, 3)))
-    where = source_coordinates(torch.from_numpy(numbers_of(look)), 16)
+    where = source_coordinates(look, 16)
     inside = ((where >= 0) & (where <= 19)).all(0)
     assert 0 < inside.sum() < inside.numel()
     assert torch.equal(
