@@ -29,6 +29,7 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cells
@@ -36,6 +37,7 @@ import common
 import numpy as np
 import recipes
 import records
+import row_files
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -99,6 +101,25 @@ class Job:
     stages: tuple[TrainConfig, ...]
     data: common.Sections | cells.Sequences
 
+    @property
+    def name(self) -> str:
+        """See `row_files.Job`."""
+        return Path(self.stages[0].out).name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`."""
+        return {**self.data.facts, "averages": list(AVERAGES) if self.is_base else []}
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`."""
+        if isinstance(self.data, common.Sections):
+            scored = self.data[common.HELD_OUT].images.size
+        else:
+            scored = self.data.frames["02"].images.size
+        return scored * (12 if self.is_base else 1)
+
 
 def run(job: Job) -> list[dict[str, Any]]:
     """Train, or go on training, and score; one row for each way of averaging that is asked for."""
@@ -107,10 +128,15 @@ def run(job: Job) -> list[dict[str, Any]]:
     on = ISBI if isinstance(data, common.Sections) else HELA
     row = {"data": on, "source": data.source, "choice": job.choice, "seed": config.seed}
     if isinstance(data, common.Sections):
-        chosen = partial(common.membrane_training_set, data[common.TRAINING])
+        chosen, scored = (
+            partial(common.membrane_training_set, data[part])
+            for part in (common.TRAINING, common.HELD_OUT)
+        )
     else:
-        chosen = partial(cells.cell_training_set, data.frames["01"])
-    model = recipes.train_row(row, job.stages, chosen)
+        chosen, scored = (
+            partial(cells.cell_training_set, data.frames[sequence]) for sequence in ("01", "02")
+        )
+    model = recipes.train_row(row, job.stages, chosen, scored)
     if model is None:
         return [row]
     rows = [row | scores(model, config, data, "none")]
@@ -241,7 +267,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 def main() -> None:
     """Run what is missing, and draw."""
     parser = common.parser("ablation", __doc__)
-    recipes.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=800, tile=316)
     recipes.add_recipe_options(parser)
     parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
     parser.add_argument("--adam-lr", type=float, default=1e-3)
@@ -256,7 +282,9 @@ def main() -> None:
     started = time.time()
     with records.recorded(options):
         every = jobs(options)
-        rows = [row for part in common.run_jobs(run, every, options.jobs) for row in part]
+        rows = [row for part in row_files.run_rows(run, every, options) for row in part]
+        if not rows:
+            return
         base = base_of(options)
         lines = table(rows, base)
         source = " and ".join(dict.fromkeys(row["source"] for row in rows))

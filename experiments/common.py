@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +25,8 @@ from paper_unet.training.data import TrainingSet, instances_from_membranes, trai
 TRAINING, HELD_OUT = slice(0, 24), slice(24, 30)
 """Sections of the ISBI 2012 training volume: neighbours of one stack, so a little optimistic."""
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+LOOKS: dict[Average, int] = {"none": 1, "flips": 4, "rotations": 7}
+"""Ways of averaging, and how often each looks at a section."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,11 @@ class Sections:
 
     def __getitem__(self, part: slice) -> Sections:
         return Sections(self.images[part], self.labels[part], self.source)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a row is known by: the source and the size, which a quick run has smaller."""
+        return {"data": self.source, "shape": list(self.images.shape)}
 
 
 def parser(name: str, text: str | None) -> argparse.ArgumentParser:
@@ -119,12 +122,3 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
         "mean": float(np.mean(values)) if values else None,
         "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
     }
-
-
-def run_jobs(run: Callable[[Job], Result], jobs: Iterable[Job], at_once: int) -> list[Result]:
-    """Run jobs in processes of their own, several at once, in order; errors come through."""
-    if at_once == 1:
-        return [run(job) for job in jobs]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_once, mp_context=context) as pool:
-        return list(pool.map(run, jobs))

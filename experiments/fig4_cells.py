@@ -237,7 +237,7 @@ def main() -> None:
     parser = common.parser("fig4_cells", __doc__)
     recipes.add_recipe_options(parser)
     cells.add_set_options(parser)
-    recipes.add_training_options(parser, width=16, steps=300, tile=380, lr=1e-3)
+    recipes.add_training_options(parser, width=16, steps=300, tile=380)
     parser.add_argument(
         "--weights-from",
         type=Path,

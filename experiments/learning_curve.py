@@ -22,6 +22,7 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ablation
@@ -29,6 +30,7 @@ import common
 import numpy as np
 import recipes
 import records
+import row_files
 from matplotlib.figure import Figure
 
 from paper_unet.training.config import TrainConfig
@@ -45,6 +47,21 @@ class Job:
     stages: tuple[TrainConfig, ...]
     sections: common.Sections
 
+    @property
+    def name(self) -> str:
+        """See `row_files.Job`."""
+        return Path(self.stages[0].out).name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`."""
+        return {**self.sections.facts, "sections": self.count}
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`."""
+        return self.sections[common.HELD_OUT].images.size
+
 
 def chosen(count: int, of: int = 24) -> list[int]:
     """Return the numbers of ``count`` sections, spread evenly over ``of``."""
@@ -55,11 +72,14 @@ def run(job: Job) -> dict[str, Any]:
     """Train, or go on training, and score."""
     common.be_one_of_several()
     training = job.sections[common.TRAINING]
-    some = chosen(job.count, len(training.images))
-    few = common.Sections(training.images[some], training.labels[some], training.source)
+    numbers = chosen(job.count, len(training.images))
+    few = common.Sections(training.images[numbers], training.labels[numbers], training.source)
     config = job.stages[0]
-    row = {"sections": job.count, "numbers": some, "choice": job.choice, "seed": config.seed}
-    model = recipes.train_row(row, job.stages, partial(common.membrane_training_set, few))
+    row = {"sections": job.count, "numbers": numbers, "choice": job.choice, "seed": config.seed}
+    training_set, scored = (
+        partial(common.membrane_training_set, part) for part in (few, job.sections[common.HELD_OUT])
+    )
+    model = recipes.train_row(row, job.stages, training_set, scored)
     if model is None:
         return row
     row |= ablation.scores(model, config, job.sections, "none")
@@ -104,7 +124,7 @@ def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
 def main() -> None:
     """Run what is missing, and draw."""
     parser = common.parser("learning_curve", __doc__)
-    recipes.add_training_options(parser, width=8, steps=800, tile=316, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=800, tile=316)
     recipes.add_recipe_options(parser)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 24])
     parser.add_argument("--seeds", type=int, default=3, help="runs per point")
@@ -115,7 +135,9 @@ def main() -> None:
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
         every = jobs(options, sections)
-        rows = common.run_jobs(run, every, options.jobs)
+        rows = row_files.run_rows(run, every, options)
+        if not rows:
+            return
         stages = [asdict(stage) for stage in every[0].stages]
         source, recipe = sections.source, recipes.recipe(options)
         results = {"source": source, "recipe": recipe, "config": stages, "rows": rows}

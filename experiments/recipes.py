@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import row_files
+
 from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
 from paper_unet.networks.table import RENAMED
@@ -23,19 +25,32 @@ from paper_unet.training.run_folder import start_digest
 
 PAPERS_RECIPE = "the paper's recipe"
 FINISH_LR = 3e-4
+FINISH_WARM_UP = 100
 
 
 def add_training_options(
-    options: argparse.ArgumentParser, *, width: int, steps: int, tile: int, lr: float | None
+    options: argparse.ArgumentParser,
+    *,
+    width: int,
+    steps: int,
+    tile: int,
+    sweep: bool = False,
 ) -> None:
-    """Add the options of experiments that train, with the defaults of a CPU; a sweep has no lr."""
+    """Add the options of experiments that train, with the defaults of a CPU; a sweep has rates."""
     options.add_argument("--width", type=int, default=width)
     options.add_argument("--steps", type=int, default=steps)
     options.add_argument("--tile", type=int, default=tile)
-    if lr is not None:
-        options.add_argument("--lr", type=float, default=lr)
+    if not sweep:
+        options.add_argument("--lr", type=float, help="default: as `paper-unet train`")
+        options.add_argument(
+            "--warmup", type=int, metavar="STEPS",
+            help="of linear warm-up; default: as `paper-unet train`",
+        )  # fmt: skip
+    options.add_argument(
+        "--decay", type=float, default=TrainConfig.decay, help="last share of the steps, a cosine"
+    )
     options.add_argument("--precision", default="auto")
-    options.add_argument("--jobs", type=int, default=1, help="runs at once, a thread each on a CPU")
+    row_files.add_options(options)
 
 
 def add_recipe_options(options: argparse.ArgumentParser) -> None:
@@ -54,6 +69,10 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--finish-balance", type=float, metavar="POWER",
         help="of the inverse frequency of the classes, by which they then weigh, if that is less",
+    )  # fmt: skip
+    options.add_argument(
+        "--validate-every", type=int, default=0, metavar="STEPS",
+        help="log the loss of the sections that are scored; it chooses nothing",
     )  # fmt: skip
 
 
@@ -96,8 +115,9 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         "device": options.device,
         "precision": options.precision,
         "seed": seed,
+        "channels_last": True,
     }
-    for name in ("lr", "network", "optimizer"):
+    for name in ("lr", "warmup", "decay", "network", "optimizer", "validate_every"):
         if hasattr(options, name):
             settings[name] = getattr(options, name)
     return TrainConfig(**settings | changes)
@@ -122,31 +142,44 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
         start=str(Path(config.out) / WEIGHTS),
         steps=options.finish,
         lr=options.finish_lr or FINISH_LR,
+        warmup=FINISH_WARM_UP,
     )
     return config, last
 
 
+Weighed = Callable[[TrainConfig], TrainingSet]
+"""Weighs sections as a run asks for."""
+
+
 def train_stages(
-    configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
+    configs: Iterable[TrainConfig], data: Weighed, scored: Weighed | None = None
 ) -> tuple[Network, float]:
     """Train one run after the other, or go on; return the last network and the seconds of all.
 
-    A run that has ended stays as it is.
+    A run that has ended stays as it is. With ``--validate-every`` the loss of what is scored is
+    logged.
     """
     models: list[Network] = []
     seconds = 0.0
     for config in configs:
-        models.append(finished(config) or train(config, data(config), resume=True, progress=False))
+        model = finished(config)
+        if model is None:
+            unseen = scored(config) if scored and config.validate_every else None
+            model = train(config, data(config), held_out=unseen, resume=True, progress=False)
+        models.append(model)
         seconds += logged_seconds(config)
     return models[-1], round(seconds, 1)
 
 
 def train_row(
-    row: dict[str, Any], configs: Iterable[TrainConfig], data: Callable[[TrainConfig], TrainingSet]
+    row: dict[str, Any],
+    configs: Iterable[TrainConfig],
+    data: Weighed,
+    scored: Weighed | None = None,
 ) -> Network | None:
     """Train as `train_stages` does; the row gets the seconds, or that the training diverged."""
     try:
-        model, row["training_seconds"] = train_stages(configs, data)
+        model, row["training_seconds"] = train_stages(configs, data, scored)
     except DivergedError as error:
         row["diverged"] = str(error)
         print(row, flush=True)

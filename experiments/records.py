@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from matplotlib.figure import Figure
+from row_files import FOLDER
 
 from paper_unet.system.environment import environment
 from paper_unet.system.files import check_free_name, write_atomic
@@ -28,8 +29,14 @@ def recorded(options: argparse.Namespace) -> Iterator[None]:
     _write_json(out / "config.json", {"command": _command(), **settings})
     _write_json(out / "environment.json", environment())
     check_free_name(out / "log.txt", overwrite=True, folders=False)  # no link is followed
+    before = "" if not (out / FOLDER).is_dir() else _text(out / "log.txt")  # of rows that are there
     with (out / "log.txt").open("w") as log, redirect_stdout(_Tee(sys.stdout, log)):
+        log.write(before)
         yield
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
 
 
 class _Tee(TextIOBase):
@@ -69,7 +76,15 @@ def write_results(out: Path, results: dict[str, Any], started: float) -> None:
 
 
 def _command() -> str:
-    return shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """Return how the script was called, but for the time that it was given."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word == "--minutes":
+            next(words, None)
+        elif not word.startswith("--minutes="):
+            kept.append(word)
+    return shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *kept])
 
 
 def _plain(value: Any) -> Any:

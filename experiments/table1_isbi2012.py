@@ -11,12 +11,14 @@ Runs go on where they were cut.
 On a GPU, the paper's width and tile:
 
 python experiments/table1_isbi2012.py --data data --device cuda --width 64 --tile 572 \
-    --steps 20000 --precision tf32 --seeds 3
+    --steps 15000 --precision bfloat16 --seeds 3 --out experiments/results/table1_width64
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import math
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +29,7 @@ import common
 import numpy as np
 import recipes
 import records
+import row_files
 from matplotlib.figure import Figure
 
 from paper_unet.images import create_tiff
@@ -39,7 +42,6 @@ from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig
 
-AVERAGES: tuple[Average, ...] = ("none", "flips", "rotations")
 PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}
 """Table 1 of the paper, u-net: averaged over seven rotations, on the secret test volume."""
 
@@ -55,6 +57,27 @@ class Job:
     sections: common.Sections
     test: common.Sections | None
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`; a network that is trained already is known by its bytes."""
+        found = dict(self.sections.facts)
+        if self.weights is not None:
+            found["weights"] = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        if self.tested:
+            found["test"] = list(self.tested)
+        return found
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`: as they are, four flips, seven rotations."""
+        scored: list[tuple[int, ...]] = [self.sections[common.HELD_OUT].images.shape, self.tested]
+        return sum(common.LOOKS.values()) * sum(math.prod(shape) for shape in scored if shape)
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """The size of the test volume where its labels are known; else nothing."""
+        return self.test.labels.shape if self.test is not None and self.test.labels.size else ()
+
 
 def run(job: Job) -> dict[str, Any]:
     """Train, or go on training, and score."""
@@ -64,17 +87,21 @@ def run(job: Job) -> dict[str, Any]:
         model = load_model(job.weights, pick_device(job.device))
         row["width"] = model.config.width
     else:
-        training = partial(common.membrane_training_set, job.sections[common.TRAINING])
-        model, seconds = recipes.train_stages(job.stages, training)
+        training, scored = (
+            partial(common.membrane_training_set, job.sections[part])
+            for part in (common.TRAINING, common.HELD_OUT)
+        )
+        model, seconds = recipes.train_stages(job.stages, training, scored)
         first = job.stages[0]
         row |= {"width": first.width, "seed": first.seed, "training_seconds": seconds}
     parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}
     for part, sections in parts.items():
         if sections is not None and sections.labels.size:
             row[part] = {
-                average: common.held_out_scores(model, sections, average) for average in AVERAGES
+                average: common.held_out_scores(model, sections, average)
+                for average in common.LOOKS
             }
-    for average in AVERAGES:
+    for average in common.LOOKS:
         shown = {name: round(row["held_out"][average][name], 6) for name in ISBI2012}
         print(job.name, average, shown, flush=True)
     return row
@@ -84,7 +111,7 @@ def summary(rows: list[dict[str, Any]], part: str) -> dict[str, Any]:
     """Return mean and spread over the networks that were trained here."""
     found: dict[str, Any] = {}
     trained = [row for row in rows if "seed" in row and part in row]
-    for average in AVERAGES:
+    for average in common.LOOKS:
         found[average] = {}
         for name in ISBI2012:
             values = [row[part][average][name] for row in trained]
@@ -115,8 +142,8 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     figure = Figure(figsize=(11, 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(ISBI2012)), ISBI2012, strict=True):
         for row in rows:
-            values = [row["held_out"][average][name] for average in AVERAGES]
-            axes.plot(AVERAGES, values, ".-", label=row["network"])
+            values = [row["held_out"][average][name] for average in common.LOOKS]
+            axes.plot(common.LOOKS, values, ".-", label=row["network"])
         if name in PAPER:
             axes.axhline(PAPER[name], color="k", ls="--", lw=1, label="the paper's, test volume")
         better = "higher" if name.startswith("v_") else "lower"
@@ -134,7 +161,7 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
 def main() -> None:
     """Train what is missing, score, write the test volume, draw."""
     parser = common.parser("table1_isbi2012", __doc__)
-    recipes.add_training_options(parser, width=16, steps=12_000, tile=380, lr=1e-3)
+    recipes.add_training_options(parser, width=16, steps=24_000, tile=380)
     recipes.add_recipe_options(parser)
     parser.add_argument("--seeds", type=int, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
@@ -147,6 +174,8 @@ def main() -> None:
     started = time.time()
     with records.recorded(options):
         rows, results = score_all(options)
+        if not rows:
+            return
         source = results["source"]
         records.write_results(options.out, results, started)
         records.save_figure(draw(rows, source), options.out, "table1_isbi2012")
@@ -169,16 +198,18 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     ]
     for seed in range(options.seed, options.seed + options.seeds):
         name = f"width{options.width}{recipes.recipe_name(options)}-seed{seed}"
-        config = recipes.train_config(options, name, seed, start=options.start)
+        config = recipes.train_config(options, name, seed, start=options.start or None)
         jobs.append(
             Job(name, recipes.stages(options, config), None, options.device, sections, test)
         )
-    rows = common.run_jobs(run, jobs, options.jobs)
+    rows = row_files.run_rows(run, jobs, options)
+    if not rows:
+        return [], {}
     chosen = best(rows)
     job = next(job for job in jobs if job.name == chosen["network"])
     weights = job.weights or Path(job.stages[-1].out) / WEIGHTS
-    model = load_model(weights, pick_device(options.device))
-    if test is not None:
+    if test is not None and weights.exists():  # a row made elsewhere left none
+        model = load_model(weights, pick_device(options.device))
         options.work.mkdir(parents=True, exist_ok=True)
         submit(model, test, options.work / "test-volume-probability.tif", "rotations")
     return rows, results_of(options, jobs, rows, chosen)

@@ -25,6 +25,7 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cells
@@ -32,6 +33,7 @@ import common
 import numpy as np
 import recipes
 import records
+import row_files
 from matplotlib.figure import Figure
 
 from paper_unet.training.config import TrainConfig
@@ -45,6 +47,21 @@ class Fold:
     train_on: str
     test_on: str
     stages: tuple[TrainConfig, ...]
+
+    @property
+    def name(self) -> str:
+        """See `row_files.Job`."""
+        return Path(self.stages[0].out).name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`."""
+        return {**self.sequences.facts, "trained_on": self.train_on, "scored_on": self.test_on}
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`: as they are, and four flips."""
+        return 5 * int(self.sequences.frames[self.test_on].images.size)
 
 
 def run(fold: Fold) -> dict[str, Any]:
@@ -123,7 +140,7 @@ def stages_of(
 def main() -> None:
     """Train and score every fold."""
     parser = common.parser("table2_cell_tracking", __doc__)
-    recipes.add_training_options(parser, width=16, steps=4000, tile=380, lr=1e-3)
+    recipes.add_training_options(parser, width=16, steps=4000, tile=380)
     recipes.add_recipe_options(parser)
     cells.add_set_options(parser)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
@@ -140,7 +157,9 @@ def main() -> None:
             for seed in range(options.seed, options.seed + options.seeds)
             for train_on, test_on in (cells.SEQUENCES, cells.SEQUENCES[::-1])
         ]
-        rows = common.run_jobs(run, folds, options.jobs)
+        rows = row_files.run_rows(run, folds, options)
+        if not rows:
+            return
         found = summary(rows)
         for name, row in found.items():
             row["recipe"] = recipes.recipe(cells.options_of(options, name))

@@ -20,12 +20,14 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
 import recipes
 import records
+import row_files
 import torch
 import variants_table
 from numpy.typing import NDArray
@@ -76,6 +78,26 @@ class Job:
     recipe: str
     config: TrainConfig
     sections: common.Sections
+
+    @property
+    def name(self) -> str:
+        """See `row_files.Job`."""
+        return Path(self.config.out).name
+
+    @property
+    def stages(self) -> tuple[TrainConfig, ...]:
+        """See `row_files.Job`."""
+        return (self.config,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`."""
+        return {**self.sections.facts, "seams": SEAM_TILE}
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`; the seams are of one section, in several tilings."""
+        return 2 * self.sections[common.HELD_OUT].images.size
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -222,7 +244,7 @@ def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
 def main() -> None:
     """Run what is missing, measure, and draw."""
     parser = common.parser("variants", __doc__)
-    recipes.add_training_options(parser, width=8, steps=600, tile=316, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=600, tile=316)
     parser.add_argument("--seeds", type=int, default=3, help="runs per network and recipe")
     parser.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
     parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
@@ -234,7 +256,9 @@ def main() -> None:
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
         every = jobs(options, sections)
-        rows = common.run_jobs(run, every, options.jobs)
+        rows = row_files.run_rows(run, every, options)
+        if not rows:
+            return
         image = repeated(sections.images[0])
         known = {name: facts(name, options, image.shape[0]) for name in options.networks}
         for name, speed in speeds(options.networks, options, image).items():

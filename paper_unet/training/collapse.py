@@ -38,7 +38,7 @@ class Collapse:
             If the last 400 steps, all after the warm-up, were those of a constant map.
         """
         first = step - len(found)
-        rows = [row for k, row in enumerate(found, first) if k >= self._config.warmup]
+        rows = [row for k, row in enumerate(found, first) if k >= self._config.warm_up]
         self._seen.extend((loss, constant, spread) for loss, constant, spread in rows)
         if len(self._seen) < STEPS:
             return

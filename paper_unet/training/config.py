@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
@@ -13,6 +13,12 @@ from paper_unet.settings import AugmentSettings, Choices, Limits, part
 
 if TYPE_CHECKING:
     import torch
+
+
+RATES: Final = {"sgd": 3e-3}
+OTHER_RATE: Final = 1e-3
+WARM_UP: Final = 1000
+"""Steps; with 100, narrow networks collapse at the rate that wide ones learn fastest with."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,16 @@ class TrainConfig(AugmentSettings):
     ] = None
     steps: Annotated[int, "how many tiles to learn from (not in the paper)", Limits(1)] = 20_000
     momentum: Annotated[float, "(sec. 3: 0.99)", Limits(0, 1)] = 0.99
-    lr: Annotated[float, "learning rate (not in the paper)", Limits(0, above=True)] = 1e-3
-    warmup: Annotated[int, "steps of linear warm-up (not in the paper)", Limits(0)] = 100
+    lr: Annotated[
+        float | None,
+        "learning rate (not in the paper); default: 3e-3, of another optimizer than sgd 1e-3",
+        Limits(0, above=True),
+    ] = None
+    warmup: Annotated[
+        int | None,
+        "steps of linear warm-up (not in the paper); default: 1000, but at most half of the steps",
+        Limits(0),
+    ] = None
     decay: Annotated[
         float,
         "last share of the steps, with a cosine down to 0 (not in the paper)",
@@ -139,6 +153,10 @@ class TrainConfig(AugmentSettings):
         kind = network_class(self.network)
         own = 560 if kind.context.padded else PAPER_TILE
         self._set(init=self.init or kind.initial, tile=self.tile or own)
+        if self.lr is None:
+            self._set(lr=RATES.get(self.optimizer, OTHER_RATE))
+        if self.warmup is None:
+            self._set(warmup=min(WARM_UP, self.steps // 2))
         kind.output_side(self.input_side)
         least = kind.least_outputs
         if self.classes is not None and self.classes < least:
@@ -167,6 +185,16 @@ class TrainConfig(AugmentSettings):
         return self.tile or PAPER_TILE
 
     @property
+    def rate(self) -> float:
+        """The learning rate after the warm-up: ``lr``, which is never unset once it is checked."""
+        return self.lr or OTHER_RATE
+
+    @property
+    def warm_up(self) -> int:
+        """Steps of the warm-up: ``warmup``, which is never unset once it is checked."""
+        return self.warmup or 0
+
+    @property
     def weighted(self) -> bool:
         """Whether the loss is weighed by the map of Eq. 2."""
         if self.weighting is None:
@@ -181,7 +209,7 @@ class TrainConfig(AugmentSettings):
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Return the rate of a step (from 0): linear warm-up, constant, cosine to 0 at the end."""
-    rate = config.lr * min(1.0, (step + 1) / max(config.warmup, 1))
+    rate = config.rate * min(1.0, (step + 1) / max(config.warm_up, 1))
     start = (1 - config.decay) * config.steps
     if step > start:
         rate *= 0.5 * (1 + math.cos(math.pi * (step - start) / (config.steps - start)))

@@ -205,7 +205,7 @@ def new_optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
     parameters, decay = list(model.parameters()), config.weight_decay
     device = parameters[0].device
     on_card = device.type == "cuda"
-    rate = torch.tensor(config.lr, device=device) if on_card else config.lr
+    rate = torch.tensor(config.rate, device=device) if on_card else config.rate
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, rate, weight_decay=decay, capturable=on_card)
     if config.optimizer == "rmsprop":
