@@ -11,6 +11,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+RESULTS = ":(top,exclude)experiments/results"
+
 
 def environment() -> dict[str, str]:
     """Return date, versions, hardware and, in a checkout, the commit."""
@@ -85,11 +87,22 @@ def _cpuinfo(name: str) -> str:
 
 
 def _commit() -> str | None:
-    here = Path(__file__).parent
+    """Return the commit of a checkout, "-dirty" where its code is not as committed.
+
+    What experiments leave among their committed results is not code.
+    """
+    name = _git("describe", "--always")
+    if name is None:
+        return None
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", RESULTS)
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*words: str) -> str | None:
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607  (no shell; git is on PATH)
-            cwd=here,
+            ["git", *words],  # noqa: S603, S607  (no shell; git is on PATH)
+            cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=True,
