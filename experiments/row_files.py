@@ -100,11 +100,12 @@ def path_of(out: Path, job: Job) -> Path:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return a finished row with where it was made, or None."""
-    if not path.is_file():
+    """Return a finished row with where it was made; None if there is none, or not whole."""
+    try:
+        row: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    row: dict[str, Any] = json.loads(path.read_text())
-    return row
+    return row if {"settings", "result", "seconds", "environment"} <= row.keys() else None
 
 
 def run_rows(
@@ -120,23 +121,26 @@ def run_rows(
     clock = Clock(options.minutes, options.out, options.device)
     missing = (_one_by_one if options.jobs == 1 else _at_once)(run, todo, clock, options.jobs)
     for job, seconds in missing:
-        print(f"missing: {job.name}, about {seconds:.0f} s", flush=True)
+        takes = "" if seconds is None else f", about {seconds:.0f} s"
+        print(f"missing: {job.name}{takes}", flush=True)
     if missing:
         print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
     return [row["result"] for path in files if (row := read(path)) is not None]
 
 
 Todo = list[tuple[Job, Path]]
-Missing = list[tuple[Job, float]]
+Missing = list[tuple[Job, float | None]]
+"""With the seconds that a row would take, where they are known."""
 
 
 def _one_by_one(run: Callable[[Any], Any], todo: Todo, clock: Clock, _: int) -> Missing:
     missing = []
     for job, path in todo:
-        if clock.allows(job):
+        seconds = clock.expected(job)
+        if clock.allows(seconds):
             make(run, job, path)
         else:
-            missing.append((job, clock.expected(job)))
+            missing.append((job, seconds))
     return missing
 
 
@@ -151,10 +155,11 @@ def _at_once(run: Callable[[Any], Any], todo: Todo, clock: Clock, at_once: int) 
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
                     future.result()
-            if clock.allows(job):
+            seconds = clock.expected(job)
+            if clock.allows(seconds):
                 running.add(pool.submit(make, run, job, path))
             else:
-                missing.append((job, clock.expected(job)))
+                missing.append((job, seconds))
         for future in running:
             future.result()
     return missing
@@ -199,20 +204,20 @@ class Clock:
     def __post_init__(self) -> None:
         self._end = time.monotonic() + 60 * self.minutes if self.minutes is not None else None
 
-    def allows(self, job: Job) -> bool:
-        """Whether a row would end in time."""
+    def allows(self, seconds: float | None) -> bool:
+        """Whether a row that takes that long would end in time; it would where there is no end."""
         if self._end is None:
             return True
-        return time.monotonic() + MARGIN * self.expected(job) <= self._end
+        return seconds is not None and time.monotonic() + MARGIN * seconds <= self._end
 
-    def expected(self, job: Job) -> float:
+    def expected(self, job: Job) -> float | None:
         """Return the seconds that a row is expected to take, training and scores.
 
         What rows of the same shape took on the same machine is known; else a step and a
-        prediction are measured.
+        prediction are measured, while there is time for that; None if it is not known.
         """
         known = self._known(job)
-        if known is not None:
+        if known is not None or self._end is None or time.monotonic() >= self._end:
             return known
         seconds = METRICS_SECONDS
         for config in job.stages:
@@ -224,7 +229,9 @@ class Clock:
         wanted, here = shape_of(settings(job)), _machine(environment())
         found = []
         for path in sorted((self.out / FOLDER).glob("*.json")):
-            row = json.loads(path.read_text())
+            row = read(path)
+            if row is None:
+                continue
             if shape_of(row["settings"]) == wanted and _machine(row["environment"]) == here:
                 found.append(row["seconds"])
         return max(found, default=None)

@@ -143,7 +143,7 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     for axes, name in zip(figure.subplots(1, len(ISBI2012)), ISBI2012, strict=True):
         for row in rows:
             values = [row["held_out"][average][name] for average in common.LOOKS]
-            axes.plot(common.LOOKS, values, ".-", label=row["network"])
+            axes.plot(list(common.LOOKS), values, ".-", label=row["network"])
         if name in PAPER:
             axes.axhline(PAPER[name], color="k", ls="--", lw=1, label="the paper's, test volume")
         better = "higher" if name.startswith("v_") else "lower"

@@ -20,7 +20,7 @@ PACKAGE = Path(paper_unet.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 AT_HOME = {
     "settings.py": ["--range"],  # the table of options that are not called as their field is
-    "system/environment.py": ["--always", "--dirty"],  # of git
+    "system/environment.py": ["--always", "--porcelain", "--untracked-files=no"],  # of git
 }
 
 

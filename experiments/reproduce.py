@@ -1,0 +1,154 @@
+r"""Reproduce the paper's results, as many rows as the time allows, the most important first.
+
+python experiments/reproduce.py --data data --minutes 9 [--only table1 ...] [--quick]
+
+Every experiment is a set of rows (see `row_files`); finished rows are small files in the results
+folder, and the next call, on any machine, goes on with those that are missing. No row is begun
+that cannot end in time. ``--plan gpu`` has the paper's width and tile, ``--plan cpu`` a quarter of
+the width, by default as the machine is. ``--minutes 0`` says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+LEAST_SECONDS = 10.0
+"""With less than that a script is not started: it has to read its data first."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An experiment: its name here, its script, its options, and the folder of its results."""
+
+    name: str
+    script: str
+    options: str
+    results: str
+
+
+FULL = "--width 64 --tile 572 --precision bfloat16"
+SMALL = "--width 16 --tile 380 --precision bfloat16"
+FAST = "--network paper_batch_norm --optimizer adam"
+"""What learns cells at a quarter of the width; see docs/fidelity.md."""
+PLANS = {
+    "gpu": (
+        Part("table1", "table1_isbi2012", f"{FULL} --steps 15000 --seeds 3", "table1_width64"),
+        Part("table2", "table2_cell_tracking", f"{FULL} --steps 15000", "table2_width64"),
+        Part(
+            "bundled", "bundled_weights",
+            "--width 32 --tile 572 --precision bfloat16 --steps 15000", "bundled_width32",
+        ),
+        Part("rates", "learning_rate", f"{FULL} --steps 1600", "learning_rate_width64"),
+        Part(
+            "ablation", "ablation", f"{FULL} --steps 6000 --cell-steps 6000 --seeds 3",
+            "ablation_width64",
+        ),
+        Part(
+            "learning_curve", "learning_curve", f"{FULL} --steps 6000 --seeds 3",
+            "learning_curve_width64",
+        ),
+    ),
+    "cpu": (
+        Part("table1", "table1_isbi2012", f"{SMALL} --weights bundled", "table1_isbi2012"),
+        Part(
+            "table2", "table2_cell_tracking", f"{SMALL} {FAST}", "table2_cell_tracking"
+        ),
+        Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
+        Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate"),
+        Part(
+            "ablation", "ablation", f"{SMALL} --sets 'ISBI 2012' --steps 8000 --seeds 3",
+            "ablation",
+        ),
+        Part(
+            "ablation_cells", "ablation",
+            f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4", "ablation_cells",
+        ),
+        Part(
+            "learning_curve", "learning_curve", f"{SMALL} --steps 8000 --seeds 3",
+            "learning_curve",
+        ),
+    ),
+}  # fmt: skip
+NAMES = tuple(dict.fromkeys(part.name for plan in PLANS.values() for part in plan))
+
+
+def command(part: Part, options: argparse.Namespace, minutes: float) -> list[str]:
+    """Return how the script of a part is called."""
+    words = shlex.split(part.options)
+    words += ["--data", str(options.data), "--out", str(options.out / part.results)]
+    words += ["--work", str(options.work / part.results), "--device", options.device]
+    words += ["--jobs", str(options.jobs), "--minutes", f"{max(minutes, 0):.3f}"]
+    words += ["--quick"] if options.quick else []
+    return [sys.executable, str(HERE / f"{part.script}.py"), *words]
+
+
+def run(words: list[str]) -> tuple[int, list[str]]:
+    """Run a script; return how it ended, and the rows that it could not make."""
+    missing = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            if line.startswith("missing: "):
+                missing.append(line.removeprefix("missing: ").strip())
+    return process.returncode, missing
+
+
+def plan_of(options: argparse.Namespace) -> tuple[Part, ...]:
+    """Return the parts that are asked for."""
+    name = options.plan
+    if name == "auto":
+        card = options.device.startswith("cuda") or (
+            options.device == "auto" and torch.cuda.is_available()
+        )
+        name = "gpu" if card else "cpu"
+    return tuple(part for part in PLANS[name] if not options.only or part.name in options.only)
+
+
+def main() -> None:
+    """Make rows until the time is over; say what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, required=True, help="that there are, in all")
+    parser.add_argument("--only", nargs="+", choices=NAMES, metavar="PART", help=", ".join(NAMES))
+    parser.add_argument("--plan", default="auto", choices=["auto", *PLANS])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="checkpoints")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")
+    parser.add_argument("--quick", action="store_true", help="tiny networks; for CI")
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    only_list = not options.minutes
+    missing: dict[str, int] = {}
+    failed, unseen = [], []
+    for part in plan_of(options):
+        left = end - time.monotonic()
+        if left < LEAST_SECONDS and not only_list:
+            unseen.append(part.name)
+            continue
+        print(f"{part.name}: {max(left, 0) / 60:.1f} minutes are left", flush=True)
+        code, those = run(command(part, options, left / 60))
+        missing[part.name] = len(those)
+        failed += [part.name] if code else []
+    for name, count in missing.items():
+        if name not in failed:
+            print(f"{name}: {f'{count} rows are missing' if count else 'complete'}")
+    for name in unseen:
+        print(f"{name}: not looked at, the time is over")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}; what was printed above says why")
+
+
+if __name__ == "__main__":
+    main()
