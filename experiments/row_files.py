@@ -125,7 +125,15 @@ def run_rows(
         print(f"missing: {job.name}{takes}", flush=True)
     if missing:
         print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
-    return [row["result"] for path in files if (row := read(path)) is not None]
+    return [_with_place(row) for path in files if (row := read(path)) is not None]
+
+
+def _with_place(row: dict[str, Any]) -> Any:
+    """Return a row's result with the hardware and the date; some jobs have several results."""
+    where = row["environment"]
+    made = {"made_on": f"{where.get('gpu') or where['cpu']}, {where['date']}"}
+    result = row["result"]
+    return [each | made for each in result] if isinstance(result, list) else result | made
 
 
 Todo = list[tuple[Job, Path]]

@@ -152,6 +152,14 @@ def seconds(metrics: dict[str, Any], jobs: int = 1) -> float:
     return float(max(metrics["wall_seconds"], pieces))
 
 
+def made_on(metrics: dict[str, Any]) -> list[str]:
+    """Return hardware and date of every row, or of the whole where rows were not kept apart."""
+    rows = metrics.get("rows", [metrics])
+    places = dict.fromkeys(row["made_on"] for row in rows if "made_on" in row)
+    where = metrics["environment"]
+    return list(places) or [f"{where.get('gpu') or where['cpu']}, {where['date']}"]
+
+
 def lines(results: Path) -> Iterator[str]:
     """Give the rows of the table, one experiment after the other."""
     yield HEAD
@@ -161,8 +169,7 @@ def lines(results: Path) -> Iterator[str]:
         if not path.exists():
             continue
         metrics = json.loads(path.read_text())
-        where = metrics["environment"]
-        hardware = f"{where.get('gpu') or where['cpu']}, {where['date']}"
+        hardware = "; ".join(made_on(metrics))
         link = f"[{name}](results/{name}/)"
         config = path.parent / "config.json"  # the first results have none
         jobs = json.loads(config.read_text()).get("jobs", 1) if config.exists() else 1

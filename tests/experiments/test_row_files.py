@@ -93,6 +93,7 @@ def test_finished_rows_are_kept_and_the_others_are_made(
     rows = row_files.run_rows(result_of, every, options(tmp_path))
     assert [row["seed"] for row in rows] == [0, 1, 2] and rows[1] == first[0]
     assert row_files.run_rows(failing, every, options(tmp_path, minutes=0)) == rows
+    assert all(re.search(r", \d{4}-\d\d-\d\d$", row["made_on"]) for row in rows)
     kept = json.loads(row_files.path_of(tmp_path, every[0]).read_text())
     assert kept["settings"]["data"] == "made up" and "torch" in kept["environment"]
     assert "missing" not in capsys.readouterr().out
