@@ -35,6 +35,10 @@ OF_THE_DEVICE = {"precision": "float32", "channels_last": False, "checkpoint_eve
 """Settings of a training that its device decides now: on a CPU these defaults, as before."""
 
 
+MEASURED_ANEW = {"lr": (1e-3, 3e-3), "warmup": (100, 1000)}
+"""Settings of a training whose default was measured again: then, and now where steps are many."""
+
+
 def test_every_command_is_there() -> None:
     assert len(COMMANDS) > 6 and len(OPTIONS) > 80
     assert COMMANDS.keys() <= commands(build_parser()).keys()
@@ -68,6 +72,11 @@ def assert_takes_as_much(old: Described, new: Described) -> None:
 def test_an_option_takes_what_it_took(command: str, name: str, old: Described) -> None:
     now = commands(build_parser())[command]
     (new,) = (option for option in now if name in option["names"])
+    setting = old["names"][-1].removeprefix("--")
+    if command == "train" and setting in MEASURED_ANEW:
+        before, after = MEASURED_ANEW[setting]
+        assert old["default"] == before and getattr(TrainConfig(), setting) == after
+        new = {**new, "default": before}
     assert_takes_as_much(old, as_on_a_cpu(command, old, new))
     for value in old["choices"] or [None]:
         build_parser().parse_args([command, *needed(command, but=name), name, *given(old, value)])
@@ -113,5 +122,7 @@ def test_every_public_name_is_there_with_its_parameters() -> None:
             elif name == "TrainConfig" and key in OF_THE_DEVICE:
                 assert default == repr(OF_THE_DEVICE[key])
                 assert now[name][key] in ("None", "'auto'")
+            elif name == "TrainConfig" and key in MEASURED_ANEW:
+                assert (now[name][key], default) == ("None", repr(MEASURED_ANEW[key][0]))
             else:
                 assert now[name].get(key, "gone") == default, (name, key)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,25 @@ def test_the_schedule() -> None:
         assert learning_rate(step, config) == pytest.approx(expected, rel=1e-12)
     assert 0 < learning_rate(999, config) < 1e-6
     assert learning_rate(1000, config) == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "warmup"),
+    [
+        ({}, 3e-3, 1000),
+        ({"steps": 2000}, 3e-3, 1000),
+        ({"steps": 1999}, 3e-3, 999),
+        ({"steps": 1}, 3e-3, 0),
+        ({"optimizer": "adam"}, 1e-3, 1000),
+        ({"optimizer": "rmsprop"}, 1e-3, 1000),
+        ({"lr": 0.5, "warmup": 0}, 0.5, 0),
+    ],
+)
+def test_the_rate_and_the_warmup_that_nobody_gave(
+    changes: dict[str, Any], rate: float, warmup: int
+) -> None:
+    config = TrainConfig(**changes)
+    assert (config.lr, config.rate, config.warmup, config.warm_up) == (rate, rate, warmup, warmup)
 
 
 def test_schedules_without_warmup_or_decay() -> None:
