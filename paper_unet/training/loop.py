@@ -100,6 +100,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         sigma=config.sigma,
         balance=config.balance,
         separate=kind == "instance",
+        gap=config.gap,
     )
 
 
