@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recipes
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
@@ -275,6 +276,65 @@ def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32
     """Return the probabilities of cell where cells touch, by the gap of one pixel."""
     gaps = (frames.instances != 0) & (separate_touching(frames.instances) == 0)
     return maps[gaps & ~frames.unknown]
+
+
+WAYS = ("argmax", "prior", "chosen")
+"""Where maps are cut: at 0.5, where the weights moved even odds to, or as held-out frames say."""
+
+
+def read_out(model: Network, split: Split, config: TrainConfig) -> dict[str, Any]:
+    """Return SEG of what is held out and of what is scored, at every threshold and the chosen one.
+
+    Parameters
+    ----------
+    model : Network
+    split : Split
+    config : TrainConfig
+        What the network was trained with at last.
+
+    Returns
+    -------
+    dict
+        ``thresholds`` of `WAYS`; ``seg`` of each part by these; ``scored`` in full at the chosen
+        one; the ``curves`` of SEG; the mean ``gap_probability`` where cells touch. ``grown`` are
+        the same with the gap given back, chosen anew.
+    """
+    data = cell_training_set(split.learned, config)
+    parts = {"held_out": split.held_out, "scored": split.scored}
+    maps = {part: predicted_maps(model, frames) for part, frames in parts.items()}
+    found: dict[str, Any] = {}
+    for gap in dict.fromkeys((1.0, config.gap)):
+        curves = {part: seg_curve(frames, maps[part], gap) for part, frames in parts.items()}
+        cuts = (0.5, prior_threshold(data), best_threshold(curves["held_out"]))
+        thresholds = dict(zip(WAYS, cuts, strict=True))
+        scores = {
+            part: {
+                way: score(frames, Reading(t, gap)(maps[part])) for way, t in thresholds.items()
+            }
+            for part, frames in parts.items()
+        }
+        one = {
+            "thresholds": thresholds,
+            "seg": {part: {way: s["seg"] for way, s in ways.items()} for part, ways in scores.items()},
+            "scored": scores["scored"]["chosen"],
+            "curves": curves,
+        }
+        found |= one if gap == 1 else {"grown": one}
+    parts["learned"], maps["learned"] = split.learned, predicted_maps(model, split.learned)
+    found["gap_probability"] = {
+        part: float(values.mean()) if (values := in_gaps(frames, maps[part])).size else None
+        for part, frames in parts.items()
+    }
+    return found
+
+
+def train_config(
+    options: argparse.Namespace, sequences: Sequences, run: str, seed: int, **changes: Any
+) -> TrainConfig:
+    """Return the settings of a run; each real set has its own range of grey values."""
+    if sequences.source != "synthetic":
+        changes = {"value_range": VALUE_RANGES[sequences.name], **changes}
+    return recipes.train_config(options, run, seed, channels_last=True, **changes)
 
 
 def shown(results: Sequences) -> str:

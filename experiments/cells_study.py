@@ -1,0 +1,172 @@
+r"""Why a longer training leaks, and how wide the gap, how heavy the weights, where to cut: on cells.
+
+python experiments/cells_study.py --data data --precision bfloat16 [--sets DIC-C2DH-HeLa] [--quick]
+
+Networks are trained on the first frames of one sequence and read out in many ways, from the same
+maps: cut at each threshold, with and without the gap given back. Choices are made by SEG on the last
+frames of the same sequence (held out); SEG on the other sequence (scored) says whether they hold
+there. Runs go on where they were cut; a run that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import cells
+import common
+import numpy as np
+import recipes
+import records
+from matplotlib.figure import Figure
+
+from paper_unet.training.config import TrainConfig
+
+BASE = "base"
+CHOICES: dict[str, dict[str, Any]] = {
+    BASE: {},
+    "gap 2": {"gap": 2.0},
+    "gap 3": {"gap": 3.0},
+    "gap 4": {"gap": 4.0},
+    "gap 6": {"gap": 6.0},
+    "balance 0.5": {"balance": 0.5},
+    "balance 0": {"balance": 0.0},
+    "gap 3, balance 0.5": {"gap": 3.0, "balance": 0.5},
+    "gap 3, balance 0": {"gap": 3.0, "balance": 0.0},
+    "no border weights": {"w0": 0.0},
+    "border weights of 30": {"w0": 30.0},
+    "grey changes twice as strong": {"grey": 2.0},
+    "no grey changes": {"grey": 0.0},
+    "displacements of 20 pixels": {"elastic": 20.0},
+    "a third of the steps": {"steps": 1 / 3},
+    "three times the steps": {"steps": 3.0},
+}
+"""One or two settings at a time; ``steps`` is a factor."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run, what it is called and what it is read out on."""
+
+    set: str
+    source: str
+    choice: str
+    split: cells.Split
+    stages: tuple[TrainConfig, ...]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train, or go on training, and read the maps out in every way."""
+    common.be_one_of_several()
+    row: dict[str, Any] = {
+        "set": job.set,
+        "source": job.source,
+        "choice": job.choice,
+        "trained_on": job.split.name,
+        "seed": job.stages[0].seed,
+        "steps": job.stages[0].steps,
+    }
+    data = partial(cells.cell_training_set, job.split.learned)
+    model = recipes.train_row(row, job.stages, data)
+    if model is None:
+        return row
+    last = job.stages[-1]
+    row |= cells.read_out(model, job.split, last)
+    print({k: v for k, v in row.items() if k != "curves"}, flush=True)
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each set and choice, mean and spread over both sequences and all seeds."""
+    lines = []
+    for name, choice in dict.fromkeys((row["set"], row["choice"]) for row in rows):
+        every = [row for row in rows if (row["set"], row["choice"]) == (name, choice)]
+        mine = [row for row in every if "diverged" not in row]
+        line: dict[str, Any] = {"set": name, "choice": choice, "runs": len(mine)}
+        line["diverged"] = len(every) - len(mine)
+        for part in ("held_out", "scored"):
+            for way in cells.WAYS:
+                values = [row["seg"][part][way] for row in mine]
+                line[f"{part}, {way}"] = common.spread(values)
+            seen = [row["gap_probability"][part] for row in mine]
+            line[f"{part}, probability in gaps"] = common.spread([v for v in seen if v is not None])
+        lines.append(line)
+    return lines
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Draw SEG against the threshold: held out and scored, a panel for each set and choice."""
+    rows = [row for row in rows if "diverged" not in row]
+    panels = list(dict.fromkeys((row["set"], row["choice"]) for row in rows))
+    columns = min(4, len(panels))
+    figure = Figure(
+        figsize=(2.6 * columns + 0.6, 2.2 * -(-len(panels) // columns) + 0.6), layout="constrained"
+    )
+    axes = np.atleast_1d(figure.subplots(-(-len(panels) // columns), columns, squeeze=False))
+    for place in axes.flat[len(panels) :]:
+        place.set_axis_off()
+    for place, (name, choice) in zip(axes.flat, panels, strict=False):
+        for row in (r for r in rows if (r["set"], r["choice"]) == (name, choice)):
+            colour = "tab:blue" if row["trained_on"] == "01" else "tab:orange"
+            for part, line in (("held_out", ":"), ("scored", "-")):
+                curve = row["curves"][part]
+                place.plot([float(t) for t in curve], list(curve.values()), line, color=colour)
+            place.axvline(row["thresholds"]["chosen"], color=colour, lw=0.5)
+        synthetic = any(r["source"] == "synthetic" for r in rows)
+        place.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{name}\n{choice}", fontsize=7)
+        place.set_ylim(0, 1)
+        place.tick_params(labelsize=6)
+    figure.supxlabel("threshold of the probability of cell (upright: chosen on frames held out)")
+    figure.supylabel("SEG; dotted: held out, full: other sequence")
+    return figure
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """Return every run that is asked for; seeds outside, so that a cut table is even."""
+    sets = [cells.load(options.data, name, options.quick) for name in options.sets]
+    found = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        for choice in options.choices or CHOICES:
+            for one in sets:
+                for split in cells.splits(one, ("across",)):
+                    changes = dict(CHOICES[choice])
+                    factor = changes.pop("steps", 1)
+                    changes["steps"] = max(1, round(factor * options.steps))
+                    name = f"{one.name}-{split.name}-{choice}-seed{seed}".replace(" ", "_")
+                    config = cells.train_config(options, one, name.replace(",", ""), seed, **changes)
+                    stages = recipes.stages(options, config)
+                    found.append(Job(one.name, one.source, choice, split, stages))
+    return found
+
+
+def main() -> None:
+    """Run what is missing, and draw."""
+    parser = common.parser("cells_study", __doc__)
+    recipes.add_training_options(parser, width=8, steps=1500, tile=380, lr=1e-3)
+    recipes.add_recipe_options(parser)
+    parser.set_defaults(network="paper_batch_norm", optimizer="adam")
+    parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
+    parser.add_argument("--seeds", type=int, default=1, help="runs per choice and sequence")
+    parser.add_argument("--choices", nargs="+", choices=CHOICES, help="by name; default: all")
+    options = recipes.parsed(parser)
+    if options.quick:
+        vars(options).update(width=4, steps=6, tile=252, sets=["DIC-C2DH-HeLa"])
+        options.choices = options.choices or [BASE, "gap 3"]
+    started = time.time()
+    with records.recorded(options):
+        every = jobs(options)
+        rows = common.run_jobs(run, every, options.jobs)
+        results = {
+            "source": " and ".join(dict.fromkeys(row["source"] for row in rows)),
+            "recipe": recipes.recipe(options),
+            "config": [asdict(stage) for stage in every[0].stages],
+        }
+        records.write_results(options.out, {**results, "table": table(rows), "rows": rows}, started)
+        records.save_figure(draw(rows), options.out, "cells_study")
+
+
+if __name__ == "__main__":
+    main()
