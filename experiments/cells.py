@@ -109,6 +109,18 @@ class Split:
     scored: CellFrames
     frames: Mapping[str, Mapping[str, tuple[int, ...]]]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a row is known by: the frames, and their size, which a quick run has smaller."""
+        parts = {part: {q: list(n) for q, n in of.items()} for part, of in self.frames.items()}
+        return {"protocol": self.protocol, "frames": parts, "shape": self.scored.images.shape[1:]}
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels `read_out` predicts, four flips of each frame."""
+        parts = (self.learned, self.held_out, self.scored)
+        return 4 * sum(int(part.images.size) for part in parts)
+
 
 PROTOCOLS = ("across", "forward")
 
@@ -334,7 +346,7 @@ def train_config(
     """Return the settings of a run; each real set has its own range of grey values."""
     if sequences.source != "synthetic":
         changes = {"value_range": VALUE_RANGES[sequences.name], **changes}
-    return recipes.train_config(options, run, seed, channels_last=True, **changes)
+    return recipes.train_config(options, run, seed, **changes)
 
 
 def shown(results: Sequences) -> str:

@@ -14,6 +14,7 @@ import argparse
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cells
@@ -21,6 +22,7 @@ import common
 import numpy as np
 import recipes
 import records
+import row_files
 from matplotlib.figure import Figure
 
 from paper_unet.training.config import TrainConfig
@@ -56,6 +58,21 @@ class Job:
     choice: str
     split: cells.Split
     stages: tuple[TrainConfig, ...]
+
+    @property
+    def name(self) -> str:
+        """See `row_files.Job`."""
+        return Path(self.stages[0].out).name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `row_files.Job`."""
+        return {**self.split.facts, "data": self.source}
+
+    @property
+    def pixels(self) -> int:
+        """See `row_files.Job`."""
+        return self.split.pixels
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -145,9 +162,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 def main() -> None:
     """Run what is missing, and draw."""
     parser = common.parser("cells_study", __doc__)
-    recipes.add_training_options(parser, width=8, steps=1500, tile=380, lr=1e-3)
+    recipes.add_training_options(parser, width=8, steps=1500, tile=380)
     recipes.add_recipe_options(parser)
-    parser.set_defaults(network="paper_batch_norm", optimizer="adam")
+    parser.set_defaults(network="paper_batch_norm", optimizer="adam", warmup=100)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
     parser.add_argument("--seeds", type=int, default=1, help="runs per choice and sequence")
     parser.add_argument("--choices", nargs="+", choices=CHOICES, help="by name; default: all")
@@ -158,7 +175,9 @@ def main() -> None:
     started = time.time()
     with records.recorded(options):
         every = jobs(options)
-        rows = common.run_jobs(run, every, options.jobs)
+        rows = row_files.run_rows(run, every, options)
+        if not rows:
+            return
         results = {
             "source": " and ".join(dict.fromkeys(row["source"] for row in rows)),
             "recipe": recipes.recipe(options),
