@@ -1,11 +1,11 @@
-r"""Why a longer training leaks, and how wide the gap, how heavy the weights, where to cut: on cells.
+r"""Gap, weights and threshold on cells: what makes gaps leak, and what holds on other frames.
 
-python experiments/cells_study.py --data data --precision bfloat16 [--sets DIC-C2DH-HeLa] [--quick]
+python experiments/cells_study.py --data data --precision bfloat16 [--quick]
 
-Networks are trained on the first frames of one sequence and read out in many ways, from the same
-maps: cut at each threshold, with and without the gap given back. Choices are made by SEG on the last
-frames of the same sequence (held out); SEG on the other sequence (scored) says whether they hold
-there. Runs go on where they were cut; a run that is there is not made again.
+Networks learn from the first frames of one sequence and are read out in many ways, from the same
+maps: cut at each threshold, with and without the gap given back. Choices are made by SEG on the
+last frames of the same sequence (held out); SEG on the other sequence (scored) says whether they
+hold there. Runs go on where they were cut, and rows that are there are not made again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cell_readings
+import cell_splits
 import cells
 import common
 import numpy as np
@@ -56,7 +58,7 @@ class Job:
     set: str
     source: str
     choice: str
-    split: cells.Split
+    split: cell_splits.Split
     stages: tuple[TrainConfig, ...]
 
     @property
@@ -91,7 +93,7 @@ def run(job: Job) -> dict[str, Any]:
     if model is None:
         return row
     last = job.stages[-1]
-    row |= cells.read_out(model, job.split, last)
+    row |= cell_readings.read_out(model, job.split, last)
     print({k: v for k, v in row.items() if k != "curves"}, flush=True)
     return row
 
@@ -105,7 +107,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"set": name, "choice": choice, "runs": len(mine)}
         line["diverged"] = len(every) - len(mine)
         for part in ("held_out", "scored"):
-            for way in cells.WAYS:
+            for way in cell_readings.WAYS:
                 values = [row["seg"][part][way] for row in mine]
                 line[f"{part}, {way}"] = common.spread(values)
             seen = [row["gap_probability"][part] for row in mine]
@@ -148,12 +150,14 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     for seed in range(options.seed, options.seed + options.seeds):
         for choice in options.choices or CHOICES:
             for one in sets:
-                for split in cells.splits(one, ("across",)):
+                for split in cell_splits.splits(one, ("across",)):
                     changes = dict(CHOICES[choice])
                     factor = changes.pop("steps", 1)
                     changes["steps"] = max(1, round(factor * options.steps))
                     name = f"{one.name}-{split.name}-{choice}-seed{seed}".replace(" ", "_")
-                    config = cells.train_config(options, one, name.replace(",", ""), seed, **changes)
+                    config = cells.train_config(
+                        options, one, name.replace(",", ""), seed, **changes
+                    )
                     stages = recipes.stages(options, config)
                     found.append(Job(one.name, one.source, choice, split, stages))
     return found

@@ -96,7 +96,5 @@ def grow_back(cells: NDArray[np.int32], gap: float) -> NDArray[np.int32]:
         return cells.copy()
     nearest, second = two_nearest(cells, 3 * gap)
     between = (nearest < gap) & (second < 2 * gap)
-    y, x = ndimage.distance_transform_edt(
-        cells == 0, return_distances=False, return_indices=True
-    )
+    y, x = ndimage.distance_transform_edt(cells == 0, return_distances=False, return_indices=True)
     return np.where(between, cells[y, x], cells)

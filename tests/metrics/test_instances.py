@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 from skimage.measure import label, regionprops
 
 from paper_unet.errors import InputError
-from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances, grow_back
+from paper_unet.weight_map import separate_touching
 
 
 def literal(mask: np.ndarray, min_area: int, border: int) -> np.ndarray:
@@ -173,3 +174,56 @@ def test_what_is_no_mask_is_refused(mask, words):
 def test_negative_sizes_are_refused(settings):
     with pytest.raises(InputError, match="both must be at least 0"):
         cell_instances(np.zeros((3, 4), bool), **settings)
+
+
+def literal_growth(cells: np.ndarray, gap: float) -> np.ndarray:
+    """Pixel by pixel: the nearest cell, if it and a second one are near enough."""
+    out = cells.copy()
+    points = {c: np.argwhere(cells == c) for c in np.unique(cells[cells > 0])}
+    for pixel in np.argwhere(cells == 0):
+        far = sorted((np.hypot(*(p - pixel).T).min(), c) for c, p in points.items())
+        if len(far) > 1 and far[0][0] < gap and far[1][0] < 2 * gap:
+            out[tuple(pixel)] = far[0][1]
+    return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("gap", [1.5, 3, 7])
+def test_cells_are_grown_back_into_the_gaps_between_them(seed, gap):
+    cells = cell_instances(blobs(seed, (40, 50)), min_area=20)
+    found, expected = grow_back(cells, gap), literal_growth(cells, gap)
+    assert found.dtype == np.int32
+    differing = found != expected  # where two cells are equally near, either may have the pixel
+    for pixel in np.argwhere(differing):
+        distances = [
+            np.hypot(*(np.argwhere(cells == c[tuple(pixel)]) - pixel).T).min()
+            for c in (found, expected)
+        ]
+        assert distances[0] == distances[1]
+    assert ((found != cells) == (expected != cells)).all() and (found != cells).any()
+    np.testing.assert_array_equal(
+        cell_instances(blobs(seed, (40, 50)), min_area=20, gap=gap), found
+    )
+
+
+@pytest.mark.parametrize("gap", [2, 3, 5])
+def test_what_a_wide_gap_took_comes_back(gap):
+    labels = np.zeros((40, 60), np.int32)
+    labels[5:35, 5:30], labels[5:35, 30:55] = 1, 2
+    parted = separate_touching(labels, gap)
+    assert (parted != labels).sum() == 30 * 2 * (gap - 1)
+    np.testing.assert_array_equal(grow_back(parted, gap), labels)
+    np.testing.assert_array_equal(cell_instances(parted != 0, min_area=50, gap=gap), labels)
+
+
+def test_a_cell_without_a_neighbour_stays_as_it_is():
+    alone = square(5, 3, 3).astype(np.int32)
+    np.testing.assert_array_equal(grow_back(alone, 4), alone)
+    np.testing.assert_array_equal(grow_back(alone * 0, 4), alone * 0)
+
+
+@pytest.mark.parametrize("gap", [0, 0.5, float("nan"), float("inf")])
+def test_a_gap_that_cannot_be_is_refused(gap):
+    for function in (grow_back, lambda cells, gap: cell_instances(cells > 0, gap=gap)):
+        with pytest.raises(InputError, match=f"gap is {gap} pixels; it must be at least 1"):
+            function(square(5, 3, 3).astype(np.int32), gap)
