@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cells
@@ -17,21 +17,35 @@ from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
 from paper_unet.weight_map import separate_touching
 
-THRESHOLDS = (0.02, 0.05, *(round(0.05 * k, 2) for k in range(2, 19)), 0.95, 0.98)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+CORES = (0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
+EDGES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """From probabilities to cells: where the map is cut, and the gap that is given back."""
+    """From probabilities to cells: where they are told apart, how far they grow from there.
 
-    threshold: float = 0.5
+    Attributes
+    ----------
+    core, edge : float
+        Thresholds as in `cells_of_map`; where both are the same, nothing grows.
+    gap : float
+        Of the training labels, given back if it is wider than a pixel.
+    """
+
+    core: float = 0.5
+    edge: float = 0.5
     gap: float = 1.0
 
-    def __call__(self, maps: NDArray[np.float32], min_area: int | None = None) -> NDArray[np.int32]:
+    def __call__(self, maps: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the cells of each map, shape (T, Y, X)."""
-        return np.stack(
-            [cells.instances(map_ > self.threshold, min_area, self.gap) for map_ in maps]
-        )
+        return np.stack([self._cells(interior) for interior in maps])
+
+    def _cells(self, interior: NDArray[np.float32]) -> NDArray[np.int32]:
+        if self.core == self.edge:
+            return cells.instances(interior > self.edge, gap=self.gap)
+        return cells.grown_instances(interior, self.core, self.edge, self.gap)
 
 
 def prior_threshold(data: TrainingSet) -> float:
@@ -47,18 +61,33 @@ def prior_threshold(data: TrainingSet) -> float:
     return cell / (background + cell)
 
 
+def seg(frames: CellFrames, maps: NDArray[np.float32], reading: Reading) -> float:
+    """Return SEG of a reading."""
+    return float(cells.score(frames, reading(maps))["seg"])
+
+
 def seg_curve(
     frames: CellFrames, maps: NDArray[np.float32], gap: float = 1.0
 ) -> dict[float, float]:
-    """Return SEG at each threshold."""
-    return {t: float(cells.score(frames, Reading(t, gap)(maps))["seg"]) for t in THRESHOLDS}
+    """Return SEG at each threshold, without growing."""
+    return {t: seg(frames, maps, Reading(t, t, gap)) for t in THRESHOLDS}
 
 
-def best_threshold(curve: Mapping[float, float], slack: float = 0.005) -> float:
+def middle_of_best(curve: Mapping[float, float], slack: float = 0.005) -> float:
     """Return the middle of the thresholds that are as good as the best, but for so much SEG."""
     top = max(curve.values())
     good = [threshold for threshold, value in curve.items() if value >= top - slack]
     return good[len(good) // 2]
+
+
+def best_reading(
+    frames: CellFrames, maps: NDArray[np.float32], gap: float = 1.0
+) -> tuple[Reading, dict[str, float]]:
+    """Return the reading with the highest SEG, and SEG by core and edge, "core edge"."""
+    pairs = [Reading(core, edge, gap) for core in CORES for edge in EDGES if edge <= core]
+    found = {pair: seg(frames, maps, pair) for pair in pairs}
+    best = max(found, key=lambda pair: found[pair])
+    return best, {f"{pair.core:g} {pair.edge:g}": value for pair, value in found.items()}
 
 
 def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,12 +97,15 @@ def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32
     return there
 
 
-WAYS = ("argmax", "prior", "chosen")
-"""Where maps are cut: at 0.5, where the weights moved even odds to, or as held-out frames say."""
+WAYS = ("argmax", "prior", "threshold", "grown")
+"""Maps are cut at 0.5, where the weights moved even odds to, or as held-out frames say; grown from
+a core to an edge, both as held-out frames say."""
 
 
-def read_out(model: Network, split: Split, config: TrainConfig) -> dict[str, Any]:
-    """Return SEG of what is held out and of what is scored, at every threshold and the chosen one.
+def read_out(
+    model: Network, split: Split, config: TrainConfig, *, study: bool = False
+) -> dict[str, Any]:
+    """Return SEG of what is held out and of what is scored, read in all ways.
 
     Parameters
     ----------
@@ -81,20 +113,44 @@ def read_out(model: Network, split: Split, config: TrainConfig) -> dict[str, Any
     split : Split
     config : TrainConfig
         What the network was trained with at last.
+    study : bool
+        Whether to return more than the scores.
 
     Returns
     -------
     dict
-        ``thresholds`` of `WAYS`; ``seg`` of each part by these; ``scored`` in full at the chosen
-        one; the ``curves`` of SEG; the mean ``gap_probability`` where cells touch. With a gap that
-        is wider than a pixel, ``not_grown`` has the same without giving it back.
+        ``readings`` of `WAYS`; ``seg`` of each part by these; ``scored`` in full as grown;
+        ``held_out_grid``, SEG by core and edge. In a study also the ``curves`` of SEG against one
+        threshold, the mean ``gap_probability`` where cells touch and, with a gap wider than a
+        pixel, ``not_given_back``: SEG as grown, without giving it back.
     """
-    parts = {"learned": split.learned, "held_out": split.held_out, "scored": split.scored}
+    parts = {"held_out": split.held_out, "scored": split.scored}
     maps = {part: cells.predicted_maps(model, frames) for part, frames in parts.items()}
+    gap = config.gap
+    held_out = seg_curve(split.held_out, maps["held_out"], gap)
     prior = prior_threshold(cells.cell_training_set(split.learned, config))
-    found = _read_at_all(parts, maps, prior, config.gap)
-    if config.gap > 1:
-        found["not_grown"] = _read_at_all(parts, maps, prior, 1.0)
+    cut = middle_of_best(held_out)
+    grown, grid = best_reading(split.held_out, maps["held_out"], gap)
+    readings = dict(
+        zip(WAYS, (*(Reading(t, t, gap) for t in (0.5, prior, cut)), grown), strict=True)
+    )
+    scores = {
+        part: {way: cells.score(frames, read(maps[part])) for way, read in readings.items()}
+        for part, frames in parts.items()
+    }
+    found: dict[str, Any] = {
+        "readings": {way: asdict(reading) for way, reading in readings.items()},
+        "seg": {part: {way: s["seg"] for way, s in ways.items()} for part, ways in scores.items()},
+        "scored": scores["scored"]["grown"],
+        "held_out_grid": grid,
+    }
+    if not study:
+        return found
+    found["curves"] = {"held_out": held_out, "scored": seg_curve(split.scored, maps["scored"], gap)}
+    if gap > 1:
+        best, _ = best_reading(split.held_out, maps["held_out"])
+        found["not_given_back"] = {part: seg(parts[part], maps[part], best) for part in parts}
+    parts["learned"], maps["learned"] = split.learned, cells.predicted_maps(model, split.learned)
     found["gap_probability"] = {
         part: float(values.mean()) if (values := in_gaps(frames, maps[part])).size else None
         for part, frames in parts.items()
@@ -102,32 +158,7 @@ def read_out(model: Network, split: Split, config: TrainConfig) -> dict[str, Any
     return found
 
 
-def _read_at_all(
-    parts: Mapping[str, CellFrames],
-    maps: Mapping[str, NDArray[np.float32]],
-    prior: float,
-    gap: float,
-) -> dict[str, Any]:
-    """Return what `read_out` does of cells that are grown back by a gap."""
-    parts = {part: parts[part] for part in ("held_out", "scored")}
-    curves = {part: seg_curve(frames, maps[part], gap) for part, frames in parts.items()}
-    cuts = (0.5, prior, best_threshold(curves["held_out"]))
-    thresholds = dict(zip(WAYS, cuts, strict=True))
-    scores = {
-        part: {
-            way: cells.score(frames, Reading(t, gap)(maps[part])) for way, t in thresholds.items()
-        }
-        for part, frames in parts.items()
-    }
-    return {
-        "thresholds": thresholds,
-        "seg": {part: {way: s["seg"] for way, s in ways.items()} for part, ways in scores.items()},
-        "scored": scores["scored"]["chosen"],
-        "curves": curves,
-    }
-
-
 def chosen_reading(model: Network, split: Split, gap: float) -> Reading:
     """Return the reading that is best on the frames held out."""
-    maps = cells.predicted_maps(model, split.held_out)
-    return Reading(best_threshold(seg_curve(split.held_out, maps, gap)), gap)
+    best, _ = best_reading(split.held_out, cells.predicted_maps(model, split.held_out), gap)
+    return best

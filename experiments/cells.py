@@ -16,7 +16,13 @@ from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics import seg_measure
-from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+from paper_unet.metrics.instances import (
+    FIELD_OF_INTEREST,
+    MIN_AREA,
+    MIN_CORE,
+    cell_instances,
+    cells_of_map,
+)
 from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.config import TrainConfig
@@ -128,10 +134,24 @@ def instances(
     foreground: NDArray[np.bool_], min_area: int | None = None, gap: float = 1.0
 ) -> NDArray[np.int32]:
     """Give the cells of a mask numbers by the release's rules; small images keep small cells."""
-    if min(foreground.shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
-        return cell_instances(foreground, min_area=20 if min_area is None else min_area, gap=gap)
-    area = MIN_AREA if min_area is None else min_area
-    return cell_instances(foreground, min_area=area, border=FIELD_OF_INTEREST, gap=gap)
+    rules = _rules(foreground.shape)
+    area = rules["min_area"] if min_area is None else min_area
+    return cell_instances(foreground, min_area=area, border=rules["border"], gap=gap)
+
+
+def grown_instances(
+    interior: NDArray[np.float32], core: float, edge: float, gap: float = 1.0
+) -> NDArray[np.int32]:
+    """Find the cells of a map at one threshold and let them grow to another, by the same rules."""
+    rules = _rules(interior.shape)
+    small = min(MIN_CORE, rules["min_area"])
+    return cells_of_map(interior, core=core, edge=edge, gap=gap, min_core=small, **rules)
+
+
+def _rules(shape: tuple[int, ...]) -> dict[str, int]:
+    if min(shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
+        return {"min_area": 20, "border": 0}
+    return {"min_area": MIN_AREA, "border": FIELD_OF_INTEREST}
 
 
 def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:

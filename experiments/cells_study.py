@@ -3,9 +3,9 @@ r"""Gap, weights and threshold on cells: what makes gaps leak, and what holds on
 python experiments/cells_study.py --data data --precision bfloat16 [--quick]
 
 Networks learn from the first frames of one sequence and are read out in many ways, from the same
-maps: cut at each threshold, with and without the gap given back. Choices are made by SEG on the
-last frames of the same sequence (held out); SEG on the other sequence (scored) says whether they
-hold there. Runs go on where they were cut, and rows that are there are not made again.
+maps: cut at each threshold, grown from a high one to a low one, with the gap given back or not.
+Choices are made by SEG on the last frames of the same sequence (held out); SEG on the other
+sequence (scored) says whether they hold there. Runs go on where they were cut, and rows that are there are not made again.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def run(job: Job) -> dict[str, Any]:
     if model is None:
         return row
     last = job.stages[-1]
-    row |= cell_readings.read_out(model, job.split, last)
-    print({k: v for k, v in row.items() if k != "curves"}, flush=True)
+    row |= cell_readings.read_out(model, job.split, last, study=True)
+    print({k: v for k, v in row.items() if k not in ("curves", "held_out_grid")}, flush=True)
     return row
 
 
@@ -133,13 +133,14 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             for part, line in (("held_out", ":"), ("scored", "-")):
                 curve = row["curves"][part]
                 place.plot([float(t) for t in curve], list(curve.values()), line, color=colour)
-            place.axvline(row["thresholds"]["chosen"], color=colour, lw=0.5)
+            place.axvline(row["readings"]["threshold"]["edge"], color=colour, lw=0.5)
+            place.axhline(row["seg"]["scored"]["grown"], color=colour, lw=0.5, ls="--")
         synthetic = any(r["source"] == "synthetic" for r in rows)
         place.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{name}\n{choice}", fontsize=7)
         place.set_ylim(0, 1)
         place.tick_params(labelsize=6)
     figure.supxlabel("threshold of the probability of cell (upright: chosen on frames held out)")
-    figure.supylabel("SEG; dotted: held out, full: other sequence")
+    figure.supylabel("SEG; dotted: held out, full: other sequence, dashed: grown")
     return figure
 
 

@@ -5,7 +5,7 @@ python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tr
 (a) part of a phase contrast frame, (b) the cells found there in cyan; (c) a DIC frame, (d) the
 cells found in random colours; the truth has yellow outlines. The networks are those that
 table2_cell_tracking.py left with the same options; each saw only the other sequence, and its map is
-cut as the frames held out of that say. Where there are none, short ones are trained here, and the
+read as the frames held out of that say. Where there are none, short ones are trained here, and the
 figure says so. The frame is the one with most cells of those annotated in full, whatever its score.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
@@ -47,7 +47,7 @@ TITLE = 80
 
 @dataclass(frozen=True)
 class Shown:
-    """A network, where its maps are cut, and what the figure says of it."""
+    """A network, how its maps are read, and what the figure says of it."""
 
     model: Network
     reading: cell_readings.Reading
@@ -80,8 +80,7 @@ class Result:
             "frame": self.frame,
             "trained_on": self.network.trained_on,
             "width": self.network.model.config.width,
-            "threshold": self.network.reading.threshold,
-            "gap": self.network.reading.gap,
+            **asdict(self.network.reading),
             "steps": self.network.steps,
             "weights": self.network.weights,
             "trained_here": self.network.trained_here,
