@@ -150,7 +150,8 @@ def read_out(
     if gap > 1:
         best, _ = best_reading(split.held_out, maps["held_out"])
         found["not_given_back"] = {part: seg(parts[part], maps[part], best) for part in parts}
-    parts["learned"], maps["learned"] = split.learned, cells.predicted_maps(model, split.learned)
+    parts["learned"] = split.learned
+    maps["learned"] = cells.predicted_maps(model, split.learned, "none")
     found["gap_probability"] = {
         part: float(values.mean()) if (values := in_gaps(frames, maps[part])).size else None
         for part, frames in parts.items()

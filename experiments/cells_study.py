@@ -5,7 +5,8 @@ python experiments/cells_study.py --data data --precision bfloat16 [--quick]
 Networks learn from the first frames of one sequence and are read out in many ways, from the same
 maps: cut at each threshold, grown from a high one to a low one, with the gap given back or not.
 Choices are made by SEG on the last frames of the same sequence (held out); SEG on the other
-sequence (scored) says whether they hold there. Runs go on where they were cut, and rows that are there are not made again.
+sequence (scored) says whether they hold there. Runs go on where they were cut, and rows that are
+there are not made again.
 """
 
 from __future__ import annotations
