@@ -85,6 +85,11 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             "there are no cells to tell from what is around them; give other labels or sections"
         )
     kind, count = config.label_kind, class_count(config)
+    if config.gap > 1 and kind != "instance":
+        raise InputError(
+            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave it "
+            f"out with {kind} labels"
+        )
     if kind == "class":
         return training_set_of_classes(images, labels, count, config.balance)
     if count > 2:
