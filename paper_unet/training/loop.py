@@ -87,8 +87,8 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     kind, count = config.label_kind, class_count(config)
     if config.gap > 1 and kind != "instance":
         raise InputError(
-            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave it "
-            f"out with {kind} labels"
+            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave "
+            f"it out with {kind} labels"
         )
     if kind == "class":
         return training_set_of_classes(images, labels, count, config.balance)
