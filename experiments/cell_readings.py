@@ -73,21 +73,36 @@ def seg_curve(
     return {t: seg(frames, maps, Reading(t, t, gap)) for t in THRESHOLDS}
 
 
-def middle_of_best(curve: Mapping[float, float], slack: float = 0.005) -> float:
-    """Return the middle of the thresholds that are as good as the best, but for so much SEG."""
-    top = max(curve.values())
-    good = [threshold for threshold, value in curve.items() if value >= top - slack]
-    return good[len(good) // 2]
+SLACK = 0.02
+"""SEG; about half of what one cell of two held-out frames is worth: less says nothing of others."""
+
+
+def middle_of_best(found: Mapping[Any, float], slack: float = SLACK) -> tuple[float, ...]:
+    """Return the mean of the settings that are as good as the best, but for so much SEG."""
+    top = max(found.values())
+    good = [setting for setting, value in found.items() if value >= top - slack]
+    return tuple(float(value) for value in np.atleast_2d(np.array(good).T).mean(axis=-1))
+
+
+def best_threshold(curve: Mapping[float, float]) -> float:
+    """Return the middle of the best thresholds."""
+    return middle_of_best(curve)[0]
 
 
 def best_reading(
     frames: CellFrames, maps: NDArray[np.float32], gap: float = 1.0
 ) -> tuple[Reading, dict[str, float]]:
-    """Return the reading with the highest SEG, and SEG by core and edge, "core edge"."""
-    pairs = [Reading(core, edge, gap) for core in CORES for edge in EDGES if edge <= core]
-    found = {pair: seg(frames, maps, pair) for pair in pairs}
+    """Return the middle of the best readings, and SEG by core and edge, "core edge".
+
+    Where those as good as the best lie apart, and their middle is none of them, the best.
+    """
+    pairs = [(core, edge) for core in CORES for edge in EDGES if edge <= core]
+    found = {pair: seg(frames, maps, Reading(*pair, gap)) for pair in pairs}
     best = max(found, key=lambda pair: found[pair])
-    return best, {f"{pair.core:g} {pair.edge:g}": value for pair, value in found.items()}
+    middle = Reading(*middle_of_best(found), gap)
+    agreed = seg(frames, maps, middle) >= found[best] - SLACK
+    grid = {f"{core:g} {edge:g}": value for (core, edge), value in found.items()}
+    return middle if agreed else Reading(*best, gap), grid
 
 
 def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -129,7 +144,7 @@ def read_out(
     gap = config.gap
     held_out = seg_curve(split.held_out, maps["held_out"], gap)
     prior = prior_threshold(cells.cell_training_set(split.learned, config))
-    cut = middle_of_best(held_out)
+    cut = best_threshold(held_out)
     grown, grid = best_reading(split.held_out, maps["held_out"], gap)
     readings = dict(
         zip(WAYS, (*(Reading(t, t, gap) for t in (0.5, prior, cut)), grown), strict=True)
