@@ -99,9 +99,10 @@ def best_reading(
     pairs = [(core, edge) for core in CORES for edge in EDGES if edge <= core]
     found = {pair: seg(frames, maps, Reading(*pair, gap)) for pair in pairs}
     best = max(found, key=lambda pair: found[pair])
-    middle = Reading(*middle_of_best(found), gap)
+    core, edge = middle_of_best(found)
+    middle = Reading(core, edge, gap)
     agreed = seg(frames, maps, middle) >= found[best] - SLACK
-    grid = {f"{core:g} {edge:g}": value for (core, edge), value in found.items()}
+    grid = {f"{pair[0]:g} {pair[1]:g}": value for pair, value in found.items()}
     return middle if agreed else Reading(*best, gap), grid
 
 
