@@ -12,6 +12,7 @@ from cell_splits import Split
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames
+from paper_unet.figures.weight_map import touching_pairs
 from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
@@ -113,6 +114,27 @@ def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32
     return there
 
 
+def joined(frames: CellFrames, found: NDArray[np.int32]) -> float | None:
+    """Return the share of touching pairs of cells that were found as one; None without pairs.
+
+    A cell was found as the region that has more than half of it.
+    """
+    pairs, together = 0, 0
+    for truth, regions in zip(frames.instances, found, strict=True):
+        region = {
+            int(cell): _most_of(regions[truth == cell]) for cell in np.unique(truth[truth > 0])
+        }
+        touching = touching_pairs(truth)
+        pairs += len(touching)
+        together += sum(region[a] == region[b] != 0 for a, b in touching)
+    return together / pairs if pairs else None
+
+
+def _most_of(labels: NDArray[np.int32]) -> int:
+    counts = np.bincount(labels)
+    return int(counts.argmax()) if 2 * counts.max() > labels.size else 0
+
+
 WAYS = ("argmax", "prior", "threshold", "grown")
 """Maps are cut at 0.5, where the weights moved even odds to, or as held-out frames say; grown from
 a core to an edge, both as held-out frames say."""
@@ -137,8 +159,10 @@ def read_out(
     dict
         ``readings`` of `WAYS`; ``seg`` of each part by these; ``scored`` in full as grown;
         ``held_out_grid``, SEG by core and edge. In a study also the ``curves`` of SEG against one
-        threshold, the mean ``gap_probability`` where cells touch and, with a gap wider than a
-        pixel, ``not_given_back``: SEG as grown, without giving it back.
+        threshold; where cells touch, the mean ``gap_probability`` and the share of pixels above
+        one half, ``gap_open``; the share of touching pairs of what is scored that were ``joined``;
+        and, with a gap wider than a pixel, ``not_given_back``: SEG as grown, without giving it
+        back.
     """
     parts = {"held_out": split.held_out, "scored": split.scored}
     maps = {part: cells.predicted_maps(model, frames) for part, frames in parts.items()}
@@ -168,11 +192,17 @@ def read_out(
         found["not_given_back"] = {part: seg(parts[part], maps[part], best) for part in parts}
     parts["learned"] = split.learned
     maps["learned"] = cells.predicted_maps(model, split.learned, "none")
-    found["gap_probability"] = {
-        part: float(values.mean()) if (values := in_gaps(frames, maps[part])).size else None
-        for part, frames in parts.items()
+    in_gaps_of = {part: in_gaps(frames, maps[part]) for part, frames in parts.items()}
+    found["gap_probability"] = {part: _mean(values) for part, values in in_gaps_of.items()}
+    found["gap_open"] = {part: _mean(values > 0.5) for part, values in in_gaps_of.items()}
+    found["joined"] = {
+        way: joined(split.scored, read(maps["scored"])) for way, read in readings.items()
     }
     return found
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if values.size else None
 
 
 def chosen_reading(model: Network, split: Split, gap: float) -> Reading:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -111,10 +112,32 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for way in cell_readings.WAYS:
                 values = [row["seg"][part][way] for row in mine]
                 line[f"{part}, {way}"] = common.spread(values)
-            seen = [row["gap_probability"][part] for row in mine]
-            line[f"{part}, probability in gaps"] = common.spread([v for v in seen if v is not None])
+            for name in ("gap_probability", "gap_open"):
+                line[f"{part}, {name}"] = common.spread(_known(row[name][part] for row in mine))
+        for way in cell_readings.WAYS:
+            line[f"joined, {way}"] = common.spread(_known(row["joined"][way] for row in mine))
         lines.append(line)
     return lines
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+def grey_values(sequences: cells.Sequences) -> dict[str, Any]:
+    """Return mean, deviation and percentiles of the grey values of each sequence."""
+    found = {}
+    for name, frames in sequences.frames.items():
+        values = np.asarray(frames.images, np.float64)
+        found[name] = {
+            "mean": round(float(values.mean()), 2),
+            "sd": round(float(values.std()), 2),
+            "percentiles": {f"{p}": float(np.percentile(values, p)) for p in PERCENTILES},
+        }
+    return found
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
@@ -145,9 +168,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def jobs(options: argparse.Namespace) -> list[Job]:
+def jobs(options: argparse.Namespace, sets: Sequence[cells.Sequences]) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
-    sets = [cells.load(options.data, name, options.quick) for name in options.sets]
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
         for choice in options.choices or CHOICES:
@@ -180,13 +202,15 @@ def main() -> None:
         options.choices = options.choices or [BASE, "gap 3"]
     started = time.time()
     with records.recorded(options):
-        every = jobs(options)
+        sets = [cells.load(options.data, name, options.quick) for name in options.sets]
+        every = jobs(options, sets)
         rows = row_files.run_rows(run, every, options)
         if not rows:
             return
         results = {
             "source": " and ".join(dict.fromkeys(row["source"] for row in rows)),
             "recipe": recipes.recipe(options),
+            "grey_values": {one.name: grey_values(one) for one in sets},
             "config": [asdict(stage) for stage in every[0].stages],
         }
         records.write_results(options.out, {**results, "table": table(rows), "rows": rows}, started)

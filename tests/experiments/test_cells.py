@@ -102,6 +102,18 @@ def leaking(side: int = 260) -> tuple[CellFrames, np.ndarray]:
     return CellFrames((0,), maps, instances, instances < 0), maps
 
 
+def test_pairs_that_were_found_as_one(house: SimpleNamespace) -> None:
+    truth, maps = leaking()
+    whole, parted = (maps > t for t in (0.5, 0.9))
+    joined = house.cell_readings.joined
+    assert joined(truth, whole.astype(np.int32)) == 1
+    assert joined(truth, truth.instances) == 0
+    assert joined(truth, np.where(parted, truth.instances, 0)) == 0
+    assert joined(truth, np.zeros_like(truth.instances)) == 0  # neither was found
+    alone = CellFrames((0,), maps, (truth.instances == 1).astype(np.int32), truth.ignore)
+    assert joined(alone, alone.instances) is None
+
+
 def test_growing_mends_a_leak_that_no_threshold_does(house: SimpleNamespace) -> None:
     truth, maps = leaking()
     curve = house.cell_readings.seg_curve(truth, maps)
