@@ -105,7 +105,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         mine = [row for row in rows if (row["set"], row["protocol"]) == (name, protocol)]
         seeds = sorted({row["seed"] for row in mine})
         of_set = found.setdefault(name, {"paper": cells.PAPER.get(name)})
-        of_set[protocol] = {"seeds": len(seeds)}
+        folds = sorted({row["trained_on"] for row in mine})
+        of_set[protocol] = {"folds": folds, "seeds": len(seeds)}
         for way in cell_readings.WAYS:
             means = [
                 float(np.mean([r["seg"]["scored"][way] for r in mine if r["seed"] == seed]))

@@ -177,6 +177,7 @@ def test_the_table_has_both_protocols(house: SimpleNamespace) -> None:
     found = house.table2_cell_tracking.summary(rows)["DIC-C2DH-HeLa"]
     assert found["paper"] == 0.7756
     assert found["across"]["seg"] == pytest.approx(0.65)
+    assert (found["across"]["folds"], found["forward"]["folds"]) == (["01", "02"], ["forward"])
     assert found["across"]["sd_over_seeds"] == pytest.approx(np.std([0.6, 0.7], ddof=1))
     assert (found["forward"]["seg"], found["forward"]["sd_over_seeds"]) == (0.9, None)
     assert (found["across"]["seeds"], found["across"]["seg_argmax"]) == (2, pytest.approx(0.1))
