@@ -163,8 +163,12 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         place.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{name}\n{choice}", fontsize=7)
         place.set_ylim(0, 1)
         place.tick_params(labelsize=6)
-    figure.supxlabel("threshold of the probability of cell (upright: chosen on frames held out)")
-    figure.supylabel("SEG; dotted: held out, full: other sequence, dashed: grown")
+    figure.supxlabel(
+        "threshold of the probability of cell; blue: learned from 01, orange: from 02\n"
+        "upright: chosen on frames held out; dashed: the other sequence, grown",
+        fontsize=7,
+    )
+    figure.supylabel("SEG; dotted: held out, full: other sequence", fontsize=7)
     return figure
 
 

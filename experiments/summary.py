@@ -79,7 +79,7 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
                 continue
             row = of_set[protocol]
             ways = ", ".join(
-                f"learned from {r['trained_on']}: {number(r['seg']['scored']['chosen'])}"
+                f"learned from {r['trained_on']}: {number(r['seg']['scored']['grown'])}"
                 for r in metrics["rows"]
                 if (r["set"], r["protocol"]) == (name, "across") == (name, protocol)
             )
