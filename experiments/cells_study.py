@@ -29,6 +29,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.weight_map import touching_pairs
 from paper_unet.training.config import TrainConfig
 
 BASE = "base"
@@ -127,15 +128,23 @@ def _known(values: Iterable[float | None]) -> list[float]:
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
-def grey_values(sequences: cells.Sequences) -> dict[str, Any]:
-    """Return mean, deviation and percentiles of the grey values of each sequence."""
+def about(sequences: cells.Sequences) -> dict[str, Any]:
+    """Return of each sequence the grey values, the cells, and how many of them touch.
+
+    ``seg_without_gaps`` is SEG of the masks of the truth, cells that touch being one.
+    """
     found = {}
     for name, frames in sequences.frames.items():
         values = np.asarray(frames.images, np.float64)
+        masks = np.stack([cells.instances(truth > 0) for truth in frames.instances])
         found[name] = {
             "mean": round(float(values.mean()), 2),
             "sd": round(float(values.std()), 2),
             "percentiles": {f"{p}": float(np.percentile(values, p)) for p in PERCENTILES},
+            "frames": len(frames.frames),
+            "cells": sum(len(np.unique(truth[truth > 0])) for truth in frames.instances),
+            "touching_pairs": sum(len(touching_pairs(truth)) for truth in frames.instances),
+            "seg_without_gaps": cells.score(frames, masks)["seg"],
         }
     return found
 
@@ -214,7 +223,9 @@ def main() -> None:
         results = {
             "source": " and ".join(dict.fromkeys(row["source"] for row in rows)),
             "recipe": recipes.recipe(options),
-            "grey_values": {one.name: grey_values(one) for one in sets},
+            "sequences": {
+                name: about(cells.load(options.data, name, options.quick)) for name in cells.SETS
+            },
             "config": [asdict(stage) for stage in every[0].stages],
         }
         records.write_results(options.out, {**results, "table": table(rows), "rows": rows}, started)

@@ -98,6 +98,8 @@ def test_cells_study(tmp_path: Path) -> None:
     for row in metrics["rows"]:
         assert len(row["curves"]["scored"]) == len(row["curves"]["held_out"]) > 5
         assert ("not_given_back" in row) == (row["choice"] == "gap 3")
+    for sequences in metrics["sequences"].values():
+        assert all(one["cells"] > 10 and one["touching_pairs"] == 0 for one in sequences.values())
     left_behind(tmp_path, "cells_study")
 
 
