@@ -103,6 +103,8 @@ class DataSet:
         Terms of use and citation, to be shown to whoever fetches it.
     codecs : bool
         True if the archive's files need the extra ``codecs`` to be decoded.
+    pixel_size : float, optional
+        Width and height of a pixel, micrometres.
     """
 
     name: str
@@ -110,6 +112,7 @@ class DataSet:
     parts: tuple[Part, ...]
     terms: str
     codecs: bool = False
+    pixel_size: float | None = None
 
     @property
     def archive_name(self) -> str:

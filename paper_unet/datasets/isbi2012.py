@@ -41,6 +41,7 @@ ISBI2012 = DataSet(
         "doi:10.1371/journal.pbio.1000502, and Arganda-Carreras et al. 2015, "
         "doi:10.3389/fnana.2015.00142."
     ),
+    pixel_size=0.004,
 )
 
 # grey value in the label files -> class
