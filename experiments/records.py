@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from matplotlib.figure import Figure
+from PIL import Image
 from row_files import FOLDER
 
+from paper_unet.figures.style import DPI, picture
 from paper_unet.system.environment import environment
 from paper_unet.system.files import check_free_name, write_atomic
 
@@ -52,14 +54,29 @@ class _Tee(TextIOBase):
         return len(text)
 
 
+LARGEST_PNG = 300_000
+"""Bytes: a PNG has fewer colours rather than more of them, down to 32; the PDF has all."""
+
+
 def save_figure(figure: Figure, out: Path, name: str) -> None:
-    """Save a figure as PNG and PDF, without the date, so that the same figure is the same file."""
+    """Save a figure as PNG and PDF; the same figure is the same file."""
     out.mkdir(parents=True, exist_ok=True)
-    for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
-        picture = BytesIO()
-        figure.savefig(picture, format=kind, dpi=150, metadata=metadata)
-        write_atomic(out / f"{name}.{kind}", picture.getvalue())
+    write_atomic(out / f"{name}.png", compact_png(picture(figure, "png")))
+    write_atomic(out / f"{name}.pdf", picture(figure, "pdf"))
     print(f"wrote {_plain(out / name)}.png and .pdf")
+
+
+def compact_png(png: bytes) -> bytes:
+    """Return a PNG with a palette, of as many colours as `LARGEST_PNG` allows."""
+    with Image.open(BytesIO(png)) as image:
+        pixels = image.convert("RGB")
+    for colours in (256, 128, 64, 32):
+        encoded = BytesIO()
+        reduced = pixels.quantize(colours, dither=Image.Dither.NONE)
+        reduced.save(encoded, "png", optimize=True, dpi=(DPI, DPI))
+        if len(encoded.getvalue()) <= LARGEST_PNG:
+            break
+    return encoded.getvalue()
 
 
 def write_results(out: Path, results: dict[str, Any], started: float) -> None:

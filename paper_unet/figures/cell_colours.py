@@ -40,8 +40,8 @@ def cell_colours(instances: Instances, *, reach: float = REACH) -> dict[int, Col
         RGB in [0, 1] by the number of the cell. Cells that touch have different colours.
     """
     numbers = cell_numbers(instances)
-    chosen = _choose(numbers, _neighbours(touching_pairs(_grown(instances, reach))))
-    return {number: _nth(PALETTE, place) for number, place in chosen.items()}
+    pairs = touching_pairs(_grown(instances, reach))
+    return _choose(numbers, _neighbours(pairs), PALETTE)
 
 
 def matched_colours(
@@ -73,13 +73,9 @@ def matched_colours(
             pairs.add((first, second))
         elif one not in of_truth and other not in of_truth:
             lonely.add((one, other))
-    chosen = _choose(cell_numbers(truth), _neighbours(pairs))
-    true = {number: _nth(PALETTE, place) for number, place in chosen.items()}
-    unmatched = _choose(cell_numbers(found) - of_truth.keys(), _neighbours(lonely))
-    return true, {
-        **{number: true[partner] for number, partner in of_truth.items()},
-        **{number: _nth(UNMATCHED, place) for number, place in unmatched.items()},
-    }
+    true = _choose(cell_numbers(truth), _neighbours(pairs), PALETTE)
+    unmatched = _choose(cell_numbers(found) - of_truth.keys(), _neighbours(lonely), UNMATCHED)
+    return true, unmatched | {number: true[partner] for number, partner in of_truth.items()}
 
 
 def paint(
@@ -170,21 +166,31 @@ def _neighbours(pairs: Set[tuple[int, int]]) -> dict[int, set[int]]:
     return found
 
 
-def _choose(numbers: Set[int], neighbours: Mapping[int, Set[int]]) -> dict[int, int]:
-    """Give each cell the first colour that no neighbour has; the most constrained cell first.
+def _choose(
+    numbers: Set[int], neighbours: Mapping[int, Set[int]], palette: tuple[Colour, ...]
+) -> dict[int, Colour]:
+    """Give each cell the rarest colour that no neighbour has; the most constrained cell first.
 
     Brelaz, "New methods to color the vertices of a graph", 1979, doi:10.1145/359094.359101.
     """
     chosen: dict[int, int] = {}
+    uses = [0] * len(palette)
     taken: dict[int, set[int]] = {number: set() for number in numbers}
     waiting = set(numbers)
     while waiting:
         cell = max(waiting, key=lambda n: (len(taken[n]), len(neighbours.get(n, ())), -n))
         waiting.remove(cell)
-        chosen[cell] = next(place for place in range(len(numbers)) if place not in taken[cell])
+        place = min(
+            (place for place in range(len(uses)) if place not in taken[cell]),
+            key=uses.__getitem__,
+            default=len(uses),
+        )
+        uses += [0] * (place == len(uses))  # more than the palette has
+        uses[place] += 1
+        chosen[cell] = place
         for other in neighbours.get(cell, ()):
-            taken[other].add(chosen[cell])
-    return chosen
+            taken[other].add(place)
+    return {cell: _nth(palette, place) for cell, place in chosen.items()}
 
 
 def _nth(colours: tuple[Colour, ...], place: int) -> Colour:

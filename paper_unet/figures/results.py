@@ -57,7 +57,7 @@ def segmentation_figure(
         of_truth, of_found = matched_colours(truth, found)
         panels.append((f"{name}\nwhite, grey: no true cell", paint(found, of_found)))
         panels.append(("truth", paint(truth, of_truth)))
-    with figure("page", 0.35 + 0.2 * bool(title) + 6.9 / len(panels)) as page:
+    with figure("page", 0.32 + 0.16 * bool(title) + 6.6 / len(panels)) as page:
         for axes, (name, panel) in zip(page.subplots(1, len(panels)), panels, strict=True):
             _show(axes, panel, name, limit=1 if panel is interior else None)
         if pixel_size is not None:
