@@ -14,6 +14,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any, Final, Literal
 
 import matplotlib.style
@@ -37,6 +38,7 @@ BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"
 SKY, YELLOW, VERMILION, PURPLE = "#56b4e9", "#f0e442", "#d55e00", "#cc79a7"
 CYCLE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 """Apart for readers with any colour vision (Okabe and Ito 2008, Color Universal Design)."""
+MARKS: Final = "osv^D<>p"
 
 STYLE: Final[dict[str, Any]] = {
     "font.family": "sans-serif",
@@ -156,13 +158,27 @@ def honest_limits(name: str, values: Iterable[float]) -> tuple[float, float]:
     return low - 0.06 * span * (low != perfect), high + 0.06 * span * (high != perfect)
 
 
+def keys(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Give each of several series its colour and its marker, by name; both begin again."""
+    return dict(zip(names, zip(cycle(CYCLE), cycle(MARKS), strict=False), strict=False))
+
+
+def legend_below(drawn: Figure, ncols: int = 4) -> None:
+    """Explain, below the panels, every label that any of them has, once."""
+    named: dict[str, Any] = {}
+    for axes in drawn.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        named |= dict(zip(labels, handles, strict=True))
+    drawn.legend(list(named.values()), list(named), loc="outside lower center", ncols=ncols)
+
+
 def draw_runs(
     axes: Axes,
     place: float,
     values: Sequence[float],
     *,
-    colour: str = BLUE,
-    marker: str = "o",
+    key: tuple[str, str] = (BLUE, "o"),
+    label: str | None = None,
     upright: bool = True,
 ) -> None:
     """Draw every run as a point; of two and more the mean and one standard deviation each way.
@@ -174,18 +190,23 @@ def draw_runs(
         Where they stand on the other axis.
     values : sequence of float
         One for each run.
-    colour, marker : str
+    key : (str, str)
+        Colour and marker.
+    label : str, optional
+        For the legend.
     upright : bool
         Whether the values are on the y axis.
     """
     spots = _spots(place, np.asarray(values, float), upright)
-    axes.plot(*spots, marker, color=colour, alpha=0.55, mec="none", clip_on=False, ls="none")
+    colour, marker = key
+    look: dict[str, Any] = {"color": colour, "marker": marker, "mec": "none", "ls": "none"}
+    axes.plot(*spots, **look, alpha=0.6, clip_on=False, label=label)
     if len(values) < 2:
         return
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    look: dict[str, Any] = {"color": BLACK, "lw": 0.9, "solid_capstyle": "butt", "zorder": 3}
-    axes.plot(*_spots(place, np.array([mean - spread, mean + spread]), upright), **look)
-    axes.plot(*_spots(place, np.array([mean]), upright), "_|"[not upright], ms=6, mew=1.2, **look)
+    line: dict[str, Any] = {"color": BLACK, "lw": 0.9, "solid_capstyle": "butt", "zorder": 3}
+    axes.plot(*_spots(place, np.array([mean - spread, mean + spread]), upright), **line)
+    axes.plot(*_spots(place, np.array([mean]), upright), "_|"[not upright], ms=6, mew=1.2, **line)
 
 
 def _spots(place: float, values: Any, upright: bool) -> tuple[Any, Any]:
