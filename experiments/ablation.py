@@ -232,7 +232,7 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]], base_name: str
                 axes.axvline(np.mean(runs[base_name]), color=BLUE, lw=0.6, zorder=0)
             synthetic = any(row["source"] == "synthetic" for row in rows if row["data"] == on)
             axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{on}\n{metric_label(name)}")
-            axes.set_xlim(honest_limits(name, [value for some in runs.values() for value in some]))
+            axes.set_xlim(honest_limits(name, runs.values()))
         every[0].set_yticks(range(len(choices)), choices)
         every[0].set_ylim(len(choices) - 0.5, -0.5)
     return page

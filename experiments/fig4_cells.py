@@ -6,9 +6,9 @@ python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tr
 there; the truth in outlines. A cell has one colour in truth and result, touching cells differ, and
 what matches no cell of the truth is white or grey (the paper: cyan, random colours, truth yellow).
 The networks are those that table2_cell_tracking.py left with the same --network, --optimizer,
---finish, --finish-balance and --finish-sets; each saw only the other sequence. Where there are none, short ones are trained here,
-and the figure says so. The frame is the one with most cells of those annotated in full, whatever
-its score.
+--finish, --finish-balance and --finish-sets; each saw only the other sequence. Where there are
+none, short ones are trained here, and the figure says so. The frame is the one with most cells of
+those annotated in full, whatever its score.
 """
 
 from __future__ import annotations

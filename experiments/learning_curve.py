@@ -44,6 +44,8 @@ from paper_unet.figures.style import (
 from paper_unet.training.config import TrainConfig
 
 SHOWN = ("v_rand", "v_info", "pixel_error")
+SHIFTS = (0.95, 1.05)
+"""Of the two, so that one does not hide the other."""
 AUGMENTED, PLAIN = "with augmentation", "no augmentation"
 
 
@@ -100,14 +102,17 @@ def draw(rows: list[dict[str, Any]], above: str) -> Figure:
     """Draw every run as a dot, their means and spreads, and lines between the means."""
     with figure("page", 2.3) as page:
         for axes, name in zip(page.subplots(1, len(SHOWN)), SHOWN, strict=True):
-            for choice, key in keys((AUGMENTED, PLAIN)).items():
+            drawn = []
+            for shift, (choice, key) in zip(SHIFTS, keys((AUGMENTED, PLAIN)).items(), strict=True):
                 mine = [row for row in rows if row["choice"] == choice and name in row]
                 counts = sorted({row["sections"] for row in mine})
                 runs = [[r[name] for r in mine if r["sections"] == n] for n in counts]
-                axes.plot(counts, [np.mean(values) for values in runs], color=key[0], lw=0.8)
-                for count, values in zip(counts, runs, strict=True):
-                    draw_runs(axes, count, values, key=key, label=choice)
-            axes.set_ylim(honest_limits(name, [row[name] for row in rows if name in row]))
+                places = [count * shift for count in counts]
+                axes.plot(places, [np.mean(values) for values in runs], color=key[0], lw=0.8)
+                for place, values in zip(places, runs, strict=True):
+                    draw_runs(axes, place, values, key=key, label=choice)
+                drawn += runs
+            axes.set_ylim(honest_limits(name, drawn))
             axes.set_xscale("log", base=2)
             axes.set_xticks(sorted({row["sections"] for row in rows}))
             axes.xaxis.set_major_formatter("{x:g}")

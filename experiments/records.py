@@ -13,6 +13,7 @@ from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from row_files import FOLDER
@@ -54,8 +55,8 @@ class _Tee(TextIOBase):
         return len(text)
 
 
-LARGEST_PNG = 300_000
-"""Bytes: a PNG has fewer colours rather than more of them, down to 32; the PDF has all."""
+GREYS = 16
+"""Levels of grey in a PNG of images; the PDF has all."""
 
 
 def save_figure(figure: Figure, out: Path, name: str) -> None:
@@ -67,15 +68,32 @@ def save_figure(figure: Figure, out: Path, name: str) -> None:
 
 
 def compact_png(png: bytes) -> bytes:
-    """Return a PNG with a palette, of as many colours as `LARGEST_PNG` allows."""
+    """Return a PNG with a palette: every colour if they are 256; else levels of grey, and colours.
+
+    Noise in images is most of a figure's bytes; of greys it keeps `GREYS` levels.
+    """
     with Image.open(BytesIO(png)) as image:
-        pixels = image.convert("RGB")
-    for colours in (256, 128, 64, 32):
-        encoded = BytesIO()
-        reduced = pixels.quantize(colours, dither=Image.Dither.NONE)
-        reduced.save(encoded, "png", optimize=True, dpi=(DPI, DPI))
-        if len(encoded.getvalue()) <= LARGEST_PNG:
-            break
+        colours = image.convert("RGB")
+    if colours.getcolors(256):
+        return _png(colours.quantize(256, dither=Image.Dither.NONE))
+    pixels = np.asarray(colours, np.int64)
+    grey = np.ptp(pixels, axis=2) <= 255 // GREYS
+    numbers = np.rint(pixels.mean(2) * (GREYS - 1) / 255).astype(np.uint8)
+    palette = np.repeat(np.rint(np.linspace(0, 255, GREYS))[:, None], 3, axis=1)
+    if not grey.all():
+        rounded = np.rint(pixels[~grey] / 17) * 17  # 16 levels of each colour
+        line = Image.fromarray(rounded[None].astype(np.uint8))
+        found = line.quantize(256 - GREYS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        numbers[~grey] = np.asarray(found)[0] + GREYS
+        palette = np.concatenate([palette, np.reshape(found.getpalette() or [], (-1, 3))])
+    reduced = Image.fromarray(numbers)
+    reduced.putpalette(palette.astype(np.uint8).ravel().tolist())
+    return _png(reduced)
+
+
+def _png(image: Image.Image) -> bytes:
+    encoded = BytesIO()
+    image.save(encoded, "png", optimize=True, dpi=(DPI, DPI))
     return encoded.getvalue()
 
 

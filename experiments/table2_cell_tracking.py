@@ -128,7 +128,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_ylim(0, 1)
         axes.set_ylabel(str(metric("seg")))
-        legend_below(page, ncols=3)
+        legend_below(page, ncols=2)
     return page
 
 

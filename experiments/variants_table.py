@@ -89,18 +89,21 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
     with figure("page", 1.1 + 0.26 * len(names)) as page:
         *panels, seams = page.subplots(1, len(SHOWN) + 1, sharey=True)
         for axes, metric in zip(panels, SHOWN, strict=True):
+            drawn = []
             for (network, recipe), place in places.items():
                 mine = [r for r in rows if (r["network"], r["recipe"]) == (network, recipe)]
                 values = [row[metric] for row in mine if metric in row]
                 label = f"recipe: {recipe}"
                 draw_runs(axes, place, values, key=recipes[recipe], label=label, upright=False)
-            axes.set_xlim(honest_limits(metric, [row[metric] for row in rows if metric in row]))
+                drawn.append(values)
+            axes.set_xlim(honest_limits(metric, drawn))
+            axes.locator_params(axis="x", nbins=4)
             axes.set_title(metric_label(metric))
         for line in lines:
             place = places[line["network"], line["recipe"]]
             draw_seams(seams, line["seams"], place, recipes[line["recipe"]][0])
         seams.set_xscale("log")
-        seams.set_title("seams, RMS\nlower is better")
+        seams.set_title("seams, RMS; 1e-9 or more\nlower is better")
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         legend_below(page, ncols=5)

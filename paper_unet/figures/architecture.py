@@ -22,17 +22,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from paper_unet.figures.style import BLUE, GREEN, GREY, PURPLE, TEXT, VERMILION, WIDTHS, figure
+from paper_unet.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILION, WIDTHS, figure
 from paper_unet.figures.trace import FeatureMap, Operation, Trace
 
-TALLEST, NARROWEST = 100.0, 5.0
+TALLEST, NARROWEST = 100.0, 4.4
 """Points: height of the tile, width of a box of the first level's channels."""
 THINNEST = 1.5
 """Points: no box is narrower or lower."""
-GAP, BETWEEN_LEVELS, MARGIN = 16.5, 36.0, 14.0
+GAP, BETWEEN_LEVELS, MARGIN = 13.0, 32.0, 14.0
 """Points: between the boxes of a level, between levels (two lines of text and an arrow)."""
-LINE, LEGEND = 10.0, 92.0
-"""Points: room for one line of text, width of the legend."""
+TEXT, LINE, LEGEND = SMALL, 9.0, 84.0
+"""Points: size of the text, room for one line of it, width of the legend."""
 
 Point = tuple[float, float]
 
@@ -188,13 +188,13 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box]) -> None:
         centre, channels = box.axis, str(box.made.channels)
         if box.made.operation == "up-conv 2x2":  # the next one is the copy beside it
             centre, channels = box.left, f"{boxes[n + 1].made.channels}+{channels}"
-        axes.text(centre, box.top + 1.5, channels, ha="center", va="bottom")
+        axes.text(centre, box.top + 1.5, channels, ha="center", va="bottom", fontsize=TEXT)
         size = f"{box.made.side}²"
-        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top")
+        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top", fontsize=TEXT)
     first, last = boxes[0], boxes[-1]
-    axes.text(first.left - 4, first.middle, "image\ntile", ha="right", va="center")
+    axes.text(first.left - 4, first.middle, "image\ntile", ha="right", va="center", fontsize=TEXT)
     scores = f"scores\nof {last.made.channels}\nclasses"
-    axes.text(last.right + 10, last.middle, scores, ha="left", va="center")
+    axes.text(last.right + 10, last.middle, scores, ha="left", va="center", fontsize=TEXT)
 
 
 def _rectangle(axes: Axes, box: Box, height: float, **style: Any) -> None:
@@ -216,7 +216,7 @@ def _draw_notes(axes: Axes, traced: Trace, left: float, low: float) -> None:
         "box height: pixels; width: √channels",
         "dashed: the part that is copied",
     )
-    axes.text(left, low, "\n".join(lines), va="bottom", linespacing=1.35)
+    axes.text(left, low, "\n".join(lines), va="bottom", fontsize=TEXT, linespacing=1.35)
 
 
 def _draw_legend(axes: Axes, traced: Trace, right: float, low: float) -> None:
@@ -227,4 +227,4 @@ def _draw_legend(axes: Axes, traced: Trace, right: float, low: float) -> None:
         active = bool(made) and all(each.relu for each in made)
         y = low + 1.45 * TEXT * n + TEXT / 2
         _draw_arrow(axes, operation, (left, y), (left + 18, y))
-        axes.text(left + 22, y, name + ", ReLU" * active, va="center")
+        axes.text(left + 22, y, name + ", ReLU" * active, va="center", fontsize=TEXT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ from paper_unet.geometry import HALO, PAPER, STRIDE, Tile, mirror_window, output
 
 INPUT, OUTPUT = BLUE, YELLOW
 """The paper's colours: what the network sees, and what it returns."""
+LEVELS = colormaps["RdBu_r"].resampled(15)
+"""Of the differences: few enough that the eye can count them."""
 ZOOM = 96
 """Pixels: side of the window that is shown enlarged."""
 
@@ -69,7 +72,7 @@ def overlap_tile_figure(
         class.
     """
     scale = max(float(np.quantile(np.abs(found.map), 0.999)) for found in section.abutting)
-    with figure("page", 5.1) as page:
+    with figure("page", 4.8) as page:
         panels = page.subplots(2, 3)
         _draw_context(panels[0, 0], section)
         _draw_mosaic(panels[0, 1], section)
@@ -93,7 +96,8 @@ def _draw_context(axes: Axes, section: TiledSection) -> None:
     )
     wide = mirror_window(section.image, (-HALO, below), (-HALO, right))
     extent = (-HALO - 0.5, right - 0.5, below - 0.5, -HALO - 0.5)
-    axes.imshow(wide, cmap="gray", extent=extent)
+    _draw_behind(axes, wide, -HALO, -HALO)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
     _shade_mirrored(axes, extent, section.image.shape)
     _draw_input(axes, row, column)
     _square(axes, row.start, column.start, output_size(row.side), OUTPUT, alpha=0.3)
@@ -106,6 +110,16 @@ def _draw_context(axes: Axes, section: TiledSection) -> None:
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, **look)
     axes.set_axis_off()
     axes.set_title("(a) a tile and its mirrored context")
+
+
+def _draw_behind(axes: Axes, image: NDArray[Any], top: int, left: int) -> None:
+    """Draw an image as the background of tiles: means of 2 x 2 pixels, at their place."""
+    height, width = image.shape
+    even = np.pad(image, ((0, height % 2), (0, width % 2)), mode="edge")
+    means = even.reshape(-(-height // 2), 2, -(-width // 2), 2).mean((1, 3))
+    right, below = left + even.shape[1] - 0.5, top + even.shape[0] - 0.5
+    extent = (left - 0.5, right, below, top - 0.5)
+    axes.imshow(means, extent=extent, interpolation="nearest")
 
 
 def _shade_mirrored(
@@ -124,7 +138,7 @@ def _shade_mirrored(
 
 def _draw_mosaic(axes: Axes, section: TiledSection) -> None:
     rows, columns = _tiles(section)
-    axes.imshow(section.image, cmap="gray")
+    _draw_behind(axes, section.image, 0, 0)
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
             corner = (column.start - 0.5, row.start - 0.5)
@@ -151,7 +165,7 @@ def _draw_probability(axes: Axes, section: TiledSection) -> None:
 
 def _draw_difference(axes: Axes, found: Difference, scale: float, letter: str) -> None:
     limit = scale or 1.0  # one tile alone has no difference
-    shown = axes.imshow(found.map, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    shown = axes.imshow(found.map, cmap=LEVELS, vmin=-limit, vmax=limit, interpolation="nearest")
     _colour_bar(axes, shown, extend="both")
     rows, columns = found.starts()
     for start in rows[1:]:
@@ -176,7 +190,7 @@ def _draw_changes(axes: Axes, section: TiledSection) -> None:
     axes.imshow(overlay, interpolation="nearest")
     odds = section.one_pass[window]
     if odds.min() < 0 < odds.max():
-        axes.contour(odds, levels=[0], colors=SKY, linewidths=0.7)
+        axes.contour(odds, levels=[0], colors=SKY, linewidths=1.0)
     axes.set_axis_off()
     axes.set_title(
         f"(f) {odds.shape[0]} × {odds.shape[1]} pixels, {output_size(found.tile)}² abutting\n"
@@ -203,6 +217,7 @@ def _square(axes: Axes, top: int, left: int, side: int, colour: str, alpha: floa
 def _mark_starts(axes: Axes, rows: Sequence[int], columns: Sequence[int]) -> None:
     axes.set_yticks(rows)
     axes.set_xticks(columns)
+    axes.spines[:].set_visible(True)
 
 
 def _colour_bar(axes: Axes, shown: Any, **look: Any) -> None:

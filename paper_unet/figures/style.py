@@ -134,8 +134,8 @@ def metric_label(name: str) -> str:
     return str(metric(name)).replace(", ", "\n")
 
 
-def honest_limits(name: str, values: Iterable[float]) -> tuple[float, float]:
-    """Return the limits of an axis of a metric: all values, and the perfect one.
+def honest_limits(name: str, runs: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """Return the limits of an axis of a metric: all that `draw_runs` draws, and the perfect value.
 
     An axis that ends where the metric is perfect, at 0 of an error and at 1 of a score, shows how
     far from perfect the values are, so small differences look small.
@@ -144,18 +144,27 @@ def honest_limits(name: str, values: Iterable[float]) -> tuple[float, float]:
     ----------
     name : str
         Of `paper_unet.metrics.table`.
-    values : iterable of float
+    runs : iterable of sequence of float
+        The values that are drawn at each place.
 
     Returns
     -------
     (float, float)
-        A little wider than the values, so that no point is cut.
+        A little wider than what is drawn, so that no point is cut.
     """
     perfect = 1.0 if metric(name).higher else 0.0
-    seen = [value for value in values if math.isfinite(value)]
-    low, high = min([perfect, *seen]), max([perfect, *seen])
+    drawn = [value for values in runs for value in (*values, *spread_of(values))]
+    low, high = min([perfect, *drawn]), max([perfect, *drawn])
     span = high - low or 1.0
     return low - 0.06 * span * (low != perfect), high + 0.06 * span * (high != perfect)
+
+
+def spread_of(values: Sequence[float]) -> tuple[float, ...]:
+    """Return the mean less and plus one standard deviation; nothing for fewer than two values."""
+    if len(values) < 2:
+        return ()
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    return mean - deviation, mean + deviation
 
 
 def keys(names: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -200,13 +209,13 @@ def draw_runs(
     spots = _spots(place, np.asarray(values, float), upright)
     colour, marker = key
     look: dict[str, Any] = {"color": colour, "marker": marker, "mec": "none", "ls": "none"}
-    axes.plot(*spots, **look, alpha=0.6, clip_on=False, label=label)
-    if len(values) < 2:
+    axes.plot(*spots, **look, alpha=0.75, clip_on=False, label=label)
+    if not (ends := spread_of(values)):
         return
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     line: dict[str, Any] = {"color": BLACK, "lw": 0.9, "solid_capstyle": "butt", "zorder": 3}
-    axes.plot(*_spots(place, np.array([mean - spread, mean + spread]), upright), **line)
-    axes.plot(*_spots(place, np.array([mean]), upright), "_|"[not upright], ms=6, mew=1.2, **line)
+    axes.plot(*_spots(place, np.array(ends), upright), **line)
+    mean = np.mean(values, keepdims=True)
+    axes.plot(*_spots(place, mean, upright), "_|"[not upright], ms=5, mew=1.1, **line)
 
 
 def _spots(place: float, values: Any, upright: bool) -> tuple[Any, Any]:

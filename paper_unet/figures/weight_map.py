@@ -181,6 +181,7 @@ def _draw_row(
     weights.set_clim(vmax=frame.weights.max())
     for axes in row:
         axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(True)
     return weights
 
 
