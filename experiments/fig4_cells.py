@@ -43,7 +43,7 @@ from paper_unet.training.checkpoint import WEIGHTS
 PHC, DIC = cells.SETS
 PART = 400
 """Side in pixels of the part of a phase contrast frame that is shown."""
-TITLE = 56
+TITLE = 66
 """Characters of a line above a half of the figure."""
 
 
@@ -189,10 +189,14 @@ def fullest(truth: NDArray[np.int32], side: int) -> tuple[slice, slice]:
 def draw(results: list[Result]) -> Figure:
     """Draw input and result of both sets."""
     phc, dic = results
-    with figure("page", 2.35) as page:
+    lines = max(result.title().count("\n") + 1 for result in results)
+    with figure("page", 1.95 + 0.125 * lines) as page:
         left, right = page.subfigures(1, 2)  # type: ignore[misc]
         draw_pair(left, phc, "ab", fullest(phc.truth, PART))
         draw_pair(right, dic, "cd", (slice(None), slice(None)))
+        for half, result in ((left, phc), (right, dic)):
+            title = result.title()
+            half.suptitle(title + "\n" * (lines - 1 - title.count("\n")))  # panels at one height
     return page
 
 
@@ -214,7 +218,6 @@ def draw_pair(figure: SubFigure, result: Result, letters: str, window: tuple[sli
     pixel_size = data_set(result.sequences.name).pixel_size
     if result.sequences.source != "synthetic" and pixel_size is not None:
         scale_bar(panels[0], pixel_size)
-    figure.suptitle(result.title())
 
 
 def outline(axes: Axes, truth: NDArray[np.int32], colours: Mapping[int, Colour]) -> None:

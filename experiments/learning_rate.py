@@ -120,7 +120,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     names = list(dict.fromkeys(row["on"] for row in rows))
     kinds = {(row["warmup"], row["centre"]): kind_label(row) for row in rows}
     shown = keys(kinds[kind] for kind in sorted(kinds))
-    moved = dict(zip(shown, np.geomspace(0.93, 1.075, len(shown) + 2)[1:-1], strict=True))
+    moved = dict(zip(shown, np.geomspace(0.85, 1.18, len(shown) + 2)[1:-1], strict=True))
     with figure("column" if len(names) < 3 else "page", 2.5) as page:
         panels = page.subplots(1, len(names), squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):

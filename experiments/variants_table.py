@@ -103,7 +103,8 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
             place = places[line["network"], line["recipe"]]
             draw_seams(seams, line["seams"], place, recipes[line["recipe"]][0])
         seams.set_xscale("log")
-        seams.set_title("seams, RMS; 1e-9 or more\nlower is better")
+        seams.set_xticks([1e-9, 1e-6, 1e-3], ["≤ 1e-9", "1e-6", "1e-3"])
+        seams.set_title("seams, RMS\nlower is better")
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         legend_below(page, ncols=5)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from paper_unet.figures.cell_colours import cell_colours, matched_colours, paint
-from paper_unet.figures.style import BLACK, SKY, VERMILION, figure, scale_bar
+from paper_unet.figures.style import BLACK, SKY, VERMILION, figure, legend_below, scale_bar
 from paper_unet.metrics import Isbi2012Scores, Mismatch, ThresholdScores, warping_mismatches
 from paper_unet.metrics.table import metric
 
@@ -98,7 +98,7 @@ def scores_figure(
     Figure
         As wide as a page.
     """
-    with figure("page", 2.9) as page:
+    with figure("page", 2.95) as page:
         left, middle, right = page.subplots(1, 3)
         for (name, curve), mark in zip(CURVES.items(), "osv^", strict=True):
             at = curve(scores)
@@ -112,10 +112,10 @@ def scores_figure(
         for axes in (left, middle):
             axes.set(xlabel="threshold", xlim=(0, 1))
             axes.set_box_aspect(1)
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, columnspacing=1)
         _draw_mismatches(right, labels, interior, scores.thresholds["warping_error"])
         if pixel_size is not None:
             scale_bar(right, pixel_size)
+        legend_below(page, ncols=3)
     return page
 
 
@@ -132,8 +132,7 @@ def _draw_mismatches(
     _show(axes, interior[z], f"section {z}, threshold {threshold:.1f}", limit=1)
     for code, colour, name in ((counted[0], VERMILION, "split"), (counted[1], SKY, "merger")):
         y, x = np.nonzero(found[z] == code)
-        axes.plot(x, y, ".", color=colour, ms=1.5, label=f"{name}: {len(y)} pixels")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), markerscale=4, ncols=2)
+        axes.plot(x, y, "o", color=colour, ms=1.5, mec="none", label=f"{name}: {len(y)} pixels")
 
 
 def _show(axes: Axes, panel: NDArray[Any], name: str, limit: float | None) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from paper_unet.errors import InputError
@@ -31,6 +32,8 @@ WIDTHS: Final = {"column": 3.35, "page": 6.9}
 """Inches: a column, and two columns with the gap between them."""
 TEXT, SMALL = 7.0, 6.0
 """Points: titles and labels; ticks, legends and notes. Figures are printed at their size."""
+MARKER: Final = 3.5
+"""Points."""
 DPI: Final = 300
 
 BLACK, GREY = "#000000", "#7f7f7f"
@@ -71,7 +74,7 @@ STYLE: Final[dict[str, Any]] = {
     "xtick.minor.size": 1.5,
     "ytick.minor.size": 1.5,
     "lines.linewidth": 1.0,
-    "lines.markersize": 3.5,
+    "lines.markersize": MARKER,
     "image.cmap": "gray",
     "axes.prop_cycle": f"cycler(color={list(CYCLE)})",
 }
@@ -178,7 +181,11 @@ def legend_below(drawn: Figure, ncols: int = 4) -> None:
     for axes in drawn.axes:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
-    drawn.legend(list(named.values()), list(named), loc="outside lower center", ncols=ncols)
+    named_by = list(named.values()), list(named)
+    legend = drawn.legend(*named_by, loc="outside lower center", ncols=ncols)
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D):
+            handle.set_markersize(MARKER)  # whatever the size of many points in a panel
 
 
 def draw_runs(
@@ -209,7 +216,8 @@ def draw_runs(
     spots = _spots(place, np.asarray(values, float), upright)
     colour, marker = key
     look: dict[str, Any] = {"color": colour, "marker": marker, "mec": "none", "ls": "none"}
-    axes.plot(*spots, **look, alpha=0.75, clip_on=False, label=label)
+    whole = len(values) == 0  # the layout has no place for a line of nothing that is not clipped
+    axes.plot(*spots, **look, alpha=0.75, clip_on=whole, label=label)
     if not (ends := spread_of(values)):
         return
     line: dict[str, Any] = {"color": BLACK, "lw": 0.9, "solid_capstyle": "butt", "zorder": 3}
