@@ -158,7 +158,9 @@ def honest_limits(name: str, runs: Iterable[Sequence[float]]) -> tuple[float, fl
     perfect = 1.0 if metric(name).higher else 0.0
     drawn = [value for values in runs for value in (*values, *spread_of(values))]
     low, high = min([perfect, *drawn]), max([perfect, *drawn])
-    span = high - low or 1.0
+    span = high - low
+    if span == 0:  # nothing, or nothing but perfect runs
+        return 0.0, 1.0
     return low - 0.06 * span * (low != perfect), high + 0.06 * span * (high != perfect)
 
 
@@ -276,6 +278,8 @@ def scale_bar(axes: Axes, pixel_size: float, unit: str = "µm", *, loc: str = "l
         label_top=True,
         fontproperties=FontProperties(size=SMALL),
     )
+    for rectangle in bar.size_bar.get_children():
+        rectangle.set_linewidth(0)  # its edge would add to the length
     bar.patch.set(facecolor="black", edgecolor="none", alpha=0.6)
     axes.add_artist(bar)
     return bar
