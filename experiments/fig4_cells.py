@@ -190,7 +190,8 @@ def draw(results: list[Result]) -> Figure:
     """Draw input and result of both sets."""
     phc, dic = results
     lines = max(result.title().count("\n") + 1 for result in results)
-    with figure("page", 1.95 + 0.125 * lines) as page:
+    with figure("page", 2.1 + 0.125 * lines) as page:
+        page.set_layout_engine("constrained", h_pad=0.07)  # between the two titles
         left, right = page.subfigures(1, 2)  # type: ignore[misc]
         draw_pair(left, phc, "ab", fullest(phc.truth, PART))
         draw_pair(right, dic, "cd", (slice(None), slice(None)))

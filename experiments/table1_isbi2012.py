@@ -163,7 +163,7 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
                 axes.axhline(PAPER[name], color=BLACK, ls="--", lw=0.8, label=label)
             axes.set_title(metric_label(name))
             axes.set_ylim(honest_limits(name, drawn))
-            axes.set_xticks(range(len(common.LOOKS)), common.LOOKS, rotation=40, ha="right")
+            axes.set_xticks(range(len(common.LOOKS)), common.LOOKS)
             axes.set_xlim(-0.5, len(common.LOOKS) - 0.5)
             axes.locator_params(axis="y", nbins=5)
         legend_below(page)

@@ -190,7 +190,8 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box]) -> None:
             centre, channels = box.left, f"{boxes[n + 1].made.channels}+{channels}"
         axes.text(centre, box.top + 1.5, channels, ha="center", va="bottom", fontsize=TEXT)
         size = f"{box.made.side}²"
-        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top", fontsize=TEXT)
+        points = TEXT if box.made.side < 1000 else TEXT - 1
+        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top", fontsize=points)
     first, last = boxes[0], boxes[-1]
     axes.text(first.left - 4, first.middle, "image\ntile", ha="right", va="center", fontsize=TEXT)
     scores = f"scores\nof {last.made.channels}\nclasses"

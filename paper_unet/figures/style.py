@@ -273,7 +273,7 @@ def scale_bar(axes: Axes, pixel_size: float, unit: str = "µm", *, loc: str = "l
         borderpad=0.4,
         sep=1.5,
         color="white",
-        size_vertical=0.015 * abs(high - low),
+        size_vertical=0.02 * abs(high - low),
         fill_bar=True,
         label_top=True,
         fontproperties=FontProperties(size=SMALL),
