@@ -279,7 +279,7 @@ def scale_bar(axes: Axes, pixel_size: float, unit: str = "µm", *, loc: str = "l
         fontproperties=FontProperties(size=SMALL),
     )
     for rectangle in bar.size_bar.get_children():
-        rectangle.set_linewidth(0)  # its edge would add to the length
+        rectangle.set(linewidth=0)  # its edge would add to the length
     bar.patch.set(facecolor="black", edgecolor="none", alpha=0.6)
     axes.add_artist(bar)
     return bar
