@@ -37,7 +37,8 @@ from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import BUNDLED, load_model
+from paper_unet.networks.known_weights import BUNDLED
+from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig

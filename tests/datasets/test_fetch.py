@@ -154,7 +154,7 @@ def test_an_archive_that_was_cut_short(tiny, server, tmp_path):
 
 def test_a_download_without_end(tiny, server, tmp_path):
     server.body = bytes(4 * tiny.max_bytes + 1)
-    assert "sends more than the data set has" in refused(tiny, tmp_path)
+    assert "sends more than was published" in refused(tiny, tmp_path)
 
 
 def test_no_server(tiny, tmp_path):
@@ -216,7 +216,7 @@ def test_what_has_the_names_of_a_fetch_is_left_alone(tiny, tmp_path):
         fetch(tiny, tmp_path / "to", source)
     (folder / ".fetch").unlink()
     (folder / NAMES[1]).symlink_to("nowhere")
-    with pytest.raises(InputError, match=f"{NAMES[1]}: a symbolic link that is none of the data"):
+    with pytest.raises(InputError, match=f"{NAMES[1]}: a symbolic link that was not fetched"):
         fetch(tiny, tmp_path / "to", source)
     assert (folder / NAMES[1]).readlink() == Path("nowhere")
     assert not list(folder.glob(".fetch*"))
