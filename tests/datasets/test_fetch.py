@@ -115,6 +115,29 @@ def test_wrong_pixels_name_file_and_hashes(tiny, server, tmp_path):
     assert hashlib.sha256(wrong.tobytes()).hexdigest() in message
 
 
+def test_what_is_wrong_is_named_by_its_source(tiny, server, tmp_path):
+    """Not by where it lay for a moment, and nothing of the user's is to be removed."""
+    (tmp_path / "from").mkdir()
+    files = {name: tiff_of(PIXELS[name]) for name in NAMES} | {NAMES[2]: tiff_of(PIXELS[NAMES[1]])}
+    for name, data in files.items():
+        (tmp_path / "from" / name).write_bytes(data)
+    server.body = archive_of(files)
+    for source in (None, tmp_path / "from"):
+        message = refused(tiny, tmp_path, source)
+        assert message.startswith(f"{source or tiny.url}: {NAMES[2]}: other pixels than published")
+        assert "remove" not in message and ".partial" not in message
+
+
+def test_a_copy_that_is_too_large(tiny, tmp_path):
+    (tmp_path / "from").mkdir()
+    for name in NAMES:
+        (tmp_path / "from" / name).write_bytes(tiff_of(PIXELS[name]))
+    with (tmp_path / "from" / NAMES[1]).open("r+b") as file:
+        file.truncate(tiny.max_bytes + 1)
+    message = refused(tiny, tmp_path, tmp_path / "from")
+    assert f"{NAMES[1]}: has {tiny.max_bytes + 1} bytes" in message
+
+
 def test_wrong_size_and_type(tiny, server, tmp_path):
     for wrong in (PIXELS[NAMES[0]][:, :8], PIXELS[NAMES[0]].astype(np.uint16)):
         server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(wrong)}))
