@@ -195,8 +195,8 @@ def _copy_files(data_set: DataSet, names: list[str], source: Path, scratch: Path
             continue
         if (size := found.stat().st_size) > data_set.max_bytes:
             raise InputError(
-                f"{found}: has {size} bytes, {name} as published at most {data_set.max_bytes}; "
-                "give another copy"
+                f"{found}: has {size} bytes, at most {data_set.max_bytes} are accepted; give "
+                "another copy"
             )
         (scratch / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(found, scratch / name)

@@ -285,7 +285,7 @@ class _Stored:
         """Raise InputError if it has to have a certain SHA-256 and was written with another."""
         if sha256 and self._sha256 != sha256:
             raise InputError(
-                f"{self.path}: other weights than published (SHA-256 expected {sha256}, found "
+                f"{self.path}: other weights than have this name (SHA-256 expected {sha256}, found "
                 f"{shown(self._sha256, 64)}); move it away and fetch it again"
             )
 

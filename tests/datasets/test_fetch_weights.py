@@ -164,7 +164,7 @@ def test_other_weights_name_both_hashes(tiny, server, tmp_path, named):
     (tmp_path / named).write_bytes(other)
     for source in (None, tmp_path / named):
         message = refused(tiny, tmp_path / "to", source)
-        assert "other weights than published" in message
+        assert "other weights than have this name" in message
         assert tiny.parts[0].sha256 in message
         assert re.findall("[0-9a-f]{64}", message)[1].encode() in other
     assert (tmp_path / named).read_bytes() == other

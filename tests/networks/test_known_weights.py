@@ -97,7 +97,7 @@ def test_other_weights_in_the_place_of_those_fetched(fetched):
     narrow(fetched, seed=1)
     assert load_model(fetched).config.width == 1  # sound, and by its path anything is
     for take in (load_model, channels_of):
-        with pytest.raises(InputError, match=r"n\.safetensors: other weights than published"):
+        with pytest.raises(InputError, match=r"n\.safetensors: other weights than have this name"):
             take("narrow")
 
 
