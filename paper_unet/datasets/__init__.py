@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import lazy_loader
 
-from paper_unet.system.folders import data_folder
-
 if TYPE_CHECKING:
     from paper_unet.datasets.archives import extract_members
     from paper_unet.datasets.cell_sets import DIC_C2DH_HELA, PHC_C2DH_U373
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
         map_labels,
     )
     from paper_unet.datasets.weights import WEIGHTS, ExpectedWeights
+    from paper_unet.system.folders import data_folder
 
 __all__ = [
     "DATA_SETS",
@@ -72,7 +71,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
         "cell_sets": ["DIC_C2DH_HELA", "PHC_C2DH_U373"],
         "cell_tracking": ["CellFrames", "load_cell_frames"],
         "expected": ["DataSet", "ExpectedStack"],
-        "fetching": ["fetch"],
+        "fetching": ["data_folder", "fetch"],
         "frames": ["ExpectedFrames"],
         "isbi2012": ["ISBI2012", "Isbi2012", "fetch_isbi2012", "load_isbi2012", "map_labels"],
         "weights": ["WEIGHTS", "ExpectedWeights"],

@@ -20,7 +20,7 @@ class PredictConfig(InferenceSettings):
 
     source: Annotated[str, "image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
     out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"]
-    weights: Annotated[str | None, f"{weights_help()}; default: isbi2012"] = None
+    weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None

@@ -92,12 +92,13 @@ def known_weights() -> dict[str, KnownWeights]:
     return bundled | {one.name: one for one in FETCHED if one.name not in bundled}
 
 
-def weights_help() -> str:
-    """Return which weights have a name, as a setting that takes them says it."""
+def weights_help(default: str, before: str = "") -> str:
+    """Return what a setting that takes weights says: which have a name, and what the default is."""
     known = known_weights().values()
     inside = ", ".join(one.name for one in known if not one.fetched)
     others = ", ".join(one.name for one in known if one.fetched)
-    return f"a file, or a name: {inside} in the package, {others} once fetched"
+    names = f"{inside} in the package, {others} once fetched"
+    return f"{before}a file, or a name: {names}; default: {default}"
 
 
 def locate(given: str | Path | None) -> tuple[Path, str]:

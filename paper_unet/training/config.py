@@ -93,9 +93,7 @@ class TrainConfig(AugmentSettings):
     ] = True
     # augmentation: the settings of `AugmentSettings`
     # optimisation
-    start: Annotated[
-        str | None, f"weights to start from: {weights_help()}; default: random ones"
-    ] = None
+    start: Annotated[str | None, weights_help("random ones", "weights to start from: ")] = None
     optimizer: Annotated[
         Literal["sgd", "adam", "rmsprop"], "stochastic gradient descent (sec. 3), or another"
     ] = "sgd"

@@ -140,7 +140,7 @@ def test_a_file_that_is_added_to_the_package_has_a_name(tmp_path, monkeypatch):
     assert list(known_weights()) == ["isbi2012", "isbi2012-width32", "isbi2012-width64"]
     file = "isbi2012-width32.float16.safetensors"
     assert locate("isbi2012-width32") == (tmp_path / "package" / file, "")
-    assert "isbi2012, isbi2012-width32 in the package" in known_module.weights_help()
+    assert "isbi2012, isbi2012-width32 in the package" in known_module.weights_help("isbi2012")
     narrow(tmp_path / "package" / "isbi2012-width64.safetensors")  # which need not be fetched then
     assert not known_weights()["isbi2012-width64"].fetched
 
