@@ -46,7 +46,8 @@ from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import BUNDLED, load_model
+from paper_unet.networks.known_weights import locate
+from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
-        "--weights", nargs="+", default=[], help="trained networks to score; bundled: the package's"
+        "--weights", nargs="+", default=[], help="trained networks to score: files or names"
     )
     options = recipes.parsed(parser)
     if options.quick:
@@ -213,7 +214,7 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
         Job(
             Path(name).stem,
             (),
-            BUNDLED if name == "bundled" else Path(name),
+            locate(None if name == "bundled" else name)[0],
             options.device,
             sections,
             test,

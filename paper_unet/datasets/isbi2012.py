@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.datasets.expected import DataSet, ExpectedStack, read_verified
-from paper_unet.datasets.fetching import data_folder, fetch
+from paper_unet.datasets.fetching import fetch
 from paper_unet.errors import InputError
+from paper_unet.system.folders import data_folder
 
 SHAPE = (30, 512, 512)
 TRAIN_VOLUME = ExpectedStack(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.large.memory import bytes_of
+from paper_unet.networks.known_weights import weights_help
 from paper_unet.settings import Limits
 
 
@@ -19,7 +20,7 @@ class PredictConfig(InferenceSettings):
 
     source: Annotated[str, "image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
     out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"]
-    weights: Annotated[str | None, "default: the bundled ones (ISBI 2012)"] = None
+    weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None

@@ -22,6 +22,7 @@ from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
 from paper_unet.large.verify import check_frame, take_back_damaged
 from paper_unet.large.worker import Prediction
+from paper_unet.networks.known_weights import locate
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -93,9 +94,8 @@ def predict_file(
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in (*stack.files, config.weights):
-            if file is not None:
-                refuse_same_file(file, config.out)
+        for file in (*stack.files, locate(config.weights)[0]):
+            refuse_same_file(file, config.out)
         output = _output(config, stack, overwrite)
         with open_journal(Path(config.out), overwrite=overwrite) as journal:
             output.take(journal.claim, left=journal.left)

@@ -42,7 +42,7 @@ class Prediction:
     missing: Literal["fail", "fill"]
     memory: int | None  # bytes that the input may make the process take; None: most of what is free
     first: int  # section of the stack that becomes section 0 of the output
-    weights: Path | None
+    weights: Path | str | None  # a name in the package, where that may lie elsewhere
     digest: str  # SHA-256 of the weights
     output: Output
     grid: Grid

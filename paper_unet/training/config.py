@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
+from paper_unet.networks.known_weights import weights_help
 from paper_unet.networks.table import RENAMED, network_class, network_names
 from paper_unet.settings import AugmentSettings, Choices, Limits, part
 
@@ -92,9 +93,7 @@ class TrainConfig(AugmentSettings):
     ] = True
     # augmentation: the settings of `AugmentSettings`
     # optimisation
-    start: Annotated[
-        str | None, "weights to start from, such as another run's; default: random"
-    ] = None
+    start: Annotated[str | None, weights_help("random ones", "weights to start from: ")] = None
     optimizer: Annotated[
         Literal["sgd", "adam", "rmsprop"], "stochastic gradient descent (sec. 3), or another"
     ] = "sgd"

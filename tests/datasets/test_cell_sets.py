@@ -7,14 +7,14 @@ import pytest
 import tifffile
 from datasets_helpers import archive_of, everything_below, hash_of_frames
 
-from paper_unet.datasets import DATA_SETS, DIC_C2DH_HELA, ISBI2012, PHC_C2DH_U373, fetch
+from paper_unet.datasets import DATA_SETS, DIC_C2DH_HELA, ISBI2012, PHC_C2DH_U373, WEIGHTS, fetch
 from paper_unet.datasets import data_set as found
 from paper_unet.images import open_stack
 
 
 def test_the_table_of_cell_tracking_sets():
     """115 and 84 frames, 34 and 18 of them segmented."""
-    assert list(map(found, DATA_SETS)) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA]
+    assert list(map(found, DATA_SETS)) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA, WEIGHTS]
     for data_set, frames, segmented, shape in (
         (PHC_C2DH_U373, 115, (15, 19), (520, 696)),
         (DIC_C2DH_HELA, 84, (9, 9), (512, 512)),
