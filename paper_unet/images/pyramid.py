@@ -50,20 +50,27 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     if height % 2 or width % 2:
         # an edge pixel counted twice leaves the mean of those that exist
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2)), mode="edge")
-    wide = _WIDER[pixels.dtype.name]
-    rows = np.add(pixels[0::2], pixels[1::2], dtype=wide)
-    sums = rows[:, 0::2] + rows[:, 1::2]
     if pixels.dtype.kind == "f":
-        mean: NDArray[Any] = (sums / 4).astype(pixels.dtype)
+        rows = np.add(pixels[0::2], pixels[1::2], dtype=np.float64)
+        mean: NDArray[Any] = ((rows[:, 0::2] + rows[:, 1::2]) / 4).astype(pixels.dtype)
         return mean
+    # two neighbours of a row are one integer of twice the width, which has room for four of them
+    bits = 8 * pixels.dtype.itemsize
+    pairs = np.ascontiguousarray(pixels).view(f"u{pixels.dtype.itemsize * 2}")
+    upper, lower = pairs[0::2], pairs[1::2]
+    low = 2**bits - 1
+    sums = upper & low
+    sums += lower & low
+    sums += upper >> bits
+    sums += lower >> bits
     # (s + 1 + the last bit of s // 4) // 4 is s / 4, rounded half to even
-    sums += 1 + (sums >> 2 & 1)
-    rounded: NDArray[Any] = (sums >> 2).astype(pixels.dtype)
+    odd = sums >> 2
+    odd &= 1
+    sums += odd
+    sums += 1
+    sums >>= 2
+    rounded: NDArray[Any] = sums.astype(pixels.dtype)
     return rounded
-
-
-_WIDER = {"uint8": np.uint16, "uint16": np.uint32, "uint32": np.uint64, "float32": np.float64}
-"""Where sums of four values are exact."""
 
 
 class Chunk(NamedTuple):
