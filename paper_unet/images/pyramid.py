@@ -73,6 +73,10 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     return rounded
 
 
+TOGETHER = 4
+"""Chunks of a row that are computed at once: each step of it waits for Python's lock."""
+
+
 class Chunk(NamedTuple):
     """A square of a level above 0, or what the edge of the level leaves of it.
 
@@ -137,16 +141,30 @@ class GrowingPyramid:
         if level + 1 == len(self._levels):
             return
         self._room = max(self._room, 2 * pixels.nbytes)
+        for chunk, y, x, part in self._parts(z, row, column, pixels, level + 1):
+            whole = self._joined(chunk, y, x, part)
+            if whole is not None:
+                yield chunk, whole
+                yield from self.add(z, chunk.row, chunk.column, whole, chunk.level)
+
+    def _parts(
+        self, z: int, row: int, column: int, pixels: NDArray[Any], level: int
+    ) -> Iterator[tuple[Chunk, int, int, NDArray[Any]]]:
+        """Halve a window, some chunks at a time; yield what lies in each chunk, and where."""
         step = 2 * self._side
         for top in range(row - row % step, row + pixels.shape[0], step):
-            for left in range(column - column % step, column + pixels.shape[1], step):
-                y, x = max(top, row), max(left, column)
-                part = pixels[y - row : top + step - row, x - column : left + step - column]
-                chunk = Chunk(level + 1, z, top // 2, left // 2)
-                whole = self._joined(chunk, y // 2, x // 2, halved(part))
-                if whole is not None:
-                    yield chunk, whole
-                    yield from self.add(z, chunk.row, chunk.column, whole, chunk.level)
+            y = max(top, row)
+            for first in range(column - column % step, column + pixels.shape[1], TOGETHER * step):
+                x = max(first, column)
+                half = halved(
+                    pixels[
+                        y - row : top + step - row, x - column : first + TOGETHER * step - column
+                    ]
+                )
+                for left in range(first // 2, x // 2 + half.shape[1], self._side):
+                    at = max(left, x // 2)
+                    part = half[:, at - x // 2 : left + self._side - x // 2]
+                    yield Chunk(level, z, top // 2, left), y // 2, at, part
 
     def _joined(self, chunk: Chunk, y: int, x: int, part: NDArray[Any]) -> NDArray[Any] | None:
         """Put a part of a chunk to what is there of it; return all of it when it is complete."""

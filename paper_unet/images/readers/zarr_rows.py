@@ -1,4 +1,4 @@
-"""Rows of chunks of a Zarr, read and decoded by a few threads.
+"""Rows of chunks of a Zarr, read and decoded by a few threads where that takes long.
 
 What zarr does for each chunk, in a loop and threads of its own, takes longer than most decoding.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,9 @@ from paper_unet.images.stack import Span
 
 DECODERS = min(4, os.cpu_count() or 1)
 """Threads that read and decode the chunks of a row."""
+
+WORTH = 5e-4
+"""Seconds that a chunk takes, by the first one of a row, where threads gain more than they cost."""
 
 
 class ChunkRows:
@@ -55,12 +59,15 @@ class ChunkRows:
             chunk = self._chunk(z, down, k)
             part[...] = self._fill if chunk is None else chunk[: part.shape[0], : part.shape[1]]
 
-        chunks = range(columns[0] // self._wide, math.ceil(columns[1] / self._wide))
-        if len(chunks) == 1:
-            fill(chunks[0])
+        first, *rest = range(columns[0] // self._wide, math.ceil(columns[1] / self._wide))
+        start = time.perf_counter()
+        fill(first)
+        if not rest or time.perf_counter() - start < WORTH:
+            for k in rest:
+                fill(k)
             return out
-        with ThreadPoolExecutor(min(DECODERS, len(chunks)), "decode") as pool:
-            for _ in pool.map(fill, chunks):
+        with ThreadPoolExecutor(min(DECODERS, len(rest)), "decode") as pool:
+            for _ in pool.map(fill, rest):
                 pass
         return out
 
