@@ -287,6 +287,7 @@ def decoder_of(array: Any) -> Callable[[bytes], NDArray[Any]] | None:
 
     def decode(data: Any) -> NDArray[Any]:
         for step in reversed(steps):
+            data = data if isinstance(data, bytes) else bytes(memoryview(data))
             data = step.decode(data) if metadata.zarr_format == 2 else step.decoded(data, size)
         return np.frombuffer(data, dtype).reshape(array.chunks)
 
