@@ -52,7 +52,9 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2)), mode="edge")
     if pixels.dtype.kind == "f":
         rows = np.add(pixels[0::2], pixels[1::2], dtype=np.float64)
-        mean: NDArray[Any] = ((rows[:, 0::2] + rows[:, 1::2]) / 4).astype(pixels.dtype)
+        total = rows[:, 0::2] + rows[:, 1::2]
+        total /= 4
+        mean: NDArray[Any] = total.astype(pixels.dtype)
         return mean
     # two neighbours of a row are one integer of twice the width, which has room for four of them
     bits = 8 * pixels.dtype.itemsize
@@ -74,7 +76,8 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 TOGETHER = 4
-"""Chunks of a row that are computed at once: each step of it waits for Python's lock."""
+"""Chunks of a row that are computed at once, where a value takes a byte: each step waits for
+Python's lock, and takes memory."""
 
 
 class Chunk(NamedTuple):
@@ -152,14 +155,13 @@ class GrowingPyramid:
     ) -> Iterator[tuple[Chunk, int, int, NDArray[Any]]]:
         """Halve a window, some chunks at a time; yield what lies in each chunk, and where."""
         step = 2 * self._side
+        wide = step * max(1, TOGETHER // pixels.dtype.itemsize)
         for top in range(row - row % step, row + pixels.shape[0], step):
             y = max(top, row)
-            for first in range(column - column % step, column + pixels.shape[1], TOGETHER * step):
+            for first in range(column - column % step, column + pixels.shape[1], wide):
                 x = max(first, column)
                 half = halved(
-                    pixels[
-                        y - row : top + step - row, x - column : first + TOGETHER * step - column
-                    ]
+                    pixels[y - row : top + step - row, x - column : first + wide - column]
                 )
                 for left in range(first // 2, x // 2 + half.shape[1], self._side):
                     at = max(left, x // 2)
