@@ -8,7 +8,8 @@ written here, to the same bytes, by the thread that has the pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from zarr.codecs import BytesCodec, ZstdCodec
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import replace_file, sync_file, sync_folder
+
+SYNCED = 4
+"""Files that are synced at a time: the disk takes what waits for it together."""
 
 
 class ChunkFiles:
@@ -67,24 +71,26 @@ class ChunkFiles:
         """Return the folder of the chunks that hold a row of pixels."""
         return self._top / str(z) / str(row // self.side)
 
-    def sync(self, z: int, rows: Iterable[int], columns: Iterable[int]) -> None:
+    def sync(self, z: int, rows: Sequence[int], columns: Sequence[int]) -> None:
         """Return when chunks are on disk to stay, with the folders above them.
 
         Parameters
         ----------
         z : int
-        rows, columns : iterable of int
-            Where they begin.
+        rows, columns : sequence of int
+            Where they begin, at least one each.
         """
-        for row in rows:
-            folder = self.folder(z, row)
-            for path in self._across(folder, columns):
-                sync_file(path)
+        folders = [self.folder(z, row) for row in rows]
+        files = [path for folder in folders for path in self._across(folder, columns)]
+        with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
+            for _ in pool.map(sync_file, files):
+                pass
+        for folder in folders:
             sync_folder(folder)
         for above in list(self.folder(z, 0).parents)[:3]:  # the section's, "c", and the array's
             sync_folder(above)
 
-    def _across(self, folder: Path, columns: Iterable[int]) -> Iterator[Path]:
+    def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)
 
     def _write_chunk(self, name: str, pixels: NDArray[Any]) -> Stored:
