@@ -47,6 +47,7 @@ class ChunkFiles:
         self._top = folder / "c" if array.metadata.zarr_format == 3 else folder
         self._dtype, self._zstd = _encoding_of(array)
         self._fill = array.fill_value
+        self._lasting: int | None = None  # section whose folder has a name to stay
 
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Stored]:
         """Write a window of whole chunks; return what each file is, row by row."""
@@ -87,8 +88,12 @@ class ChunkFiles:
                 pass
         for folder in folders:
             sync_folder(folder)
-        for above in list(self.folder(z, 0).parents)[:3]:  # the section's, "c", and the array's
-            sync_folder(above)
+        section, *above = list(self.folder(z, 0).parents)[:3]
+        sync_folder(section)
+        if z != self._lasting:  # its name in "c", and that in the array's folder
+            for one in above:
+                sync_folder(one)
+            self._lasting = z
 
     def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)
