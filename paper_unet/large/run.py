@@ -177,8 +177,9 @@ def _work(
         total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
     ) as bar:
         runs = grid.runs(missing, executor.longest(left))
-        for piece, stored in executor.pieces(prediction, runs, stop):
+        for piece, stored, derived in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
+            output.leave_out(derived)
             bar.update(_pixels(grid, piece))
             warn_of_greys(report.say, prediction, executor, piece)
     journal.flush()

@@ -35,7 +35,9 @@ def go_on(folder):
 def outcome(folder):
     return content(folder / NAME) if (folder / NAME).exists() else None
 """
-SHAPES = {"out.tif": (2, 140, 30), "out.zarr": (2, 20, 530)}
+SHAPES = {"out.tif": (2, 140, 30), "out.zarr": (2, 20, 530), "tall.zarr": (1, 520, 20)}
+"""Of the last one, two pieces make one chunk of the pyramid."""
+
 LOSSES = os.environ.get("PAPER_UNET_LOSSES", "one")
 """``all``: three losses at every call; otherwise one of them in turn."""
 

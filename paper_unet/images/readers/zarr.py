@@ -71,6 +71,7 @@ class ZarrStack(Stack):
     ) -> None:
         super().__init__(path, channels=channels, labels=labels)
         _check_store(path, channels)
+        from paper_unet.images.readers.zarr_rows import rows_of
         from paper_unet.images.readers.zarr_store import bounded, check_layout
 
         self._array, found, size = _open_with_codecs(path)
@@ -94,6 +95,7 @@ class ZarrStack(Stack):
         self._find_chunks(missing)
         with _reading(path, "the store"):
             self._array = bounded(path, self._array, self.budget)
+            self._rows = rows_of(self._array, self._axes)
         row = self._tall * self.shape[2] * self.dtype.itemsize
         self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
         self.cache_bytes = self._cache.room + self._on_the_way(row)
@@ -168,12 +170,11 @@ class ZarrStack(Stack):
         grid = tuple(math.ceil(length / size) for length, size in pairs)
         count = math.prod(grid)
         looked = min(count, STAMPED)
-        digest = hashlib.sha256()
+        digest, folder = hashlib.sha256(), self.path / self._array.path
         for k in range(looked):
             index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
             key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
-            file = self.path / self._array.path / key
-            digest.update(f"{key} {file_stamp(file) if file.exists() else None}\n".encode())
+            digest.update(f"{key} {_stamp_of(folder / key)}\n".encode())
         return digest.hexdigest()
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
@@ -193,6 +194,9 @@ class ZarrStack(Stack):
         return out
 
     def _read_chunks(self, z: int, down: int, across: Span) -> NDArray[Any]:
+        if self._rows is not None:
+            with _reading(self.path, f"slice {z}"):
+                return self._rows.read(z, down, across, self.dtype)
         top = down * self._tall
         where: list[Any] = [0] * self._array.ndim
         if self._axes.z is not None:
@@ -202,6 +206,13 @@ class ZarrStack(Stack):
         with _reading(self.path, f"slice {z}"):
             part = np.asarray(self._array[tuple(where)], self.dtype)
             return part if self._axes.y < self._axes.x else part.T
+
+
+def _stamp_of(file: Path) -> dict[str, int] | None:
+    try:
+        return file_stamp(file)
+    except InputError:  # is gone
+        return None
 
 
 def _is_zarr(path: Path) -> bool:
