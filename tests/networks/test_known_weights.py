@@ -9,7 +9,7 @@ import pytest
 import tifffile
 import torch
 
-from paper_unet import TrainConfig, UNet, load_model
+from paper_unet import TrainConfig, UNet, load_model, settings
 from paper_unet.cli import build_parser, main
 from paper_unet.errors import InputError
 from paper_unet.large import PredictConfig, predict_file
@@ -34,6 +34,12 @@ def narrow(path: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         save_model(path, UNet(width=1))
     return path
+
+
+@pytest.fixture(autouse=True)
+def fresh_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help of options is made once, of the names that there are then."""
+    monkeypatch.setattr(settings, "_READ", {})
 
 
 @pytest.fixture
