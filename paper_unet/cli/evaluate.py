@@ -112,13 +112,13 @@ def _cells(labels: NDArray[Any]) -> NDArray[Any]:
 
 def _check_plot(options: argparse.Namespace) -> None:
     """Refuse a picture that could not be written, or would replace something, before the work."""
-    from paper_unet.images import open_stack
+    from paper_unet.images import file_of, open_stack
 
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     for source in (options.labels, options.prediction):
-        refuse_same_file(source, path)
+        refuse_same_file(file_of(source), path)
         with open_stack(source, labels=True, missing=options.missing) as stack:
             for file in stack.files:
                 refuse_same_file(file, path)

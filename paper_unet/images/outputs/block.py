@@ -165,11 +165,14 @@ class BlockOutput(Output):
             raise
         sync_folder(self.path.parent)
 
-    def _reserve(self, file: BinaryIO) -> None:
-        """Take the disk space now, so that a full disk shows before the first section."""
+    def _reserve(self, file: BinaryIO, size: int | None = None) -> None:
+        """Take the disk space now, so that a full disk shows before the first section.
+
+        As many bytes as the file has, unless told.
+        """
         if not hasattr(os, "posix_fallocate"):
             return
-        size = file.seek(0, os.SEEK_END)
+        size = file.seek(0, os.SEEK_END) if size is None else size
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
