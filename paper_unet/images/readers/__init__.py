@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.inside import file_of
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
 from paper_unet.system.memory import Budget, spending
@@ -22,6 +23,7 @@ LOG = logging.getLogger(__name__)
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
     "paper_unet.images.readers.folder:FolderStack",
+    "paper_unet.images.readers.hdf5:Hdf5Stack",
     "paper_unet.images.readers.picture:PictureStack",
     "paper_unet.images.readers.tiff:TiffStack",
 ]
@@ -83,9 +85,12 @@ def open_stack(
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
     path = Path(path)
-    if not path.exists():
+    file = file_of(path)
+    if not file.exists():
         refuse_address(path)
-        raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
+        raise InputError(
+            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder or a Zarr"
+        )
     reader = reader_of(path)
     if series is not None and not reader.several:
         raise InputError(f"{path}: `series` is for TIFF files of several; leave it out")
