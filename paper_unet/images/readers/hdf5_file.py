@@ -184,10 +184,10 @@ def check_storage(path: Path, data_set: Any) -> None:
             "would be read as empty; write it into one data set (h5py: reads and writes it)"
         )
     if settings.get_external_count():
-        name = settings.get_external(0)[0]
+        name = Path(_text(settings.get_external(0)[0])).name
         raise InputError(
-            f"{path}: its pixels lie in another file, {Path(_text(name)).name}; write them into the "
-            "HDF5 file (h5repack does)"
+            f"{path}: its pixels lie in another file, {name}; write them into the HDF5 file "
+            "(h5repack does)"
         )
     if data_set.shape is None or data_set.dtype.kind not in "uifb":
         raise InputError(
