@@ -24,6 +24,7 @@ READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
     "paper_unet.images.readers.folder:FolderStack",
     "paper_unet.images.readers.hdf5:Hdf5Stack",
+    "paper_unet.images.readers.mrc:MrcStack",
     "paper_unet.images.readers.picture:PictureStack",
     "paper_unet.images.readers.tiff:TiffStack",
 ]
