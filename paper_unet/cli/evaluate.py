@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
         "--missing",
         choices=("fail", "fill"),
         default="fail",
-        help="of a Zarr without some of its chunks: refuse it, or fill them",
+        help="of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")

@@ -1,6 +1,7 @@
 """One stack of odd size through every format, in and out: equal pixels, equal predictions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from large_helpers import settings
+from large_helpers import settings, small_network
 from numpy.typing import NDArray
 from PIL import Image
 from process_helpers import run_python
@@ -113,10 +114,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def predicted(folder: Path, source: str, name: str, value_range: Any) -> NDArray[Any]:
-    from dataclasses import replace
-
-    from large_helpers import small_network
-
     small_network(folder / "net.safetensors")
     config = settings(folder, name, value_range=value_range)
     return read_stack(predict_file(replace(config, source=source)))
@@ -178,7 +175,8 @@ source, out, weights = sys.argv[1:]
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 config = PredictConfig(
-    source, out, weights=weights, memory="700MB", threads=1, device="cpu", slices="399:400", missing="fill"
+    source, out, weights=weights, memory="700MB", threads=1, device="cpu", slices="399:400",
+    missing="fill",
 )
 predict_file(config)
 print(peak() / 1000)
@@ -189,8 +187,6 @@ print(peak() / 1000)
 @pytest.mark.parametrize("kind", ["h5", "deep h5", "mrc"])
 def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> None:
     """A file larger than the memory allowed, of which one section is predicted."""
-    from large_helpers import small_network
-
     pytest.importorskip("resource")
     small_network(tmp_path / "net.safetensors")
     shape = (400, 1400, 1500)  # 840 MB

@@ -57,20 +57,21 @@ def open_stack(
     ----------
     path : str or Path
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
-        PNG file, a folder of PNG or of TIFF sections in natural order, a Zarr array (version 2 or
-        3), or an OME-Zarr image (0.4 or 0.5), of which the full resolution is taken.
+        PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
+        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), or an OME-Zarr image
+        (0.4 or 0.5), of which the full resolution is taken.
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
         Which image series of a TIFF file; needed only where there are several.
     channels : int
-        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG or JPEG file, or a folder of
-        one of these.
+        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG, JPEG or HDF5 file, or a
+        folder of one of the first three.
     labels : bool
         Whether the values are numbers of cells or classes: read as they are stored, however they
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
-        Whether a Zarr of which chunks are missing is refused, or has its fill value there.
+        Whether a Zarr or HDF5 of which chunks are missing is refused, or has its fill value there.
     budget : Budget, optional
         What the file may make this process allocate; default: most of the memory that is free.
 
