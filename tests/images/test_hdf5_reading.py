@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from hdf5_helpers import KINDS, bytes_of_chunks, data_set, noise, replace_bytes
 from image_helpers import GREY, PIXELS
+from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
+from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks
 from paper_unet.system.memory import Budget
 
 WINDOWS = [
@@ -300,6 +302,30 @@ def test_without_the_library_the_remedy_is_a_line(
 # memory
 
 
+@pytest.mark.parametrize("kept", [2**25, 4 * 16 * 32 * 2 - 1])
+def test_chunks_are_decoded_once_where_little_is_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """All chunks of four sections are 4,096 bytes; where they are too much, once a section."""
+    monkeypatch.setattr("paper_unet.images.readers.chunked.KEPT", kept)
+    read, places = Hdf5Chunks.read, []
+
+    def spy(self: Hdf5Chunks, place: tuple[int, ...]) -> NDArray[Any]:
+        places.append(place)
+        return read(self, place)
+
+    monkeypatch.setattr(Hdf5Chunks, "read", spy)
+    with open_stack(
+        data_set(chunks=(4, 8, 16), compression="gzip")(tmp_path / "a.h5", PIXELS)
+    ) as it:
+        for z in range(6):
+            for top in range(0, 16, 3):
+                rows = top, min(top + 3, 16)
+                np.testing.assert_array_equal(it.window(z, rows, (0, 32)), PIXELS[z, slice(*rows)])
+    assert len(set(places)) == 8
+    assert len(places) == (8 if kept == 2**25 else 4 * 6)
+
+
 def test_chunks_that_are_too_large_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         about = {"chunks": (64, 5000, 5000), "compression": "gzip"}
@@ -351,14 +377,12 @@ def test_a_chunk_that_decodes_to_more_than_is_declared(
 def test_what_a_chunk_says_of_itself_is_compared_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, values: tuple[int, ...], head: bytes
 ) -> None:
-    from paper_unet.images.readers import hdf5_chunks
-
     with h5py.File(tmp_path / "a.h5", "w") as file:
         about = {"chunks": (4, 128, 128), "compression": "gzip"}  # so that sizes are kept
         made = file.create_dataset("raw", (4, 128, 128), "u1", **about)
         made.id.write_direct_chunk((0, 0, 0), head)
     with h5py.File(tmp_path / "a.h5") as file:
-        chunks = hdf5_chunks.Hdf5Chunks(tmp_path, file["raw"], 2**20, Budget())
+        chunks = Hdf5Chunks(tmp_path, file["raw"], 2**20, Budget())
         monkeypatch.setattr(chunks, "_filters", [(code, values)])
         monkeypatch.setattr(chunks, "_own", False)
         with pytest.raises(ValueError, match="more than the 65536 bytes that are declared"):

@@ -422,7 +422,7 @@ def test_without_checksums_what_can_be_compared_is_and_it_is_said(tall: Path, na
     path = tall / f"{name}.journal"
     unsealed(path, lines_of(tall, name))
     file, start, stop = place_of(partial, 1)
-    if name == "out.tif":
+    if name != "out.zarr":
         zeroed(file, start, stop)
     else:
         file.write_bytes(file.read_bytes()[:-7])
