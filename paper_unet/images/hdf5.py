@@ -20,13 +20,18 @@ AXES_ATTRIBUTES = ("axistags", "axis_tags", "axes", "DIMENSION_LABELS")
 
 
 def library(path: Path) -> Any:
-    """Return h5py; raise InputError if it is not installed."""
+    """Return h5py; raise InputError if it is not installed, or its HDF5 is too old."""
     try:
         import h5py
     except ImportError:
         raise InputError(
             f"{path}: HDF5 needs h5py, which is not installed: pip install h5py"
         ) from None
+    if not hasattr(h5py.h5d.DatasetID, "chunk_iter"):
+        raise InputError(
+            f"{path}: h5py is built with HDF5 {h5py.version.hdf5_version}; 1.14 or later is "
+            "needed: pip install --upgrade h5py"
+        )
     return h5py
 
 

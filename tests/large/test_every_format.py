@@ -200,7 +200,7 @@ def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> Non
         with h5py.File(source, "w") as file:
             made = file.create_dataset("raw", shape, "u1", **deep)
             if deep:
-                made[300:] = 5  # the rest is missing
+                made[300:] = np.full((100, *shape[1:]), 5, np.uint8)  # the rest is missing
             else:
                 made[-1] = 5
     run = run_python(PEAK, str(source), str(tmp_path / "out.h5"), str(tmp_path / "net.safetensors"))
