@@ -7,6 +7,7 @@ Two attributes of a data set are in use: ``element_size_um`` (ilastik, Fiji) in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ AXES_ATTRIBUTES = ("axistags", "axis_tags", "axes", "DIMENSION_LABELS")
 def library(path: Path) -> Any:
     """Return h5py; raise InputError if it is not installed, or its HDF5 is too old."""
     try:
-        import h5py
+        h5py: Any = import_module("h5py")
     except ImportError:
         raise InputError(
             f"{path}: HDF5 needs h5py, which is not installed: pip install h5py"
