@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         "--missing",
         choices=("fail", "fill"),
         default="fail",
-        help="of a Zarr without some of its chunks: refuse it, or fill them",
+        help="of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
@@ -113,14 +113,14 @@ def _check_plot(options: argparse.Namespace) -> float | None:
 
     Return the width of a pixel in micrometres, if a file says it.
     """
-    from paper_unet.images import open_stack
+    from paper_unet.images import file_of, open_stack
 
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
     pixel_size = None
     for source in (options.labels, options.prediction):
-        refuse_same_file(source, path)
+        refuse_same_file(file_of(source), path)
         with open_stack(source, labels=True, missing=options.missing) as stack:
             pixel_size = pixel_size or stack.pixel_size[2]
             for file in stack.files:

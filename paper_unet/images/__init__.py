@@ -8,6 +8,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
+from paper_unet.images.inside import file_of
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.outputs.stored import Stored
@@ -31,6 +32,7 @@ __all__ = [
     "create_output",
     "create_tiff",
     "describe_section",
+    "file_of",
     "open_stack",
     "parse_slices",
     "read_stack",

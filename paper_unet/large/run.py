@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, parse_slices
+from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
@@ -89,15 +89,15 @@ def predict_file(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     executor, report = executor or LocalExecutor(), report or Report()
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), file_of(config.out))
     with (
         stopping() as stop,
         open_input(config) as stack,
     ):
         for file in (*stack.files, locate(config.weights)[0]):
-            refuse_same_file(file, config.out)
+            refuse_same_file(file, file_of(config.out))
         output = _output(config, stack, overwrite)
-        with open_journal(Path(config.out), overwrite=overwrite) as journal:
+        with open_journal(output.path, overwrite=overwrite) as journal:
             output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
             if report.say is not _nothing:

@@ -31,7 +31,7 @@ class TrainConfig(AugmentSettings):
 
     # data
     images: Annotated[str | None, "stack of sections"] = None
-    labels: Annotated[str | None, "TIFF stack of labels, of the same shape"] = None
+    labels: Annotated[str | None, "stack of labels, of the same shape"] = None
     out: Annotated[str, "folder for weights, checkpoint, log and configuration"] = "runs/unet"
     slices: Annotated[str | None, "sections to train on, such as 0:24; default: all"] = None
     label_kind: Annotated[
@@ -43,7 +43,8 @@ class TrainConfig(AugmentSettings):
         tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
     ] = None
     missing: Annotated[
-        Literal["fail", "fill"], "of a Zarr without some of its chunks: refuse it, or fill them"
+        Literal["fail", "fill"],
+        "of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     ] = "fail"
     channels: Annotated[
         int,

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paper_unet.errors import InputError
+from paper_unet.images import file_of
 from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import locate
 from paper_unet.networks.weights_file import (
@@ -156,7 +157,7 @@ def refuse_own_input(config: TrainConfig) -> None:
     start = locate(config.start)[0] if config.start else None
     for source in (config.images, config.labels, start):
         for name in FILES if source else ():
-            refuse_same_file(str(source), Path(config.out) / name)
+            refuse_same_file(file_of(str(source)), Path(config.out) / name)
 
 
 def save_scores(out: Path, model: Network) -> None:

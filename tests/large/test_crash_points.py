@@ -14,7 +14,7 @@ from large_helpers import content, settings
 from paper_unet.large import estimate, lines, predict_file
 from paper_unet.large.run import Report
 import ome_zarr_models.v05.image, zarr
-import paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
+import h5py, paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
 
 zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})  # the same calls each time
 clock = count(step=lines.SECONDS * 0.6)  # of two records the first waits, whatever the time
@@ -35,9 +35,13 @@ def go_on(folder):
 def outcome(folder):
     return content(folder / NAME) if (folder / NAME).exists() else None
 """
-SHAPES = {"out.tif": (2, 140, 30), "out.zarr": (2, 20, 530), "tall.zarr": (1, 520, 20)}
+SHAPES = {
+    "out.tif": (2, 140, 30),
+    "out.h5": (2, 140, 30),
+    "out.zarr": (2, 20, 530),
+    "tall.zarr": (1, 520, 20),
+}
 """Of the last one, two pieces make one chunk of the pyramid."""
-
 LOSSES = os.environ.get("PAPER_UNET_LOSSES", "one")
 """``all``: three losses at every call; otherwise one of them in turn."""
 
@@ -56,7 +60,7 @@ def every_point(folder: Path, name: str, losses: str) -> tuple[list[str], int]:
 def test_killed_before_every_call_and_half_way_through_every_write(folder: Path, name: str) -> None:
     calls, done = every_point(folder, name, "none")
     assert {"write", "fsync", "ftruncate", "unlink"} <= set(calls)
-    assert {"link", "pwrite" if name == "out.tif" else "mkdir"} <= set(calls)
+    assert {"link", "mkdir" if name == "out.zarr" else "pwrite"} <= set(calls)
     assert len(calls) > 30
     assert done > len(calls) + 10
 

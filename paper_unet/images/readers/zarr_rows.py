@@ -26,7 +26,7 @@ WORTH = 5e-4
 """Seconds that a chunk takes, by the first one of a row, where threads gain more than they cost."""
 
 
-class ChunkRows:
+class RowsOfFiles:
     """The rows of chunks of an array, where each chunk is a file of its own."""
 
     def __init__(self, array: Any, axes: Axes, decode: Callable[[bytes], NDArray[Any]]) -> None:
@@ -88,7 +88,7 @@ class ChunkRows:
         return part if self._axes.y < self._axes.x else part.T
 
 
-def rows_of(array: Any, axes: Axes) -> ChunkRows | None:
+def rows_of(array: Any, axes: Axes) -> RowsOfFiles | None:
     """Return what reads an array that `zarr_store.bounded` gave; None where only zarr can."""
     decode = decoder_of(array)
-    return None if decode is None else ChunkRows(array, axes, decode)
+    return None if decode is None else RowsOfFiles(array, axes, decode)
