@@ -10,10 +10,10 @@ from paper_unet.images.grey_count import GreyCount, count_section, describe_sect
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.output import Output, Task
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.readers import open_stack, read_stack
-from paper_unet.images.stack import PixelSize, Stack, parse_slices
+from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
 
 __all__ = [
     "TIFF_SUFFIXES",
@@ -24,6 +24,7 @@ __all__ = [
     "StackWriter",
     "Stored",
     "Task",
+    "Window",
     "count_section",
     "create_output",
     "create_tiff",
@@ -32,5 +33,6 @@ __all__ = [
     "parse_slices",
     "read_stack",
     "scale_of",
+    "stored_files",
     "to_unit_range",
 ]

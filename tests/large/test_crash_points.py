@@ -12,7 +12,7 @@ from itertools import count
 from types import SimpleNamespace
 from large_helpers import content, settings
 from paper_unet.large import estimate, lines, predict_file
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 import ome_zarr_models.v05.image, zarr
 import paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
 

@@ -29,6 +29,7 @@ def create_output(
     pixel_size: PixelSize = UNKNOWN_SIZE,
     overwrite: bool = False,
     ome_zarr: str = "0.5",
+    labels: bool = False,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -39,7 +40,7 @@ def create_output(
         (BigTIFF), .ome.tif (the same with OME metadata) or .zarr (OME-Zarr).
     shape : tuple of int, (Z, Y, X)
         The size of the stack.
-    dtype : uint8, uint16, uint32 or float32
+    dtype : uint8, uint16, uint32 or float32; of labels uint8, uint16, uint32 or uint64
         Of its values.
     pixel_size : tuple of float or None, (z, y, x)
         In micrometres; None where it is not known.
@@ -47,6 +48,9 @@ def create_output(
         Whether an existing output may be replaced; it stays until the new one is complete.
     ome_zarr : str
         Version of OME-Zarr: ``0.5`` is Zarr v3, ``0.4`` is Zarr v2.
+    labels : bool
+        Whether the values are numbers of cells: smaller versions of the image then hold some of
+        the values, not their means, and OME-Zarr says that they are labels.
 
     Returns
     -------
@@ -79,4 +83,5 @@ def create_output(
         )
     kind: type[Output] = entry if isinstance(entry, type) else resolve_name(entry)
     stored = np.dtype(dtype).newbyteorder("=")
-    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr)
+    more = {"labels": True} if labels else {}  # an output from outside need not know of it
+    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)

@@ -24,7 +24,7 @@ from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import OPENING, Output, Task, Tasks
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
-from paper_unet.images.pyramid import halved, level_shapes
+from paper_unet.images.pyramid import halved, level_shapes, thinned
 from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
@@ -73,7 +73,7 @@ class ZarrOutput(Output):
             self._check_room()
             with self._naming_full_disk():
                 self._create()
-                check_ome(self.partial, self.version)
+                check_ome(self.partial, self.version, labels=self.labels)
                 self._sync_metadata()
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -94,6 +94,10 @@ class ZarrOutput(Output):
         """Return the bytes of the chunks of a window; see `Output.size_stored`."""
         files = self._files(z, rows, columns)
         return sum(path.stat().st_size for path in files if path.is_file())
+
+    def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Decode a window that was written; see `Output.read`."""
+        return self._decoded(0, z, rows, columns)
 
     def frame(self) -> Stored:
         """Read the metadata of the group and its arrays; see `Output.frame`."""
@@ -127,8 +131,10 @@ class ZarrOutput(Output):
         rows = task.row, min(task.row + CHUNK, height)
         for column in range(0, width, CHUNK):
             columns = column, min(column + CHUNK, width)
-            window = self._decoded(task.level - 1, task.z, rows, columns)
-            self._store(task.level, task.z, task.row, column, halved(window))
+            above = [(2 * start, 2 * stop) for start, stop in (rows, columns)]
+            window = self._decoded(task.level - 1, task.z, *above)
+            smaller = thinned(window) if self.labels else halved(window)
+            self._store(task.level, task.z, task.row, column, smaller)
         self._sync_chunks(task.level, task.z, rows, (0, width))
 
     def finish(self) -> None:
@@ -227,7 +233,9 @@ class ZarrOutput(Output):
 
     def _create(self) -> None:
         old = self._format == 2
-        attributes = ome_attributes(self.version, len(self.levels), self.pixel_size)
+        attributes = ome_attributes(
+            self.version, len(self.levels), self.pixel_size, labels=self.labels
+        )
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
         for level, shape in enumerate(self.levels):
             group.create_array(
@@ -242,10 +250,9 @@ class ZarrOutput(Output):
             )
 
     def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        """Read a window that is given in pixels of the level above."""
-        places = (slice(2 * start, 2 * stop) for start, stop in (rows, columns))
+        """Read a window of a level; what of it lies beyond the image is left out."""
         try:
-            window: NDArray[Any] = self._arrays()[level][z, *places]
+            window: NDArray[Any] = self._arrays()[level][z, slice(*rows), slice(*columns)]
         except (InputError, OSError):
             raise
         except Exception as error:  # damage raises errors of many types
