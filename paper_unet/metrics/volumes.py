@@ -188,14 +188,15 @@ def _scores(truth: NDArray[Any], found: NDArray[Any], counts: Counts, voxels: in
     true_names, rows = np.unique(truth, return_inverse=True)
     found_names, columns = np.unique(found, return_inverse=True)
     total = int(counts.sum())
-    of_true = np.bincount(rows, counts, len(true_names))
-    of_found = np.bincount(columns, counts, len(found_names))
+    of_true = np.bincount(rows, counts, len(true_names)).astype(np.float64)
+    of_found = np.bincount(columns, counts, len(found_names)).astype(np.float64)
     table = csr_array((counts.astype(np.float64), (rows, columns)))
     if total == len(true_names):  # no two voxels are in one true cell: scikit-image divides by 0
         error, precision, recall = _error_of_single_voxels(of_found)
     else:
         with np.errstate(invalid="ignore", divide="ignore"):
-            error, precision, recall = (float(value) for value in adapted_rand_error(table=table))
+            found_scores = adapted_rand_error(table=table)  # type: ignore[no-untyped-call]
+        error, precision, recall = (float(value) for value in found_scores)
         precision = 1.0 if np.isnan(precision) else precision  # nothing is joined
     split = _entropy(counts, of_true[rows], total)
     merge = _entropy(counts, of_found[columns], total)

@@ -71,8 +71,10 @@ def flooded(
         return np.zeros_like(seeds)
     markers = np.zeros(seeds.shape, np.int32)
     markers[there] = places.reshape(-1) + 1
-    found = watershed(-probability, markers, mask=inside, connectivity=structure)
-    return np.concatenate([[seeds.dtype.type(0)], names])[found]
+    found: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
+        -probability, markers, mask=inside, connectivity=structure
+    )
+    return np.asarray(np.concatenate([[seeds.dtype.type(0)], names])[found])
 
 
 def with_rest(cells: Numbers, inside: Bool, structure: Bool, largest: int) -> tuple[Numbers, int]:

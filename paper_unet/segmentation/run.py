@@ -123,7 +123,7 @@ def segment_file(
                 stages.drop()
                 output.finish()
             journal.remove()
-    return Segmented(output.path, writing and writing.cells, output.dtype.name)
+    return Segmented(output.path, None if writing is None else writing.cells, output.dtype.name)
 
 
 def _begun(

@@ -49,9 +49,11 @@ class Written(NamedTuple):
 def _returning(
     work: Callable[Concatenate[Job, int, More], Found],
 ) -> Callable[Concatenate[Job, int, More], tuple[int, Found] | InputError]:
+    """Return what does the work and returns the number of the block with what was found."""
+
     @wraps(work)
     def guarded(
-        job: Job, index: int, *arguments: More.args, **more: More.kwargs
+        job: Job, index: int, /, *arguments: More.args, **more: More.kwargs
     ) -> tuple[int, Found] | InputError:
         with _lock:
             try:
