@@ -99,6 +99,10 @@ class TiffOutput(Output):
     def _check(self) -> None:
         if kind_of(self.path) == "folder":
             raise InputError(f"{self.path}: is a folder; give the name of a TIFF file")
+        if self._ome and self.dtype == np.uint64:
+            raise InputError(
+                f"{self.path}: OME-TIFF has no values of {self.dtype}; end the name in .tif or .zarr"
+            )
         super()._check()
 
     def _fits(self) -> bool:
@@ -106,6 +110,10 @@ class TiffOutput(Output):
             return self._find_pixels() > 0
         except InputError:
             return False
+
+    @property
+    def _ome(self) -> bool:
+        return ".ome" in self.path.suffixes[-2:-1]
 
     def _big(self) -> bool:
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
@@ -181,7 +189,7 @@ class TiffOutput(Output):
 
     def _write_header(self, file: BinaryIO) -> None:
         """Write everything but the pixels, which are left to be filled in."""
-        ome = ".ome" in self.path.suffixes[-2:-1]
+        ome = self._ome
         about = self._about_ome() if ome else self._about()
         # never imagej=True: beyond 4 GB that writes one page and a warning
         with tifffile.TiffWriter(

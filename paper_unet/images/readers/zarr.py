@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.cache import ChunkCache
-from paper_unet.images.grey_values import DTYPES
+from paper_unet.images.grey_values import DTYPES, OF_LABELS
 from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
@@ -75,10 +75,11 @@ class ZarrStack(Stack):
 
         self._array, found, size = _open_with_codecs(path)
         name = self._array.dtype.name
-        if name not in (*DTYPES, "bool"):
+        accepted = (*DTYPES, *OF_LABELS) if labels else DTYPES
+        if name not in (*accepted, "bool"):
             raise InputError(
-                f"{path}: values of {name}; accepted are {', '.join(DTYPES)}: convert it, masks to "
-                "uint8"
+                f"{path}: values of {name}; accepted are {', '.join(accepted)}: convert it, masks "
+                "to uint8"
             )
         check_layout(path, self._array, self.budget)
         self.dtype = self._array.dtype.newbyteorder("=")
