@@ -141,22 +141,23 @@ def _no_threshold(text: str) -> InputError:
     )
 
 
-def _from_scores(name: str) -> object:
+def _from_scores(text: str) -> object:
     """Return the threshold in a file of scores that was best for a metric."""
-    file, colon, metric = name.rpartition(":")
+    file, colon, metric = text.rpartition(":")
     if not colon or metric not in METRICS:
-        file, metric = name, RANKED_BY
+        file, metric = text, RANKED_BY
+    name = shown(file, 200)
     try:
         thresholds = json.loads(Path(file).read_text())["thresholds"]
     except OSError as error:
         raise InputError(
-            f"threshold: {shown(file)} cannot be read ({error.strerror}); give the file that an "
+            f"threshold: {name} cannot be read ({error.strerror}); give the file that an "
             "evaluation was printed to as JSON"
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"threshold: {shown(file)} holds no scores; give what an evaluation prints as JSON"
+            f"threshold: {name} holds no scores; give what an evaluation prints as JSON"
         ) from error
     if not isinstance(thresholds, dict) or metric not in thresholds:
-        raise InputError(f"threshold: {shown(file)} has none for {metric}; give another metric")
+        raise InputError(f"threshold: {name} has none for {metric}; give another metric")
     return thresholds[metric]

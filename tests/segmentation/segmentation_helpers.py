@@ -15,6 +15,10 @@ from paper_unet.segmentation import SegmentConfig
 from paper_unet.segmentation.executor import LocalExecutor
 from paper_unet.system.stop import Stop
 
+METHODS: dict[str, dict[str, Any]] = {
+    "components": {"block": "3x16x32"},
+    "watershed": {"block": "3x16x32", "method": "watershed", "context": 4, "seed_distance": 1.5},
+}
 SMALL = 16
 """Side of the chunks of a Zarr in these tests."""
 

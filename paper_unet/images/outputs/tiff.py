@@ -101,7 +101,7 @@ class TiffOutput(Output):
             raise InputError(f"{self.path}: is a folder; give the name of a TIFF file")
         if self._ome and self.dtype == np.uint64:
             raise InputError(
-                f"{self.path}: OME-TIFF has no values of {self.dtype}; end the name in .tif or .zarr"
+                f"{self.path}: OME-TIFF has no values of {self.dtype}; end it in .tif or .zarr"
             )
         super()._check()
 
