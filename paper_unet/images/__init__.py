@@ -9,6 +9,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
+from paper_unet.images.outputs.labels_folder import make_labels
 from paper_unet.images.outputs.output import Output, Task
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
@@ -29,6 +30,7 @@ __all__ = [
     "create_output",
     "create_tiff",
     "describe_section",
+    "make_labels",
     "open_stack",
     "parse_slices",
     "read_stack",

@@ -28,7 +28,10 @@ class SegmentConfig:
     """
 
     source: Annotated[str, "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
-    out: Annotated[str, "numbers of cells: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"]
+    out: Annotated[
+        str,
+        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .zarr or IMAGE.zarr/labels/NAME (OME-Zarr)",
+    ]
     method: Annotated[
         Literal["components", "watershed"],
         "connected parts of what is above the threshold, or these cut at their necks",

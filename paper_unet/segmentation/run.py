@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, parse_slices
+from paper_unet.images import Output, Stack, create_output, make_labels, parse_slices
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.partial import do_stages, goes_on
@@ -91,6 +91,7 @@ def segment_file(
     with stopping() as stop, open_source(config) as stack:
         for file in stack.files:
             refuse_same_file(file, config.out)
+        make_labels(config.out, config.ome_zarr)
         output = _output(config, stack, "uint32", overwrite)
         job = make_job(config, stack, output)
         base, allowed = executor.allowed("cpu")

@@ -11,9 +11,10 @@ import zarr
 from numpy.typing import NDArray
 from ome_zarr_models.v04.image_label import ImageLabel as Label04
 from ome_zarr_models.v05.image_label import ImageLabel
+from ome_zarr_models.v05.labels import Labels
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, create_output, read_stack
+from paper_unet.images import Output, create_output, make_labels, read_stack
 from paper_unet.images.outputs import zarr as module
 from paper_unet.images.pyramid import thinned
 
@@ -98,3 +99,40 @@ def test_a_zarr_is_read_before_it_is_finished(tmp_path: Path) -> None:
 def test_other_types_are_refused(tmp_path: Path, dtype: str, labels: bool) -> None:
     with pytest.raises(InputError, match=f"output of {dtype}; accepted are"):
         create_output(tmp_path / "o.tif", SHAPE, dtype, labels=labels)
+
+
+def image(path: Path, version: str) -> Path:
+    output = create_output(path, (1, 16, 16), "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    output.write(0, 0, 0, np.zeros((16, 16), np.uint8))
+    output.finish()
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: str) -> None:
+    pixels = numbers("uint32")
+    raw = image(tmp_path / "raw.zarr", version)
+    for name in ("cells", "nuclei.zarr", "cells"):
+        path = raw / "labels" / name
+        make_labels(path, version)
+        written(path, pixels, ome_zarr=version, overwrite=True).finish()
+    group = zarr.open_group(raw / "labels", mode="r")
+    said: Any = group.attrs["ome"] if version == "0.5" else group.attrs
+    assert said["labels"] == ["cells", "nuclei.zarr"]
+    if version == "0.5":
+        Labels.from_zarr(group)
+    np.testing.assert_array_equal(read_stack(raw / "labels" / "cells", labels=True), pixels)
+    assert read_stack(raw).shape == (1, 16, 16)
+
+
+def test_labels_of_another_version_than_the_image(tmp_path: Path) -> None:
+    raw = image(tmp_path / "raw.zarr", "0.4")
+    with pytest.raises(InputError, match=r"is Zarr of version 2, so its labels are OME-Zarr 0\.4"):
+        make_labels(raw / "labels" / "cells", "0.5")
+    assert not (raw / "labels").exists()
+
+
+def test_a_folder_called_labels_that_is_no_image_is_left_alone(tmp_path: Path) -> None:
+    make_labels(tmp_path / "labels" / "cells", "0.5")
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,8 @@ def create_output(
         Version of OME-Zarr: ``0.5`` is Zarr v3, ``0.4`` is Zarr v2.
     labels : bool
         Whether the values are numbers of cells: smaller versions of the image then hold some of
-        the values, not their means, and OME-Zarr says that they are labels.
+        the values, not their means, and OME-Zarr says that they are labels. A name in the folder
+        ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
 
     Returns
     -------
@@ -77,6 +78,8 @@ def create_output(
     """
     path = Path(path)
     entry = OUTPUTS.get(path.suffix.lower())
+    if entry is None and labels and path.parent.name == "labels":  # of an OME-Zarr image
+        entry = OUTPUTS[".zarr"]
     if entry is None:
         raise InputError(
             f"{path}: output of an unknown kind; end its name in one of {', '.join(OUTPUTS)}"

@@ -24,6 +24,7 @@ from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.output import OPENING, Output, Task, Tasks
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.zarr_chunks import Chunks
+from paper_unet.images.outputs.zarr_labels import register
 from paper_unet.images.pyramid import halved, level_shapes, thinned
 from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
@@ -145,6 +146,8 @@ class ZarrOutput(Output):
         self._sweep()  # of workers that were killed
         with self._naming_full_disk():
             self._sync_metadata()
+        if self.labels:
+            register(self.path)  # killed before it has its name, the run goes on
         # a folder cannot take the name of another one: the old one steps aside first
         aside = self._aside()
         there = kind_of(self.path) is not None
