@@ -35,8 +35,8 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="LABELS",
-        help="ends in .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr); or IMAGE.zarr/labels/NAME, "
-        "labels of that image",
+        help="ends in .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr); or "
+        "IMAGE.zarr/labels/NAME: labels of that image",
     )  # fmt: skip
     add_settings(command, SegmentConfig)
     command.add_argument(

@@ -30,7 +30,7 @@ class SegmentConfig:
     source: Annotated[str, "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
     out: Annotated[
         str,
-        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .zarr or IMAGE.zarr/labels/NAME (OME-Zarr)",
+        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .zarr or IMAGE.zarr/labels/NAME",
     ]
     method: Annotated[
         Literal["components", "watershed"],
@@ -42,7 +42,7 @@ class SegmentConfig:
     threshold: Annotated[
         str,
         "probability above which a voxel is in a cell; from:SCORES.json takes the best one for "
-        "V_rand of what `paper-unet evaluate --json` wrote, from:SCORES.json:rand_error another",
+        "V_rand out of what an evaluation printed as JSON, from:SCORES.json:rand_error another",
     ] = "0.5"
     min_size: Annotated[
         int, "cells of fewer voxels (pixels, where `dims` is 2) become background", Limits(0)

@@ -20,6 +20,7 @@ from segmentation_helpers import (
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
+from paper_unet.images import create_output
 from paper_unet.images.outputs import zarr
 from paper_unet.large.cluster import connect
 from paper_unet.large.report import Report
@@ -66,6 +67,7 @@ KILLING = """
 import os, random, shutil, signal, sys
 from pathlib import Path
 from segmentation_helpers import METHODS, settings
+from paper_unet.images import create_output
 from paper_unet.images.outputs import zarr
 from paper_unet.segmentation import segment_file
 zarr.CHUNK, zarr.ZarrOutput.alignment = 16, (16, 16)
@@ -179,6 +181,26 @@ def test_the_command_names_what_it_wrote(folder: Path, capsys: pytest.CaptureFix
     assert "components in 2-D, threshold 0.5" in said.err
     assert main(command) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_labels_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another image, and its labels."""
+    output = create_output(folder / "raw.zarr", (6, 32, 48), "uint8")
+    output.prepare(resume=False)
+    for z in range(6):
+        output.write(z, 0, 0, np.zeros((32, 48), np.uint8))
+    for stage in output.stages():
+        for task in stage:
+            output.run(task)
+    output.finish()
+    out = str(folder / "raw.zarr" / "labels" / "cells")
+    given = ["--block", "3x16x32", "--method", "watershed"]
+    assert main(["segment", str(folder / "p.tif"), "-o", out, *given]) == 0
+    found = labels_of(out)
+    assert f"cells: {found.max()} cells" in capsys.readouterr().out
+    assert {path.name for path in Path(out).parent.iterdir()} == {"cells", "zarr.json"}
+    expected = segment_file(settings(folder, block="3x16x32", method="watershed")).path
+    np.testing.assert_array_equal(found, labels_of(expected))
 
 
 def test_a_cluster_gives_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
