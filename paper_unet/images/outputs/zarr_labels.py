@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 
@@ -48,7 +48,7 @@ def register(path: Path) -> None:
         group.attrs.update(_listing(kind, [*names, path.name]))
 
 
-FORMATS = {"zarr.json": 3, ".zattrs": 2}
+FORMATS: dict[str, Literal[2, 3]] = {"zarr.json": 3, ".zattrs": 2}
 
 
 def _listing(kind: int, names: list[str]) -> dict[str, Any]:
