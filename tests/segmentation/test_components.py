@@ -218,7 +218,7 @@ def test_too_many_parts_for_the_memory(tmp_path: Path) -> None:
 
     class Little(LocalExecutor):
         def allowed(self, device: str) -> tuple[int, int]:
-            return 0, 1_250_000  # a block takes 0.94 MB
+            return 0, 1_750_000  # a block takes 1.35 MB
 
     with pytest.raises(InputError, match="so many parts of cells that numbering them"):
         segment_file(settings(tmp_path, block="1x96x96", threshold="0.8"), executor=Little())
