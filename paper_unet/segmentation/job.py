@@ -111,5 +111,5 @@ class Job:
 
 
 VOXEL = {"components": 45, "distance": 80, "probability": 55, "flood": 75}
-"""Bytes for each voxel of a block and what it sees, beside its values as stored. Measured: 38 for the
-parts of noise of single voxels, the worst there is; 51 for distances, 35 for a flood."""
+"""Bytes for each voxel of a block and what it sees, beside its values as stored. Measured: 38 for
+the parts of noise of single voxels, the worst there is; 51 for distances, 35 for a flood."""
