@@ -36,6 +36,8 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.style import BLACK, draw_runs, figure, keys, legend_below
+from paper_unet.metrics.table import metric
 from paper_unet.training.config import TrainConfig
 
 
@@ -107,23 +109,27 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw SEG of each direction, and the paper's value on the secret test sequences."""
     names = list(dict.fromkeys(row["set"] for row in rows))
-    figure = Figure(figsize=(1.5 + 2 * len(names), 3.2), layout="constrained")
-    axes = figure.subplots()
-    for place, name in enumerate(names):
-        mine = [row for row in rows if row["set"] == name]
-        for row in mine:
-            offset = -0.12 if row["trained_on"] == "01" else 0.12
-            axes.plot(place + offset, row["flips"]["seg"], "o", color="tab:blue")
-        axes.plot([place - 0.3, place + 0.3], [cells.PAPER[name]] * 2, "k--", lw=1)
-    axes.plot([], [], "o", color="tab:blue", label="ours: left trained on 01, right on 02")
-    axes.plot([], [], "k--", lw=1, label="the paper's, secret test sequences")
-    synthetic = any(row["source"] == "synthetic" for row in rows)
-    axes.set_xticks(range(len(names)), [f"SYNTHETIC\nfor {n}" if synthetic else n for n in names])
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylim(0, 1)
-    axes.set_ylabel("SEG")
-    axes.legend(fontsize=7, loc="lower left")
-    return figure
+    trained = keys(f"trained on {sequence}" for sequence in cells.SEQUENCES)
+    with figure("column", 2.4) as page:
+        axes = page.subplots()
+        for place, name in enumerate(names):
+            for sequence, shift, (label, key) in zip(
+                cells.SEQUENCES, (-0.12, 0.12), trained.items(), strict=True
+            ):
+                mine = [r for r in rows if (r["set"], r["trained_on"]) == (name, sequence)]
+                values = [row["flips"]["seg"] for row in mine]
+                draw_runs(axes, place + shift, values, key=key, label=label)
+            spots = [place - 0.3, place + 0.3], [cells.PAPER[name]] * 2
+            label = "the paper's, secret test sequences"
+            axes.plot(*spots, "--", color=BLACK, lw=0.8, label=label)
+        synthetic = any(row["source"] == "synthetic" for row in rows)
+        ticks = [f"SYNTHETIC\nfor {name}" if synthetic else name for name in names]
+        axes.set_xticks(range(len(names)), ticks)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel(str(metric("seg")))
+        legend_below(page, ncols=2)
+    return page
 
 
 def stages_of(

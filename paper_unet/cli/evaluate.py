@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 from pathlib import Path
@@ -55,7 +54,7 @@ def add(commands: Commands) -> None:
         "--missing",
         choices=("fail", "fill"),
         default="fail",
-        help="of a Zarr without some of its chunks: refuse it, or fill them",
+        help="of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
@@ -74,8 +73,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.numbers:
         _evaluate_cells_in_3d(options)
         return
-    if options.plot:
-        _check_plot(options)
+    pixel_size = _check_plot(options) if options.plot else None
     # what is shown as black and white says nothing of either
     labels, prediction = (
         read_stack(path, labels=True, missing=options.missing, say=say)
@@ -94,11 +92,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         print_scores(found)
     if options.plot:
         from paper_unet.figures.results import scores_figure
+        from paper_unet.figures.style import picture
 
-        picture = io.BytesIO()
-        kind = options.plot.suffix.lstrip(".")
-        scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
-        write_atomic(options.plot, picture.getvalue(), overwrite=options.overwrite)
+        drawn = scores_figure(scores, labels, interior, pixel_size)
+        encoded = picture(drawn, options.plot.suffix.lstrip("."))
+        write_atomic(options.plot, encoded, overwrite=options.overwrite)
 
 
 CELL_SCORES = {
@@ -172,20 +170,26 @@ def _cells(labels: NDArray[Any]) -> NDArray[Any]:
     return inside if values.size and (values == values[0]).all() else labels
 
 
-def _check_plot(options: argparse.Namespace) -> None:
-    """Refuse a picture that could not be written, or would replace something, before the work."""
-    from paper_unet.images import open_stack
+def _check_plot(options: argparse.Namespace) -> float | None:
+    """Refuse a picture that could not be written, or would replace something, before the work.
+
+    Return the width of a pixel in micrometres, if a file says it.
+    """
+    from paper_unet.images import file_of, open_stack
 
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
+    pixel_size = None
     for source in (options.labels, options.prediction):
-        refuse_same_file(source, path)
+        refuse_same_file(file_of(source), path)
         with open_stack(source, labels=True, missing=options.missing) as stack:
+            pixel_size = pixel_size or stack.pixel_size[2]
             for file in stack.files:
                 refuse_same_file(file, path)
     check_free_name(path, overwrite=options.overwrite, folders=False)
     require_folder(path)
+    return pixel_size
 
 
 def _evaluate_cells(options: argparse.Namespace) -> None:

@@ -14,14 +14,14 @@ rows are written and recorded in pieces::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.images import Stored, Window
+from paper_unet.images import Chunk, Stored, Window
 from paper_unet.inference.section import Span
 from paper_unet.inference.settings import Plan
 
@@ -37,10 +37,11 @@ class Piece:
 
 
 class Done(NamedTuple):
-    """A piece that is on disk, and its bytes there if their checksum is known."""
+    """A piece that is on disk, its bytes there if their checksum is known, and what follows."""
 
     piece: int
     stored: Stored | None
+    derived: Sequence[Chunk] = ()  # of `Output.derive`
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, parse_slices
+from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
@@ -21,6 +21,7 @@ from paper_unet.large.prepare import open_input, prepare
 from paper_unet.large.report import Report, nothing
 from paper_unet.large.verify import take_back_damaged
 from paper_unet.large.worker import Prediction
+from paper_unet.networks.known_weights import locate
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -67,16 +68,15 @@ def predict_file(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     executor, report = executor or LocalExecutor(), report or Report()
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), file_of(config.out))
     with (
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in (*stack.files, config.weights):
-            if file is not None:
-                refuse_same_file(file, config.out)
+        for file in (*stack.files, locate(config.weights)[0]):
+            refuse_same_file(file, file_of(config.out))
         output = _output(config, stack, overwrite)
-        with open_journal(Path(config.out), overwrite=overwrite) as journal:
+        with open_journal(output.path, overwrite=overwrite) as journal:
             output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
             if report.say is not nothing:
@@ -123,8 +123,9 @@ def _work(
         total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
     ) as bar:
         runs = grid.runs(missing, executor.longest(left))
-        for piece, stored in executor.pieces(prediction, runs, stop):
+        for piece, stored, derived in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
+            output.leave_out(derived)
             bar.update(_pixels(grid, piece))
             warn_of_greys(report.say, prediction, executor, piece)
     journal.flush()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
-from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, parse_slices
+from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, file_of, parse_slices
 from paper_unet.inference.layers import Layers
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
@@ -68,7 +68,7 @@ def predict_release(
     """
     report = report or Report()
     _refuse_others(config)
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), config.out)
     with stopping() as stop, using_threads(config.threads), open_input(config) as stack:
         for file in stack.files:
             refuse_same_file(file, config.out)

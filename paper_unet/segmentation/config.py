@@ -27,10 +27,12 @@ class SegmentConfig:
     The command line of ``paper-unet segment`` is made from these fields and their descriptions.
     """
 
-    source: Annotated[str, "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
+    source: Annotated[
+        str, "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr, HDF5, MRC"
+    ]
     out: Annotated[
         str,
-        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .zarr or IMAGE.zarr/labels/NAME",
+        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .h5, .zarr or IMAGE.zarr/labels/NAME",
     ]
     method: Annotated[
         Literal["components", "watershed"],

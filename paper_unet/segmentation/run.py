@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, make_labels, parse_slices
+from paper_unet.images import (
+    Output,
+    Stack,
+    create_output,
+    file_of,
+    make_labels,
+    parse_slices,
+)
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.partial import do_stages, goes_on
@@ -87,10 +94,10 @@ def segment_file(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     executor, report = executor or LocalExecutor(), report or Report()
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), file_of(config.out))
     with stopping() as stop, open_source(config) as stack:
         for file in stack.files:
-            refuse_same_file(file, config.out)
+            refuse_same_file(file, file_of(config.out))
         make_labels(config.out, config.ome_zarr)
         output = _output(config, stack, "uint32", overwrite)
         job = make_job(config, stack, output)
@@ -99,7 +106,7 @@ def segment_file(
         allowed = round(SHARE * allowed) if config.memory is None else bytes_of(config.memory)
         stack.check_memory(allowed)
         needed = check_memory(config, job, base, allowed)
-        with open_journal(Path(config.out), overwrite=overwrite) as journal:
+        with open_journal(output.path, overwrite=overwrite) as journal:
             output.take(journal.claim, left=journal.left)
             job, anew = begin(config, stack, output, job, journal, overwrite)
             if anew:

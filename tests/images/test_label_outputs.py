@@ -45,7 +45,7 @@ def written(path: Path, pixels: NDArray[Any], **more: Any) -> Output:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
-@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.zarr"])
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.zarr", "out.h5"])
 def test_numbers_come_back(tmp_path: Path, name: str, dtype: str) -> None:
     pixels = numbers(dtype)
     if (name, dtype) == ("out.ome.tif", "uint64"):

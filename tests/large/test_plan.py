@@ -301,6 +301,7 @@ WHOLE = [
     (600, 12_000, "out.zarr", {"engine": "tiles"}),
     (800, 2000, "out.tif", {"engine": "tiles", "tiling": "abutting"}),
     (600, 6000, "out.zarr", {}),
+    (2100, 6000, "out.zarr", {"dtype": "float32"}),
     (500, 1000, "out.tif", {"average": "rotations"}),
     (4000, 400, "out.tif", {"average": "flips"}),
     (600, 12_000, "out.tif", {"network": "keras"}),
