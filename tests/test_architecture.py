@@ -23,6 +23,7 @@ FLOORS = [
     {"networks", "datasets", "figures"},
     {"training", "inference"},
     {"large"},
+    {"segmentation"},
     {"release", "demo"},
     {"cli"},
     {"__main__"},
@@ -34,6 +35,7 @@ PURE = [
     "synthetic", "figures",
 ]  # fmt: skip
 PURE_MODULES = [
+    *(f"segmentation.{name}" for name in ("flood", "numbering", "parts")),
     "training.config", "training.data", "training.tiles", "training.held_out",
     *(f"inference.{name}" for name in (
         "averaging", "layers", "memory", "pipeline", "section", "settings", "streaming", "tiled",

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the two commands."""
-    text = "score a prediction by the five metrics of the ISBI 2012 challenge"
+    text = (
+        "score a prediction by the five metrics of the ISBI 2012 challenge, or, with --labels, "
+        "numbers of cells in 3-D by adapted Rand error and variation of information"
+    )
     command = add_command(commands, "evaluate", text, _evaluate)
     command.add_argument(
         "labels", type=Path, metavar="LABELS", help="stack of labels, 0 = membrane"
     )
-    command.add_argument("prediction", type=Path, metavar="PREDICTION", help="stack of P(cell)")
+    command.add_argument(
+        "prediction", type=Path, metavar="PREDICTION",
+        help="stack of P(cell); with --labels, numbers of cells",
+    )  # fmt: skip
+    command.add_argument(
+        "--labels", dest="numbers", action="store_true",
+        help="both hold a number for each cell, 0 = background, which of LABELS does not count",
+    )  # fmt: skip
     command.add_argument(
         "--slices",
         help="of the labels, such as 24:30, default: all; of the prediction too, unless it has "
@@ -60,6 +70,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from paper_unet.images import parse_slices, read_stack
     from paper_unet.metrics import isbi2012_scores
 
+    if options.numbers:
+        _evaluate_cells_in_3d(options)
+        return
     pixel_size = _check_plot(options) if options.plot else None
     # what is shown as black and white says nothing of either
     labels, prediction = (
@@ -84,6 +97,55 @@ def _evaluate(options: argparse.Namespace) -> None:
         drawn = scores_figure(scores, labels, interior, pixel_size)
         encoded = picture(drawn, options.plot.suffix.lstrip("."))
         write_atomic(options.plot, encoded, overwrite=options.overwrite)
+
+
+CELL_SCORES = {
+    "adapted_rand_error": "adapted Rand error, lower is better",
+    "adapted_rand_precision": "its precision (mergers)",
+    "adapted_rand_recall": "its recall (splits)",
+    "cremi_adapted_rand_error": "adapted Rand error of CREMI, lower is better",
+    "voi_split": "VOI split, bits, lower is better",
+    "voi_merge": "VOI merge, bits, lower is better",
+    "cremi_score": "CREMI score, lower is better",
+}
+
+
+def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
+    """Score numbers of cells, section by section."""
+    from paper_unet.images import open_stack, parse_slices
+    from paper_unet.metrics import Overlap
+
+    if options.plot or options.value_range:
+        raise InputError("--plot and --range are of probabilities; leave them out with --labels")
+    table = Overlap()
+    with (
+        open_stack(options.labels, labels=True, missing=options.missing) as truth,
+        open_stack(options.prediction, labels=True, missing=options.missing) as found,
+    ):
+        for note in (*truth.notes, *found.notes):
+            say(note)
+        chosen = parse_slices(options.slices, len(truth))
+        of_found = range(len(found))
+        if options.slices and len(found) != len(chosen):
+            of_found = parse_slices(options.slices, len(found))
+        if (len(chosen), *truth.shape[1:]) != (len(of_found), *found.shape[1:]):
+            raise InputError(
+                f"{options.prediction}: {len(of_found)} x {found.shape[1]} x {found.shape[2]} "
+                f"voxels, the labels are {len(chosen)} x {truth.shape[1]} x {truth.shape[2]}; "
+                "crop one of them, or choose with --slices"
+            )
+        for z, k in zip(chosen, of_found, strict=True):
+            table.add(truth[z], found[k])
+    scores = table.scores().to_dict()
+    if options.json:
+        print(json.dumps(scores))
+        return
+    for name, title in CELL_SCORES.items():
+        print(f"{title:<46} {scores[name]:.6f}")
+    print(
+        f"{scores['found_cells']:.0f} cells found in the {scores['voxels']:.0f} voxels of "
+        f"{scores['true_cells']:.0f} true ones"
+    )
 
 
 def _probabilities(

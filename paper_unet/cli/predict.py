@@ -64,7 +64,8 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.inference.layers import keep_freed_memory
-    from paper_unet.large.run import Report, predict_file
+    from paper_unet.large.report import Report
+    from paper_unet.large.run import predict_file
     from paper_unet.release.predict import predict_release
     from paper_unet.system.stop import Stopped
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.images import Chunk, Stored
+from paper_unet.images import Chunk, Stored, Window
 from paper_unet.inference.section import Span
 from paper_unet.inference.settings import Plan
 
@@ -84,6 +84,11 @@ class Grid:
             (top, min(top + self.plan.rows, self.height)),
             (left, min(left + self.plan.strip, self.width)),
         )
+
+    def windows(self, index: int) -> list[Window]:
+        """Return what piece ``index`` is written as: one window of one section."""
+        piece = self.piece(index)
+        return [(piece.z, piece.rows, piece.columns)]
 
     def pixels(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pixels each of some pieces, given by their numbers, has."""

@@ -16,7 +16,7 @@ from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, file_of, parse_
 from paper_unet.inference.layers import Layers
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.networks.weights_file import load_model
 from paper_unet.release.driver import release_cells, release_input
 from paper_unet.release.settings import ReleaseSettings

@@ -12,7 +12,7 @@ from itertools import count
 from types import SimpleNamespace
 from large_helpers import content, settings
 from paper_unet.large import estimate, executor, lines, predict_file, worker
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 import ome_zarr_models.v05.image, zarr
 import h5py, paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
 from paper_unet.images.outputs import chunk_files

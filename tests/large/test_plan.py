@@ -279,7 +279,8 @@ from pathlib import Path
 from paper_unet.networks.weights_file import save_model
 from paper_unet.training.config import TrainConfig
 from paper_unet.large import PredictConfig
-from paper_unet.large.run import Report, predict_file
+from paper_unet.large.report import Report
+from paper_unet.large.run import predict_file
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.training.initial_weights import new_network
 keep_freed_memory()

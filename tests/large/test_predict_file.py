@@ -25,7 +25,7 @@ from paper_unet.inference.readout import stored
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.memory import bytes_of
 from paper_unet.large.pieces import Done
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.stop import Stopped, stopping
 

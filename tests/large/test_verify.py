@@ -19,7 +19,7 @@ from paper_unet.large.journal import open_journal
 from paper_unet.large.left import left_in
 from paper_unet.large.lines import sealed_line
 from paper_unet.large.pieces import Grid
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.system.claim import without_mark
 
 

@@ -32,6 +32,7 @@ from paper_unet.system.identity import stamp_of
 from paper_unet.system.names import UNFINISHED, kind_of, name_without_replacing
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
+LABEL_DTYPES = ("uint8", "uint16", "uint32", "uint64")
 
 OPENING = Lock()
 """Several threads may write to one output; one of them opens its files."""
@@ -60,6 +61,8 @@ class Output(ABC):
         In micrometres; None where it is not known.
     version : str
         Of OME-Zarr; other formats have none to choose.
+    labels : bool
+        Whether the values are numbers of cells, which are never averaged.
     """
 
     alignment: tuple[int, int] = (1, 1)
@@ -74,6 +77,7 @@ class Output(ABC):
         *,
         overwrite: bool = False,
         ome_zarr: str = "0.5",
+        labels: bool = False,
     ) -> None:
         self.path = path
         self.partial = path.with_name(path.name + UNFINISHED)
@@ -82,6 +86,7 @@ class Output(ABC):
         self.pixel_size = pixel_size
         self.overwrite = overwrite
         self.version = ome_zarr
+        self.labels = labels
         self._handle: Any = None  # what is open in this process
         self._claim: Claim | None = None  # of the driver alone
         self._check_stack()
@@ -221,6 +226,16 @@ class Output(ABC):
         """Return how many bytes `stored` would read, without reading them; None if not known."""
         return None
 
+    def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Return a window of the partial output, of which all must have been written.
+
+        Raises
+        ------
+        ValueError
+            If the format does not offer it.
+        """
+        raise ValueError(f"{self.path}: a {type(self).__name__} is not read before it is finished")
+
     def frame(self) -> Stored | None:
         """Read what `prepare` wrote beside the pixels, which stays as it is; None if not known."""
         return None
@@ -308,9 +323,10 @@ class Output(ABC):
 
     def _check_stack(self) -> None:
         """Raise InputError unless shape, dtype and pixel size are those of a stack."""
-        if self.dtype.name not in DTYPES:
+        accepted = LABEL_DTYPES if self.labels else DTYPES
+        if self.dtype.name not in accepted:
             raise InputError(
-                f"{self.path}: output of {self.dtype}; accepted are {', '.join(DTYPES)}"
+                f"{self.path}: output of {self.dtype}; accepted are {', '.join(accepted)}"
             )
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise InputError(

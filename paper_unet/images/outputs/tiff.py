@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import tifffile
 
+from paper_unet.errors import InputError
 from paper_unet.images.outputs.block import BlockOutput
 
 BIG_SUFFIXES = (".btf", ".tf8")
@@ -26,6 +27,17 @@ class TiffOutput(BlockOutput):
     """
 
     kind = "a TIFF file"
+
+    @property
+    def _ome(self) -> bool:
+        return ".ome" in self.path.suffixes[-2:-1]
+
+    def _check(self) -> None:
+        super()._check()
+        if self._ome and self.dtype.name == "uint64":
+            raise InputError(
+                f"{self.path}: OME-TIFF has no values of {self.dtype}; end it in .tif or .zarr"
+            )
 
     def _big(self) -> bool:
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
@@ -55,7 +67,7 @@ class TiffOutput(BlockOutput):
 
     def _write_header(self, file: BinaryIO) -> None:
         """Write everything but the pixels, which are left to be filled in."""
-        ome = ".ome" in self.path.suffixes[-2:-1]
+        ome = self._ome
         resolution = self._resolution()
         about: dict[str, Any] = {"metadata": {"axes": "ZYX", **self._about()}}
         if ome:

@@ -25,7 +25,8 @@ from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.tasks import Marks, Task, Tasks
-from paper_unet.images.pyramid import Chunk, GrowingPyramid, halved, level_shapes
+from paper_unet.images.outputs.zarr_labels import register
+from paper_unet.images.pyramid import Chunk, GrowingPyramid, halved, level_shapes, thinned
 from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
@@ -87,7 +88,7 @@ class ZarrOutput(Output):
             self._check_room()
             with self._naming_full_disk():
                 self._create()
-                check_ome(self.partial, self.version)
+                check_ome(self.partial, self.version, labels=self.labels)
                 self._sync_metadata()
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -106,6 +107,10 @@ class ZarrOutput(Output):
         """Return the bytes of the chunks of a window; see `Output.size_stored`."""
         files = self._files(z, rows, columns)
         return sum(path.stat().st_size for path in files if path.is_file())
+
+    def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Decode a window that was written; see `Output.read`."""
+        return self._decoded(0, z, rows, columns)
 
     def frame(self) -> Stored:
         """Read the metadata of the group and its arrays; see `Output.frame`."""
@@ -127,7 +132,12 @@ class ZarrOutput(Output):
             self._files_of(0).sync(z, range(*rows, CHUNK), range(*columns, CHUNK))
 
     def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
-        """Compute the chunks of the pyramid that a window completes; see `Output.derive`."""
+        """Compute the chunks of the pyramid that a window completes; see `Output.derive`.
+
+        Those of labels are left to the stages.
+        """
+        if self.labels:
+            return []
         made: dict[tuple[int, int], list[Chunk]] = {}
         for chunk, means in self._opened().growing.add(z, row, column, pixels):
             self._store(*chunk, means)
@@ -161,8 +171,10 @@ class ZarrOutput(Output):
         chosen = range(0, width, CHUNK) if task.columns is None else task.columns
         for column in chosen:
             columns = column, min(column + CHUNK, width)
-            window = self._decoded(task.level - 1, task.z, rows, columns)
-            self._store(task.level, task.z, task.row, column, halved(window))
+            above = [(2 * start, 2 * stop) for start, stop in (rows, columns)]
+            window = self._decoded(task.level - 1, task.z, *above)
+            smaller = thinned(window) if self.labels else halved(window)
+            self._store(task.level, task.z, task.row, column, smaller)
         with self._naming_full_disk():
             self._files_of(task.level).sync(task.z, [task.row], chosen)
 
@@ -174,6 +186,8 @@ class ZarrOutput(Output):
         self._sweep()  # of workers that were killed
         with self._naming_full_disk():
             self._sync_metadata()
+        if self.labels:
+            register(self.path)  # killed before it has its name, the run goes on
         # a folder cannot take the name of another one: the old one steps aside first
         aside = self._aside()
         there = kind_of(self.path) is not None
@@ -268,7 +282,9 @@ class ZarrOutput(Output):
 
     def _create(self) -> None:
         old = self._format == 2
-        attributes = ome_attributes(self.version, len(self.levels), self.pixel_size)
+        attributes = ome_attributes(
+            self.version, len(self.levels), self.pixel_size, labels=self.labels
+        )
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
         for level, shape in enumerate(self.levels):
             group.create_array(
@@ -283,10 +299,9 @@ class ZarrOutput(Output):
             )
 
     def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        """Read a window that is given in pixels of the level above."""
-        places = (slice(2 * start, 2 * stop) for start, stop in (rows, columns))
+        """Read a window of a level; what of it lies beyond the image is left out."""
         try:
-            window: NDArray[Any] = self._arrays()[level][z, *places]
+            window: NDArray[Any] = self._arrays()[level][z, slice(*rows), slice(*columns)]
         except (InputError, OSError):
             raise
         except Exception as error:  # damage raises errors of many types

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.cache import KEPT, ChunkCache
-from paper_unet.images.grey_values import DTYPES
+from paper_unet.images.grey_values import DTYPES, OF_LABELS
 from paper_unet.images.stack import Span
 
 LARGEST_CHUNK = 2**30
 """Bytes that a chunk may decode to."""
-
-OF_LABELS = ("int8", "int64", "uint64")
-"""Types that numbers of cells may have, and grey values may not."""
 
 
 class ChunkRows:
