@@ -40,7 +40,8 @@ from paper_unet.inference.settings import InferenceSettings, Plan, Precision
 from paper_unet.inference.streaming import Streaming, multiply_accumulates
 from paper_unet.inference.transfer import link_to
 from paper_unet.large import PredictConfig
-from paper_unet.large.run import Report, predict_file
+from paper_unet.large.report import Report
+from paper_unet.large.run import predict_file
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device

@@ -8,8 +8,9 @@ The device is replaced by one that takes grey values as they are stored and give
 the output's dtype at once: what is left is reading, cutting, handing over, putting together and
 writing. Beside it, with the CPU as the device, only the network is replaced, by one that gives
 scores of zero: scaling, mirroring, softmax and rounding are left. ``disk`` is what writing and
-syncing the same bytes takes without any of it. Where another checkout is given, its network is
-replaced likewise, in turn with this one's.
+syncing the same bytes takes without any of it, and ``disk_files`` what making and syncing as many
+files as a Zarr has takes, of a few bytes each, one by one. Where another checkout is given, its
+network is replaced likewise, in turn with this one's.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ VIEWS = frozenset(
     ]
 )
 """What is sent to no device."""
+DISK = ("disk", "disk_files")
 OPERATIONS = ("operations", "replayed_operations")
 
 
@@ -236,6 +238,27 @@ def disk(folder: Path, image: NDArray[np.uint8]) -> float:
     return float(image.size / best / 1e6)
 
 
+def disk_files(folder: Path, side: int) -> float:
+    """Return the rate at which the files of a section's pyramid are made and synced, Mpx/s."""
+    across = [-(-side // (512 << level)) for level in range(10) if side > 256 << level]
+    best = float("inf")
+    for repeat in range(3):
+        start = time.perf_counter()
+        for level, count in enumerate(across):
+            for row in range(count):
+                here = folder / f"{repeat}" / f"{level}" / f"{row}"
+                here.mkdir(parents=True)
+                for k in range(count):
+                    (here / f"{k}.partial").write_bytes(b"30 bytes: a chunk of zeros is.")
+                    (here / f"{k}.partial").rename(here / f"{k}")
+                for name in (*(here / f"{k}" for k in range(count)), here):
+                    descriptor = os.open(name, os.O_RDONLY)
+                    os.fsync(descriptor)
+                    os.close(descriptor)
+        best = min(best, time.perf_counter() - start)
+    return float(side * side / best / 1e6)
+
+
 def measure(case: str, side: int) -> float:
     """Return the rate of one case in this process, Mpx/s: the best of three after a warm-up."""
     from paper_unet import load_model
@@ -245,6 +268,8 @@ def measure(case: str, side: int) -> float:
         folder = Path(name)
         if case == "disk":
             return disk(folder, image)
+        if case == "disk_files":
+            return disk_files(folder, side)
         if case in OPERATIONS:
             return operations(case == "replayed_operations")
         new = (Path(sys.modules["paper_unet"].__path__[0]) / "inference" / "intake.py").exists()
@@ -284,7 +309,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes for each case, in turn")
     parser.add_argument("--against", type=Path, help="a checkout of another version")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--case", choices=[*CASES, *OPERATIONS, "disk"], help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=[*CASES, *OPERATIONS, *DISK], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         torch.set_num_threads(options.threads)
@@ -298,11 +323,11 @@ def main() -> None:
     print(f"threads: {options.threads}; one section of {options.side} x {options.side}, uint8\n")
     print("| case | Mpx/s | the other checkout | ratio |")
     print("|---|---|---|---|")
-    for case in (*CASES, "disk"):
+    for case in (*CASES, *DISK):
         rates: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(options.repeats):
             rates[False].append(child(case, options.side, options.threads, None))
-            if options.against and case != "disk":
+            if options.against and case not in DISK:
                 rates[True].append(child(case, options.side, options.threads, options.against))
         now = statistics.median(rates[False])
         then = statistics.median(rates[True]) if rates[True] else None

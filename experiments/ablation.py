@@ -42,6 +42,15 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paper_unet.figures.style import (
+    BLUE,
+    ORANGE,
+    Width,
+    draw_runs,
+    figure,
+    honest_limits,
+    metric_label,
+)
 from paper_unet.geometry import HALO, input_size, output_size
 from paper_unet.images import to_unit_range
 from paper_unet.inference.layers import evaluating
@@ -205,35 +214,28 @@ def table(rows: list[dict[str, Any]], base_name: str = BASE) -> list[dict[str, A
 
 
 def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]], base_name: str = BASE) -> Figure:
-    """Draw every run as a dot and every mean as a bar, one panel for each measure."""
+    """Draw every run as a dot, their mean and spread; a line at the mean of the base."""
     panels = [
         (on, name) for on in SHOWN for name in SHOWN[on] if any(r["data"] == on for r in rows)
     ]
     choices = list(dict.fromkeys(line["choice"] for line in lines))
-    figure = Figure(
-        figsize=(2.2 + 2.2 * len(panels), 0.6 + 0.32 * len(choices)), layout="constrained"
-    )
-    for axes, (on, name) in zip(
-        np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True
-    ):
-        for place, choice in enumerate(choices):
-            mine = [r for r in rows if (r["data"], r["choice"]) == (on, choice) and name in r]
-            colour = "tab:blue" if choice.startswith(base_name) else "tab:orange"
-            values = [row[name] for row in mine]
-            axes.plot(values, [place] * len(values), "o", color=colour, ms=4, alpha=0.7)
-            if values:
-                axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="k", lw=1.5)
-        mine = [row for row in rows if (row["data"], row["choice"]) == (on, base_name)]
-        base = [row[name] for row in mine if name in row]
-        if base:
-            axes.axvline(np.mean(base), color="tab:blue", lw=0.7)
-        synthetic = any(row["source"] == "synthetic" for row in rows if row["data"] == on)
-        lower = " (lower is better)" if name == "pixel_error" else ""
-        axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{on}\n{name}{lower}", fontsize=8)
-        axes.tick_params(labelsize=8)
-    axes.set_yticks(range(len(choices)), choices)
-    axes.invert_yaxis()
-    return figure
+    width: Width = "column" if len(panels) == 1 else "page"
+    with figure(width, 0.75 + 0.17 * len(choices)) as page:
+        every = np.atleast_1d(page.subplots(1, len(panels), sharey=True))
+        for axes, (on, name) in zip(every, panels, strict=True):
+            here = [row for row in rows if row["data"] == on and name in row]
+            runs = {c: [row[name] for row in here if row["choice"] == c] for c in choices}
+            for place, (choice, values) in enumerate(runs.items()):
+                key = BLUE if choice.startswith(base_name) else ORANGE, "o"
+                draw_runs(axes, place, values, key=key, upright=False)
+            if runs.get(base_name):
+                axes.axvline(np.mean(runs[base_name]), color=BLUE, lw=0.6, zorder=0)
+            synthetic = any(row["source"] == "synthetic" for row in rows if row["data"] == on)
+            axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{on}\n{metric_label(name)}")
+            axes.set_xlim(honest_limits(name, runs.values()))
+        every[0].set_yticks(range(len(choices)), choices)
+        every[0].set_ylim(len(choices) - 0.5, -0.5)
+    return page
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:

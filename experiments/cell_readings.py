@@ -12,7 +12,7 @@ from cell_splits import Split
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames
-from paper_unet.figures.weight_map import touching_pairs
+from paper_unet.figures.cell_colours import touching_pairs
 from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet

@@ -29,7 +29,9 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
-from paper_unet.figures.weight_map import touching_pairs
+from paper_unet.figures.cell_colours import touching_pairs
+from paper_unet.figures.style import figure, keys, legend_below
+from paper_unet.metrics.table import metric
 from paper_unet.training.config import TrainConfig
 
 BASE = "base"
@@ -149,36 +151,40 @@ def about(sequences: cells.Sequences) -> dict[str, Any]:
     return found
 
 
+PARTS = {"held_out": ("frames held out", ":"), "scored": ("other sequence", "-")}
+
+
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw SEG against the threshold: held out and scored, a panel for each set and choice."""
     rows = [row for row in rows if "diverged" not in row]
     panels = list(dict.fromkeys((row["set"], row["choice"]) for row in rows))
-    columns = min(4, len(panels))
-    figure = Figure(
-        figsize=(2.6 * columns + 0.6, 2.2 * -(-len(panels) // columns) + 0.6), layout="constrained"
-    )
-    axes = np.atleast_1d(figure.subplots(-(-len(panels) // columns), columns, squeeze=False))
-    for place in axes.flat[len(panels) :]:
-        place.set_axis_off()
-    for place, (name, choice) in zip(axes.flat, panels, strict=False):
-        for row in (r for r in rows if (r["set"], r["choice"]) == (name, choice)):
-            colour = "tab:blue" if row["trained_on"] == "01" else "tab:orange"
-            for part, line in (("held_out", ":"), ("scored", "-")):
-                curve = row["curves"][part]
-                place.plot([float(t) for t in curve], list(curve.values()), line, color=colour)
-            place.axvline(row["readings"]["threshold"]["edge"], color=colour, lw=0.5)
-            place.axhline(row["seg"]["scored"]["grown"], color=colour, lw=0.5, ls="--")
-        synthetic = any(r["source"] == "synthetic" for r in rows)
-        place.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{name}\n{choice}", fontsize=7)
-        place.set_ylim(0, 1)
-        place.tick_params(labelsize=6)
-    figure.supxlabel(
-        "threshold of the probability of cell; blue: learned from 01, orange: from 02\n"
-        "upright: chosen on frames held out; dashed: the other sequence, grown",
-        fontsize=7,
-    )
-    figure.supylabel("SEG; dotted: held out, full: other sequence", fontsize=7)
-    return figure
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    looks = keys(cells.SEQUENCES)
+    with figure("page", 2.1 * lines + 0.7) as page:
+        grid = page.subplots(lines, columns, squeeze=False, sharey=True)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for axes, (name, choice) in zip(grid.flat, panels, strict=False):
+            mine = [row for row in rows if (row["set"], row["choice"]) == (name, choice)]
+            for row in mine:
+                colour, _ = looks[row["trained_on"]]
+                for part, (title, style) in PARTS.items():
+                    curve = row["curves"][part]
+                    label = f"learned from {row['trained_on']}, {title}"
+                    places = [float(threshold) for threshold in curve]
+                    axes.plot(places, list(curve.values()), style, color=colour, label=label)
+                grown, label = row["seg"]["scored"]["grown"], "other sequence, grown"
+                axes.axhline(grown, color=colour, lw=0.8, ls="--", label=label)
+                chosen, label = row["readings"]["threshold"]["edge"], "threshold chosen"
+                axes.axvline(chosen, color=colour, lw=0.5, label=label)
+            synthetic = any(row["source"] == "synthetic" for row in mine)
+            axes.set_title(f"{'SYNTHETIC for ' * synthetic}{name}\n{choice}")
+            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="threshold of the probability of cell")
+        for axes in grid[:, 0]:
+            axes.set_ylabel(str(metric("seg")))
+        legend_below(page, ncols=3)
+    return page
 
 
 def jobs(options: argparse.Namespace, sets: Sequence[cells.Sequences]) -> list[Job]:

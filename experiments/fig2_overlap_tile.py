@@ -19,17 +19,19 @@ import numpy as np
 import records
 from numpy.typing import NDArray
 
+from paper_unet.datasets import ISBI2012
 from paper_unet.errors import InputError
 from paper_unet.figures.overlap_tile import TiledSection, overlap_tile_figure
 from paper_unet.figures.tilings import difference, log_odds
 from paper_unet.geometry import PAPER_TILE, Tiling
-from paper_unet.images import read_stack, to_unit_range
+from paper_unet.images import open_stack, read_stack, to_unit_range
 from paper_unet.inference.averaging import image_scores
 from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.settings import Engine, InferenceSettings
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
+from paper_unet.synthetic import PIXEL_SIZE
 from paper_unet.system.device import pick_device
 
 
@@ -43,6 +45,14 @@ def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:
     if not 0 <= options.section < len(images):
         raise InputError(f"--section is {options.section}; {source} has 0 to {len(images) - 1}")
     return images[options.section], source
+
+
+def pixel_size(options: argparse.Namespace, source: str) -> float | None:
+    """Return the width of a pixel in micrometres; None where the file does not say it."""
+    if options.image is not None:
+        with open_stack(options.image) as stack:
+            return stack.pixel_size[2]
+    return PIXEL_SIZE if source == "synthetic" else ISBI2012.pixel_size
 
 
 def computed(
@@ -96,7 +106,8 @@ def main() -> None:
         records.write_results(options.out, results, started)
         shown = "SYNTHETIC tissue" if source == "synthetic" else source
         title = f"{shown}, section {options.section}; network of width {model.config.width}"
-        records.save_figure(overlap_tile_figure(section, title), options.out, "fig2_overlap_tile")
+        drawn = overlap_tile_figure(section, title, pixel_size(options, source))
+        records.save_figure(drawn, options.out, "fig2_overlap_tile")
 
 
 if __name__ == "__main__":

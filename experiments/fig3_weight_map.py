@@ -18,6 +18,7 @@ import numpy as np
 import records
 from skimage.segmentation import expand_labels
 
+from paper_unet.datasets import DIC_C2DH_HELA
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
 from paper_unet.errors import InputError
 from paper_unet.figures.weight_map import WeightedFrame, weight_map_figure, weighted_frame
@@ -85,7 +86,8 @@ def main() -> None:
         print(results)
         records.write_results(options.out, results, started)
         title = "SYNTHETIC cells" if made else f"{NAME}, frame {options.frame}"
-        records.save_figure(weight_map_figure(frame, title), options.out, "fig3_weight_map")
+        drawn = weight_map_figure(frame, title, None if made else DIC_C2DH_HELA.pixel_size)
+        records.save_figure(drawn, options.out, "fig3_weight_map")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@ r"""Fig. 4: cells found in a PhC-C2DH-U373 and a DIC-C2DH-HeLa frame, over the m
 
 python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tracking] [--quick]
 
-(a) part of a phase contrast frame, (b) the cells found there in cyan; (c) a DIC frame, (d) the
-cells found in random colours; the truth has yellow outlines. The networks are those that
-table2_cell_tracking.py left with the same options; each saw only the other sequence, and its map is
-read as the frames held out of that say. Where there are none, short ones are trained here, and the
-figure says so. The frame is the one with most cells of those annotated in full, whatever its score.
+(a) part of a phase contrast frame, (b) the cells found there; (c) a DIC frame, (d) the cells found
+there; the truth in outlines. A cell has one colour in truth and result, touching cells differ, and
+what matches no cell of the truth is white or grey (the paper: cyan, random colours, truth yellow).
+The networks are those that table2_cell_tracking.py left with the same options; each saw only the
+other sequence, and its map is read as the frames held out of that say. Where there are none, short
+ones are trained here, and the figure says so. The frame is the one with most cells of those
+annotated in full, whatever its score.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +30,12 @@ import numpy as np
 import recipes
 import records
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
-from skimage.color import label2rgb
 
-from paper_unet.datasets import CellFrames
+from paper_unet.datasets import CellFrames, data_set
+from paper_unet.figures.cell_colours import Colour, matched_colours, paint
+from paper_unet.figures.style import figure, scale_bar
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
@@ -41,7 +44,7 @@ from paper_unet.training.checkpoint import WEIGHTS
 PHC, DIC = cells.SETS
 PART = 400
 """Side in pixels of the part of a phase contrast frame that is shown."""
-TITLE = 80
+TITLE = 66
 """Characters of a line above a half of the figure."""
 
 
@@ -191,48 +194,46 @@ def fullest(truth: NDArray[np.int32], side: int) -> tuple[slice, slice]:
 
 def draw(results: list[Result]) -> Figure:
     """Draw input and result of both sets."""
-    figure = Figure(figsize=(12, 3.7), layout="constrained")
-    left, right = figure.subfigures(1, 2)  # type: ignore[misc]
     phc, dic = results
-    draw_pair(left, phc, "ab", fullest(phc.truth, PART), [(0, 1, 1)])
-    count = max(int(dic.found.max()), 1)
-    hues = np.random.default_rng(0).permutation(count) / count
-    draw_pair(right, dic, "cd", (slice(None), slice(None)), [hsv_to_rgb((h, 1, 1)) for h in hues])
-    return figure
+    lines = max(result.title().count("\n") + 1 for result in results)
+    with figure("page", 2.1 + 0.125 * lines) as page:
+        page.set_layout_engine("constrained", h_pad=0.07)  # between the two titles
+        left, right = page.subfigures(1, 2)  # type: ignore[misc]
+        draw_pair(left, phc, "ab", fullest(phc.truth, PART))
+        draw_pair(right, dic, "cd", (slice(None), slice(None)))
+        for half, result in ((left, phc), (right, dic)):
+            title = result.title()
+            half.suptitle(title + "\n" * (lines - 1 - title.count("\n")))  # panels at one height
+    return page
 
 
-def draw_pair(
-    figure: SubFigure,
-    result: Result,
-    letters: str,
-    window: tuple[slice, slice],
-    colours: list[Any],
-) -> None:
-    """Draw a window of the input, and beside it cells in colours and the truth in outlines."""
-    image, truth, found = result.image[window], result.truth[window], result.found[window]
+def draw_pair(figure: SubFigure, result: Result, letters: str, window: tuple[slice, slice]) -> None:
+    """Draw a window of the input, and beside it the cells found and the outlines of the truth."""
+    image = result.image[window]
     low, high = (float(value) for value in np.percentile(image, (0.5, 99.5)))
     grey = np.clip((image - low) / max(high - low, 1), 0, 1)
     whole = "part of the input" if image.shape != result.image.shape else "input"
-    titles = whole, f"cells found ({'cyan' if letters == 'ab' else 'random colours'}), truth yellow"
-    coloured = label2rgb(  # type: ignore[no-untyped-call]
-        found, grey, colours, alpha=0.4, bg_label=0, bg_color=None
-    )
-    for axes, letter, title, panel in zip(
-        figure.subplots(1, 2), letters, titles, (grey, coloured), strict=True
-    ):
-        axes.imshow(panel, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"({letter}) {title}", fontsize=8)
+    titles = whole, "filled: found; outline: truth\nwhite, grey: no true cell"
+    of_truth, of_found = matched_colours(result.truth, result.found)
+    over = paint(result.found[window], of_found, grey, alpha=0.45)
+    panels = figure.subplots(1, 2)
+    for axes, letter, title, panel in zip(panels, letters, titles, (grey, over), strict=True):
+        axes.imshow(panel, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"({letter}) {title}")
         axes.set_axis_off()
-    outline(axes, truth)
-    figure.suptitle(result.title(), fontsize=8)
+    outline(panels[1], result.truth[window], of_truth)
+    pixel_size = data_set(result.sequences.name).pixel_size
+    if result.sequences.source != "synthetic" and pixel_size is not None:
+        scale_bar(panels[0], pixel_size)
 
 
-def outline(axes: Axes, truth: NDArray[np.int32]) -> None:
+def outline(axes: Axes, truth: NDArray[np.int32], colours: Mapping[int, Colour]) -> None:
     """Draw the outline of each cell of the truth, between its pixels and those around."""
     framed = np.pad(truth, 1)
     y, x = (np.arange(-1, length + 1) for length in truth.shape)
     for label in np.unique(truth[truth > 0]):
-        axes.contour(x, y, framed == label, levels=[0.5], colors="yellow", linewidths=0.9)
+        look: dict[str, Any] = {"colors": [colours[int(label)]], "linewidths": 0.9}
+        axes.contour(x, y, framed == label, levels=[0.5], **look)
     axes.set_xlim(-0.5, truth.shape[1] - 0.5)
     axes.set_ylim(truth.shape[0] - 0.5, -0.5)
 

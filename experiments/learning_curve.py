@@ -33,8 +33,19 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.style import (
+    draw_runs,
+    figure,
+    honest_limits,
+    keys,
+    legend_below,
+    metric_label,
+)
 from paper_unet.training.config import TrainConfig
 
+SHOWN = ("v_rand", "v_info", "pixel_error")
+SHIFTS = (0.95, 1.05)
+"""Of the two, so that one does not hide the other."""
 AUGMENTED, PLAIN = "with augmentation", "no augmentation"
 
 
@@ -87,24 +98,35 @@ def run(job: Job) -> dict[str, Any]:
     return row
 
 
-def draw(rows: list[dict[str, Any]], title: str) -> Figure:
-    """Draw every run as a dot, and the means as lines."""
-    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 3), ("v_rand", "v_info", "pixel_error"), strict=True):
-        for choice, colour in ((AUGMENTED, "tab:blue"), (PLAIN, "tab:orange")):
-            mine = [row for row in rows if row["choice"] == choice and name in row]
-            counts = sorted({row["sections"] for row in mine})
-            means = [np.mean([r[name] for r in mine if r["sections"] == n]) for n in counts]
-            axes.plot(counts, means, color=colour, label=choice, lw=1)
-            axes.plot([r["sections"] for r in mine], [r[name] for r in mine], ".", color=colour)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({row["sections"] for row in rows}))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("training sections")
-        axes.set_title(f"{name}{' (lower is better)' if name == 'pixel_error' else ''}", fontsize=9)
-    axes.legend(fontsize=7)
-    figure.suptitle(title, fontsize=9)
-    return figure
+def draw(rows: list[dict[str, Any]], above: str) -> Figure:
+    """Draw every run as a dot, their means and spreads, and lines between the means."""
+    with figure("page", 2.3) as page:
+        for axes, name in zip(page.subplots(1, len(SHOWN)), SHOWN, strict=True):
+            drawn = []
+            for shift, (choice, key) in zip(SHIFTS, keys((AUGMENTED, PLAIN)).items(), strict=True):
+                mine = [row for row in rows if row["choice"] == choice and name in row]
+                counts = sorted({row["sections"] for row in mine})
+                runs = [[r[name] for r in mine if r["sections"] == n] for n in counts]
+                places = [count * shift for count in counts]
+                axes.plot(places, [np.mean(values) for values in runs], color=key[0], lw=0.8)
+                for place, values in zip(places, runs, strict=True):
+                    draw_runs(axes, place, values, key=key, label=choice)
+                drawn += runs
+            axes.set_ylim(honest_limits(name, drawn))
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(sorted({row["sections"] for row in rows}))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_xlabel("training sections")
+            axes.set_title(metric_label(name))
+        legend_below(page)
+        page.suptitle(above)
+    return page
+
+
+def title(results: dict[str, Any]) -> str:
+    """Return what stands above the figure."""
+    source = results["source"]
+    return f"{'SYNTHETIC sections' if source == 'synthetic' else source}; {results['recipe']}"
 
 
 def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
@@ -142,9 +164,7 @@ def main() -> None:
         source, recipe = sections.source, recipes.recipe(options)
         results = {"source": source, "recipe": recipe, "config": stages, "rows": rows}
         records.write_results(options.out, results, started)
-        shown = "SYNTHETIC sections" if source == "synthetic" else source
-        figure = draw(rows, f"{shown}; {recipe}")
-        records.save_figure(figure, options.out, "learning_curve")
+        records.save_figure(draw(rows, title(results)), options.out, "learning_curve")
 
 
 if __name__ == "__main__":

@@ -28,11 +28,13 @@ from typing import Any
 
 import cells
 import common
+import numpy as np
 import recipes
 import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.style import BLACK, draw_runs, figure, keys, legend_below
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.log import LOG
 
@@ -116,27 +118,37 @@ def losses(run_folder: Path, steps: int) -> dict[str, float]:
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw the loss at the end against the rate; a cross is a run that collapsed or diverged."""
     names = list(dict.fromkeys(row["on"] for row in rows))
-    figure = Figure(figsize=(1 + 2.2 * len(names), 3), layout="constrained")
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
-    kinds = sorted({(row["warmup"], row["centre"]) for row in rows})
-    for axes, name in zip(panels, names, strict=True):
-        mine = [row for row in rows if row["on"] == name]
-        top = max((row["losses"]["1"] for row in mine if "1" in row["losses"]), default=1.0)
-        for kind, mark in zip(kinds, "osv^D<>p" * len(kinds), strict=False):
-            some = [row for row in mine if (row["warmup"], row["centre"]) == kind]
-            done = [row for row in some if "diverged" not in row]
-            label = f"warm-up {kind[0]}" + ("" if kind[1] == TrainConfig.centre else ", centre 0")
-            axes.semilogx(
-                [row["lr"] for row in done], [row["losses"]["1"] for row in done], mark, label=label
-            )
-            lost = [row["lr"] for row in some if "diverged" in row]
-            axes.plot(lost, [top * 1.1] * len(lost), "x", color="k")
-        synthetic = any(row["source"] == "synthetic" for row in mine)
-        axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{name}", fontsize=8)
-        axes.set_xlabel("learning rate")
-    panels[0].set_ylabel("loss at the end; crosses: collapsed")
-    panels[-1].legend(fontsize=7)
-    return figure
+    kinds = {(row["warmup"], row["centre"]): kind_label(row) for row in rows}
+    shown = keys(kinds[kind] for kind in sorted(kinds))
+    moved = dict(zip(shown, np.geomspace(0.85, 1.18, len(shown) + 2)[1:-1], strict=True))
+    with figure("column" if len(names) < 3 else "page", 2.5) as page:
+        panels = page.subplots(1, len(names), squeeze=False)[0]
+        for axes, name in zip(panels, names, strict=True):
+            mine = [row for row in rows if row["on"] == name]
+            top = max((row["losses"]["1"] for row in mine if "1" in row["losses"]), default=1.0)
+            for rate, kind in dict.fromkeys((row["lr"], kind_label(row)) for row in mine):
+                some = [row for row in mine if (row["lr"], kind_label(row)) == (rate, kind)]
+                losses = [row["losses"]["1"] for row in some if "diverged" not in row]
+                draw_runs(axes, rate * moved[kind], losses, key=shown[kind], label=kind)
+                lost = [top * 1.1] * sum("diverged" in row for row in some)
+                label = "collapsed or diverged" if lost else None
+                axes.plot([rate * moved[kind]] * len(lost), lost, "x", color=BLACK, label=label)
+            synthetic = any(row["source"] == "synthetic" for row in mine)
+            axes.set_title("SYNTHETIC for\n" * synthetic + name)
+            axes.set(xscale="log", xlabel="learning rate", ylim=(0, 1.16 * top))
+            rates = sorted({row["lr"] for row in mine})
+            axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+            axes.set_xticks([], minor=True)
+            axes.set_xlim(rates[0] / 1.6, rates[-1] * 1.6)
+        panels[0].set_ylabel("loss at the end, lower is better")
+        legend_below(page, ncols=2)
+    return page
+
+
+def kind_label(row: dict[str, Any]) -> str:
+    """Return what a run had besides its rate."""
+    centre = "" if row["centre"] == TrainConfig.centre else f", centre {row['centre']:g}"
+    return f"warm-up {row['warmup']}{centre}"
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:

@@ -13,9 +13,12 @@ from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from row_files import FOLDER
 
+from paper_unet.figures.style import DPI, picture
 from paper_unet.system.environment import environment
 from paper_unet.system.files import check_free_name, write_atomic
 
@@ -52,14 +55,46 @@ class _Tee(TextIOBase):
         return len(text)
 
 
+GREYS = 16
+"""Levels of grey in a PNG of images; the PDF has all."""
+
+
 def save_figure(figure: Figure, out: Path, name: str) -> None:
-    """Save a figure as PNG and PDF, without the date, so that the same figure is the same file."""
+    """Save a figure as PNG and PDF; the same figure is the same file."""
     out.mkdir(parents=True, exist_ok=True)
-    for kind, metadata in (("png", None), ("pdf", {"CreationDate": None})):
-        picture = BytesIO()
-        figure.savefig(picture, format=kind, dpi=150, metadata=metadata)
-        write_atomic(out / f"{name}.{kind}", picture.getvalue())
+    write_atomic(out / f"{name}.png", compact_png(picture(figure, "png")))
+    write_atomic(out / f"{name}.pdf", picture(figure, "pdf"))
     print(f"wrote {_plain(out / name)}.png and .pdf")
+
+
+def compact_png(png: bytes) -> bytes:
+    """Return a PNG with a palette: every colour if they are 256; else levels of grey, and colours.
+
+    Noise in images is most of a figure's bytes; of greys it keeps `GREYS` levels.
+    """
+    with Image.open(BytesIO(png)) as image:
+        colours = image.convert("RGB")
+    if colours.getcolors(256):
+        return _png(colours.quantize(256, dither=Image.Dither.NONE))
+    pixels = np.asarray(colours, np.int64)
+    grey = np.ptp(pixels, axis=2) <= 255 // GREYS
+    numbers = np.rint(pixels.mean(2) * (GREYS - 1) / 255).astype(np.uint8)
+    palette = np.repeat(np.rint(np.linspace(0, 255, GREYS))[:, None], 3, axis=1)
+    if not grey.all():
+        rounded = np.rint(pixels[~grey] / 17) * 17  # 16 levels of each colour
+        line = Image.fromarray(rounded[None].astype(np.uint8))
+        found = line.quantize(256 - GREYS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        numbers[~grey] = np.asarray(found)[0] + GREYS
+        palette = np.concatenate([palette, np.reshape(found.getpalette() or [], (-1, 3))])
+    reduced = Image.fromarray(numbers)
+    reduced.putpalette(palette.astype(np.uint8).ravel().tolist())
+    return _png(reduced)
+
+
+def _png(image: Image.Image) -> bytes:
+    encoded = BytesIO()
+    image.save(encoded, "png", optimize=True, dpi=(DPI, DPI))
+    return encoded.getvalue()
 
 
 def write_results(out: Path, results: dict[str, Any], started: float) -> None:

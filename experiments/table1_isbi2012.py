@@ -32,12 +32,22 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.style import (
+    BLACK,
+    draw_runs,
+    figure,
+    honest_limits,
+    keys,
+    legend_below,
+    metric_label,
+)
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import BUNDLED, load_model
+from paper_unet.networks.known_weights import locate
+from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig
@@ -139,23 +149,38 @@ def submit(model: Network, test: common.Sections, out: Path, average: Average) -
 
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     """Draw the five metrics of every network, averaged and not, and the paper's three."""
-    figure = Figure(figsize=(11, 3), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(ISBI2012)), ISBI2012, strict=True):
-        for row in rows:
-            values = [row["held_out"][average][name] for average in common.LOOKS]
-            axes.plot(list(common.LOOKS), values, ".-", label=row["network"])
-        if name in PAPER:
-            axes.axhline(PAPER[name], color="k", ls="--", lw=1, label="the paper's, test volume")
-        better = "higher" if name.startswith("v_") else "lower"
-        axes.set_title(f"{name} ({better} is better)", fontsize=8)
-        axes.tick_params(labelsize=7)
-        if name == "warping_error":
-            axes.set_ylim(bottom=0)
-            axes.legend(fontsize=6)
-    figure.suptitle(
-        f"{'SYNTHETIC' if source == 'synthetic' else source}, sections 24-29", fontsize=9
-    )
-    return figure
+    groups = networks_by_recipe(rows)
+    moved = dict(zip(groups, np.linspace(-0.2, 0.2, len(groups) + 2)[1:-1], strict=True))
+    with figure("page", 2.3) as page:
+        for axes, name in zip(page.subplots(1, len(ISBI2012)), ISBI2012, strict=True):
+            drawn = [[PAPER[name]]] if name in PAPER else []
+            for group, key in keys(groups).items():
+                for place, average in enumerate(common.LOOKS):
+                    values = [row["held_out"][average][name] for row in groups[group]]
+                    draw_runs(axes, place + moved[group], values, key=key, label=group)
+                    drawn.append(values)
+            if name in PAPER:
+                label = "the paper's, secret test volume"
+                axes.axhline(PAPER[name], color=BLACK, ls="--", lw=0.8, label=label)
+            axes.set_title(metric_label(name))
+            axes.set_ylim(honest_limits(name, drawn))
+            axes.set_xticks(range(len(common.LOOKS)), common.LOOKS)
+            axes.set_xlim(-0.5, len(common.LOOKS) - 0.5)
+            axes.locator_params(axis="y", nbins=5)
+        legend_below(page)
+        page.suptitle(f"{'SYNTHETIC' if source == 'synthetic' else source}, sections 24-29")
+    return page
+
+
+def networks_by_recipe(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the networks that differ in their seed alone under one name."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["network"].removesuffix(f"-seed{row.get('seed')}"), []).append(row)
+    return {
+        f"{name} ({len(mine)} seeds)" if len(mine) > 1 else mine[0]["network"]: mine
+        for name, mine in groups.items()
+    }
 
 
 def main() -> None:
@@ -166,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
-        "--weights", nargs="+", default=[], help="trained networks to score; bundled: the package's"
+        "--weights", nargs="+", default=[], help="trained networks to score: files or names"
     )
     options = recipes.parsed(parser)
     if options.quick:
@@ -189,7 +214,7 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
         Job(
             Path(name).stem,
             (),
-            BUNDLED if name == "bundled" else Path(name),
+            locate(None if name == "bundled" else name)[0],
             options.device,
             sections,
             test,

@@ -44,6 +44,8 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.figures.style import BLACK, GREY, draw_runs, figure, keys, legend_below
+from paper_unet.metrics.table import metric
 from paper_unet.training.config import TrainConfig
 
 
@@ -119,33 +121,38 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-MARKERS = {"01": "<", "02": ">", "forward": "o"}
+TITLES = {
+    "01": "learned from 01, 02 scored",
+    "02": "learned from 02, 01 scored",
+    "forward": "forward in time",
+}
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw SEG of each fold, and the paper's value on the secret test sequences."""
     names = list(dict.fromkeys(row["set"] for row in rows))
-    figure = Figure(figsize=(1.5 + 2.2 * len(names), 3.2), layout="constrained")
-    axes = figure.subplots()
-    for place, name in enumerate(names):
-        for row in (row for row in rows if row["set"] == name):
-            x = place + (0.15 if row["protocol"] == "forward" else -0.15)
-            marker = MARKERS[row["trained_on"]]
-            axes.plot(x, row["seg"]["scored"]["grown"], marker, color="tab:blue")
-            axes.plot(x, row["seg"]["scored"]["argmax"], marker, color="tab:blue", mfc="none")
-        axes.plot([place - 0.3, place + 0.3], [cells.PAPER[name]] * 2, "k--", lw=1)
-    for split, marker in MARKERS.items():
-        label = "forward in time" if split == "forward" else f"learned from {split}, other scored"
-        axes.plot([], [], marker, color="tab:blue", label=label)
-    axes.plot([], [], "s", color="tab:blue", mfc="none", label="hollow: argmax")
-    axes.plot([], [], "k--", lw=1, label="the paper's, secret test sequences")
-    synthetic = any(row["source"] == "synthetic" for row in rows)
-    axes.set_xticks(range(len(names)), [f"SYNTHETIC\nfor {n}" if synthetic else n for n in names])
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylim(0, 1)
-    axes.set_ylabel("SEG")
-    axes.legend(fontsize=7, loc="lower left")
-    return figure
+    looks = keys(TITLES.values())
+    with figure("column", 2.6) as page:
+        axes = page.subplots()
+        for place, name in enumerate(names):
+            for (split, label), shift in zip(TITLES.items(), (-0.2, 0, 0.2), strict=True):
+                mine = [r for r in rows if (r["set"], r["trained_on"]) == (name, split)]
+                values = [row["seg"]["scored"]["grown"] for row in mine]
+                draw_runs(axes, place + shift, values, key=looks[label], label=label)
+                for row in mine:
+                    argmax = row["seg"]["scored"]["argmax"]
+                    axes.plot(place + shift, argmax, "_", color=GREY, label="by the argmax")
+            spots = [place - 0.35, place + 0.35], [cells.PAPER[name]] * 2
+            label = "the paper's, secret test sequences"
+            axes.plot(*spots, "--", color=BLACK, lw=0.8, label=label)
+        synthetic = any(row["source"] == "synthetic" for row in rows)
+        ticks = [f"SYNTHETIC\nfor {name}" if synthetic else name for name in names]
+        axes.set_xticks(range(len(names)), ticks)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel(str(metric("seg")))
+        legend_below(page, ncols=2)
+    return page
 
 
 def main() -> None:

@@ -6,8 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import common
-import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from paper_unet.figures.style import (
+    BLUE,
+    draw_runs,
+    figure,
+    honest_limits,
+    keys,
+    legend_below,
+    metric_label,
+)
 
 OWN, PAPER = "own", "paper"
 SHOWN = ("v_rand", "v_info", "pixel_error")
@@ -68,36 +78,45 @@ def _cell(entry: dict[str, float | None] | None, digits: int) -> str:
 
 
 def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
-    """Draw every run as a dot and every mean as a bar; at the right the seams."""
+    """Draw every run as a dot, their mean and spread; at the right the seams."""
     names = list(dict.fromkeys(line["network"] for line in lines))
-    figure = Figure(figsize=(11.5, 1.4 + 0.42 * len(names)), layout="constrained")
-    axes = figure.subplots(1, 4, sharey=True)
-    colours, moved = {OWN: "tab:orange", PAPER: "tab:blue"}, {OWN: -0.15, PAPER: 0.15}
-    for panel, metric in zip(axes, SHOWN, strict=False):
+    recipes = keys((PAPER, OWN))
+    places = {
+        (line["network"], line["recipe"]): names.index(line["network"])
+        + (0.16 if line["recipe"] == PAPER else -0.16)
+        for line in lines
+    }
+    with figure("page", 1.1 + 0.26 * len(names)) as page:
+        *panels, seams = page.subplots(1, len(SHOWN) + 1, sharey=True)
+        for axes, metric in zip(panels, SHOWN, strict=True):
+            drawn = []
+            for (network, recipe), place in places.items():
+                mine = [r for r in rows if (r["network"], r["recipe"]) == (network, recipe)]
+                values = [row[metric] for row in mine if metric in row]
+                label = f"recipe: {recipe}"
+                draw_runs(axes, place, values, key=recipes[recipe], label=label, upright=False)
+                drawn.append(values)
+            axes.set_xlim(honest_limits(metric, drawn))
+            axes.locator_params(axis="x", nbins=4)
+            axes.set_title(metric_label(metric))
         for line in lines:
-            place = names.index(line["network"]) + moved[line["recipe"]]
-            key = (line["network"], line["recipe"])
-            values = [r[metric] for r in rows if (r["network"], r["recipe"]) == key and metric in r]
-            panel.plot(values, [place] * len(values), "o", color=colours[line["recipe"]], ms=4)
-            if values:
-                panel.plot([np.mean(values)] * 2, [place - 0.14, place + 0.14], color="k", lw=1.5)
-        panel.set_title(metric + (" (lower is better)" if metric == "pixel_error" else ""))
-    markers = {"0": "x", "32": "+", "own": "o"}
-    for line in lines:
-        place = names.index(line["network"]) + moved[line["recipe"]]
-        for halo, entry in line["seams"].items():
-            shown = max(entry["mean"], 1e-9)
-            axes[3].plot(shown, place, markers[halo], color=colours[line["recipe"]], ms=5)
-    axes[3].set_xscale("log")
-    axes[3].set_title("seams, rms (x halo 0, + 32, o own)")
-    for recipe, colour in colours.items():
-        axes[0].plot([], [], "o", color=colour, label=f"recipe: {recipe}")
-    axes[0].legend(fontsize=7)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    for panel in axes:
-        panel.tick_params(labelsize=8)
-        panel.title.set_fontsize(9)
-    source = rows[0]["source"]
-    figure.suptitle(f"{'SYNTHETIC sections' if source == 'synthetic' else source}", fontsize=9)
-    return figure
+            place = places[line["network"], line["recipe"]]
+            draw_seams(seams, line["seams"], place, recipes[line["recipe"]][0])
+        seams.set_xscale("log")
+        seams.set_xticks([1e-9, 1e-6, 1e-3], ["≤ 1e-9", "1e-6", "1e-3"])
+        seams.set_title("seams, RMS\nlower is better")
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+        legend_below(page, ncols=5)
+        source = rows[0]["source"]
+        page.suptitle("SYNTHETIC sections" if source == "synthetic" else source)
+    return page
+
+
+def draw_seams(axes: Axes, seams: dict[str, Any], place: float, colour: str) -> None:
+    """Draw the mean of the seams at each halo; what is below 1e-9 stands there."""
+    for halo, mark in {"0": "x", "32": "+", "own": "|"}.items():
+        if halo in seams:
+            shown = max(seams[halo]["mean"], 1e-9)
+            label = f"halo: {halo}" if colour == BLUE else None
+            axes.plot(shown, place, mark, color=colour, ms=5, label=label)

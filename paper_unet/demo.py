@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import numpy as np
 
 from paper_unet.errors import InputError, shown
 from paper_unet.figures.results import segmentation_figure
+from paper_unet.figures.style import picture
 from paper_unet.images import create_tiff
 from paper_unet.inference.predict import predict_stack
 from paper_unet.metrics import Isbi2012Scores, isbi2012_scores
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model
-from paper_unet.synthetic import SyntheticStack, synthetic_stack
+from paper_unet.synthetic import PIXEL_SIZE, SyntheticStack, synthetic_stack
 from paper_unet.system.claim import marked, take_claim
 from paper_unet.system.files import check_free_name, make_folder, scratch_name, write_atomic
 from paper_unet.system.memory import Budget
@@ -110,8 +110,7 @@ def _write(
         scores.thresholds["v_rand"],
         stack.labels[middle],
         f"synthetic section {middle}, weights trained on ISBI 2012",
+        PIXEL_SIZE,
     )
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    write_atomic(files[-1], picture.getvalue(), overwrite=overwrite, token=token)
+    write_atomic(files[-1], picture(figure, "png"), overwrite=overwrite, token=token)
     return scores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -22,6 +23,12 @@ def shown(value: object, most: int = 60) -> str:
     """Return something a user gave as a message can have it: on one line, and not long."""
     text = " ".join(str(value).split())
     return text if len(text) <= most else f"{text[: most - 20]}... ({len(text)} characters)"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message that suggests the nearest known word; empty if none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 @contextmanager

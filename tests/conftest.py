@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from paper_unet.networks.known_weights import known_weights
+
 # how long an example takes is the machine's business
 settings.register_profile("any_speed", settings.default, deadline=None)
 settings.load_profile("any_speed")
@@ -13,10 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two processes share the cores; for th
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of more threads: waiting is idle
 
 
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
 def _real_data(name: str) -> Path:
     """A file or folder of the real data sets; the test is skipped where they are not."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("PAPER_UNET_DATA") or beside) / name
+    path = Path(os.environ.get("PAPER_UNET_DATA") or BESIDE) / name
     if not path.exists():
         pytest.skip(f"{name} not found: fetch the data and set PAPER_UNET_DATA to its folder")
     return path
@@ -30,6 +34,19 @@ def isbi2012_folder() -> Path:
 @pytest.fixture(scope="session")
 def vnc_stack() -> Path:
     return _real_data("drosophila-vnc/stack2-raw.tif")
+
+
+@pytest.fixture(scope="session")
+def width64() -> Path:
+    """The file of isbi2012-width64: fetched, or in a folder of weights beside the data."""
+    known = known_weights()["isbi2012-width64"]
+    data = Path(os.environ.get("PAPER_UNET_DATA") or BESIDE)
+    places = [data / "weights", data.parent / "weights", BESIDE.parent / "weights"]
+    files = [place / name for place in places for name in (known.file, *known.also)]
+    path = next((path for path in files if path.is_file()), None)
+    if path is None:
+        pytest.skip(f"{known.file} not found: fetch the weights and set PAPER_UNET_DATA")
+    return path
 
 
 @pytest.fixture(scope="session", params=["PhC-C2DH-U373", "DIC-C2DH-HeLa"])

@@ -4,6 +4,7 @@ Read from the source, so imports within functions count too.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -22,6 +23,7 @@ FLOORS = [
     {"networks", "datasets", "figures"},
     {"training", "inference"},
     {"large"},
+    {"segmentation"},
     {"release", "demo"},
     {"cli"},
     {"__main__"},
@@ -33,11 +35,15 @@ PURE = [
     "synthetic", "figures",
 ]  # fmt: skip
 PURE_MODULES = [
+    *(f"segmentation.{name}" for name in ("flood", "numbering", "parts")),
     "training.config", "training.data", "training.tiles", "training.held_out",
     *(f"inference.{name}" for name in (
         "averaging", "layers", "memory", "pipeline", "section", "settings", "streaming", "tiled",
     )),
 ]  # fmt: skip
+
+# what draws encodes its pictures in memory; the commands write them
+IN_MEMORY = {"paper_unet.figures.style": {"io", "savefig"}}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -160,11 +166,64 @@ FILE_CALLS = {
 def test_what_computes_touches_no_file(part: str) -> None:
     names = [m for m in MODULES if f"{m}.".startswith(f"paper_unet.{part}.")]
     assert names
-    for path in map(MODULES.__getitem__, names):
+    for module in names:
+        path = MODULES[module]
         words = {name.split(".")[0] for name in imported(path)}
-        assert not words & FILE_MODULES
+        assert words & FILE_MODULES <= IN_MEMORY.get(module, set())
         assert not any(name.startswith("paper_unet.images") for name in imported(path))
-        assert not {call.rsplit(".", 1)[-1] for call in calls(path)} & FILE_CALLS
+        found = {call.rsplit(".", 1)[-1] for call in calls(path)} & FILE_CALLS
+        assert found <= IN_MEMORY.get(module, set())
+        assert "io.open" not in set(calls(path))
+
+
+SCRIPTS = [
+    path
+    for folder in ("experiments", "benchmarks", "docs")
+    for path in sorted((PACKAGE.parent / folder).glob("*.py"))
+]
+OWN_LOOK = {"figsize", "fontsize", "labelsize", "dpi", "rcParams", "rc_context"}
+
+
+def looks(path: Path) -> Iterator[str]:
+    """What a source does about the look of figures that is the style's alone to do."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            yield from (name for name in [name] if name in ("Figure", "savefig", "print_figure"))
+            words = {keyword.arg for keyword in node.keywords if keyword.arg} & OWN_LOOK
+            yield from (f"{name}({word}=)" for word in words)
+        elif isinstance(node, ast.Attribute) and node.attr in OWN_LOOK:
+            yield node.attr
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+            yield from (name for name in names if name and re.search(r"pyplot|pylab", name))
+
+
+ALLOWED = {
+    "paper_unet/figures/style.py": {"Figure", "Figure(figsize=)", "savefig"},
+    "paper_unet/figures/architecture.py": {"text(fontsize=)"},  # of the small size of the style
+    "experiments/records.py": {"save(dpi=)"},  # keeps what the style gave
+}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS], ids=lambda path: path.name)
+def test_every_figure_has_the_one_style(path: Path) -> None:
+    mine = ALLOWED.get(str(path.relative_to(PACKAGE.parent)), set())
+    assert set(looks(path)) == mine
+
+
+def test_the_finder_of_looks_of_their_own_finds_them(tmp_path: Path) -> None:
+    source = """
+from matplotlib import pyplot as plt
+figure = Figure(figsize=(3, 4))
+figure.savefig("x", dpi=150)
+axes.set_title("t", fontsize=8)
+matplotlib.rcParams["font.size"] = 3
+"""
+    (tmp_path / "x.py").write_text(source)
+    found = {"pyplot", "Figure", "Figure(figsize=)", "savefig", "savefig(dpi=)", "rcParams"}
+    assert set(looks(tmp_path / "x.py")) == found | {"set_title(fontsize=)"}
+    assert len(SCRIPTS) > 20
 
 
 def test_images_are_read_and_written_in_one_place() -> None:

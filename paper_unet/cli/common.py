@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from itertools import takewhile
 from typing import Any, NoReturn, TypeVar
 
-from paper_unet.errors import DivergedError, InputError, shown
+from paper_unet.errors import DivergedError, InputError, nearest, shown
 from paper_unet.metrics.table import METRICS
 from paper_unet.settings import Option, options
 
@@ -47,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         for word in takewhile(lambda word: word != "--", arguments):
             flag = word.partition("=")[0]
             if flag.startswith("--") and not any(name.startswith(flag) for name in known):
-                self.error(f"no option is called {flag}{_nearest(flag, known)}")
+                self.error(f"no option is called {flag}{nearest(flag, known)}")
 
     def error(self, message: str) -> NoReturn:
         """Refuse in one line: how an option is used, ``--help`` says."""
@@ -66,13 +65,8 @@ class Parser(argparse.ArgumentParser):
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
             words = [str(word) for word in action.choices or ()]
-            error.message += _nearest(str(value), words)
+            error.message += nearest(str(value), words)
             raise
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def add_command(

@@ -11,7 +11,7 @@ from paper_unet.datasets import DATA_SETS
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    text = "fetch a data set and verify its pixels"
+    text = "fetch a data set, or weights, and verify what they hold"
     command = add_command(commands, "fetch", text, _fetch)
     command.add_argument("name", choices=sorted(DATA_SETS))
     command.add_argument(
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
         dest="source",
         type=Path,
         metavar="FOLDER",
-        help="take it from the files or the archive there instead",
+        help="take it from the files or the archive there instead; of weights also a file",
     )
     command.add_argument(
         "--to", type=Path, metavar="FOLDER", help="default: $PAPER_UNET_DATA, else data/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 from pathlib import Path
@@ -21,12 +20,22 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the two commands."""
-    text = "score a prediction by the five metrics of the ISBI 2012 challenge"
+    text = (
+        "score a prediction by the five metrics of the ISBI 2012 challenge, or, with --labels, "
+        "numbers of cells in 3-D by adapted Rand error and variation of information"
+    )
     command = add_command(commands, "evaluate", text, _evaluate)
     command.add_argument(
         "labels", type=Path, metavar="LABELS", help="stack of labels, 0 = membrane"
     )
-    command.add_argument("prediction", type=Path, metavar="PREDICTION", help="stack of P(cell)")
+    command.add_argument(
+        "prediction", type=Path, metavar="PREDICTION",
+        help="stack of P(cell); with --labels, numbers of cells",
+    )  # fmt: skip
+    command.add_argument(
+        "--labels", dest="numbers", action="store_true",
+        help="both hold a number for each cell, 0 = background, which of LABELS does not count",
+    )  # fmt: skip
     command.add_argument(
         "--slices",
         help="of the labels, such as 24:30, default: all; of the prediction too, unless it has "
@@ -45,7 +54,7 @@ def add(commands: Commands) -> None:
         "--missing",
         choices=("fail", "fill"),
         default="fail",
-        help="of a Zarr without some of its chunks: refuse it, or fill them",
+        help="of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
@@ -61,8 +70,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from paper_unet.images import parse_slices, read_stack
     from paper_unet.metrics import isbi2012_scores
 
-    if options.plot:
-        _check_plot(options)
+    if options.numbers:
+        _evaluate_cells_in_3d(options)
+        return
+    pixel_size = _check_plot(options) if options.plot else None
     # what is shown as black and white says nothing of either
     labels, prediction = (
         read_stack(path, labels=True, missing=options.missing, say=say)
@@ -81,11 +92,60 @@ def _evaluate(options: argparse.Namespace) -> None:
         print_scores(found)
     if options.plot:
         from paper_unet.figures.results import scores_figure
+        from paper_unet.figures.style import picture
 
-        picture = io.BytesIO()
-        kind = options.plot.suffix.lstrip(".")
-        scores_figure(scores, labels, interior).savefig(picture, format=kind, dpi=130)
-        write_atomic(options.plot, picture.getvalue(), overwrite=options.overwrite)
+        drawn = scores_figure(scores, labels, interior, pixel_size)
+        encoded = picture(drawn, options.plot.suffix.lstrip("."))
+        write_atomic(options.plot, encoded, overwrite=options.overwrite)
+
+
+CELL_SCORES = {
+    "adapted_rand_error": "adapted Rand error, lower is better",
+    "adapted_rand_precision": "its precision (mergers)",
+    "adapted_rand_recall": "its recall (splits)",
+    "cremi_adapted_rand_error": "adapted Rand error of CREMI, lower is better",
+    "voi_split": "VOI split, bits, lower is better",
+    "voi_merge": "VOI merge, bits, lower is better",
+    "cremi_score": "CREMI score, lower is better",
+}
+
+
+def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
+    """Score numbers of cells, section by section."""
+    from paper_unet.images import open_stack, parse_slices
+    from paper_unet.metrics import Overlap
+
+    if options.plot or options.value_range:
+        raise InputError("--plot and --range are of probabilities; leave them out with --labels")
+    table = Overlap()
+    with (
+        open_stack(options.labels, labels=True, missing=options.missing) as truth,
+        open_stack(options.prediction, labels=True, missing=options.missing) as found,
+    ):
+        for note in (*truth.notes, *found.notes):
+            say(note)
+        chosen = parse_slices(options.slices, len(truth))
+        of_found = range(len(found))
+        if options.slices and len(found) != len(chosen):
+            of_found = parse_slices(options.slices, len(found))
+        if (len(chosen), *truth.shape[1:]) != (len(of_found), *found.shape[1:]):
+            raise InputError(
+                f"{options.prediction}: {len(of_found)} x {found.shape[1]} x {found.shape[2]} "
+                f"voxels, the labels are {len(chosen)} x {truth.shape[1]} x {truth.shape[2]}; "
+                "crop one of them, or choose with --slices"
+            )
+        for z, k in zip(chosen, of_found, strict=True):
+            table.add(truth[z], found[k])
+    scores = table.scores().to_dict()
+    if options.json:
+        print(json.dumps(scores))
+        return
+    for name, title in CELL_SCORES.items():
+        print(f"{title:<46} {scores[name]:.6f}")
+    print(
+        f"{scores['found_cells']:.0f} cells found in the {scores['voxels']:.0f} voxels of "
+        f"{scores['true_cells']:.0f} true ones"
+    )
 
 
 def _probabilities(
@@ -110,20 +170,26 @@ def _cells(labels: NDArray[Any]) -> NDArray[Any]:
     return inside if values.size and (values == values[0]).all() else labels
 
 
-def _check_plot(options: argparse.Namespace) -> None:
-    """Refuse a picture that could not be written, or would replace something, before the work."""
-    from paper_unet.images import open_stack
+def _check_plot(options: argparse.Namespace) -> float | None:
+    """Refuse a picture that could not be written, or would replace something, before the work.
+
+    Return the width of a pixel in micrometres, if a file says it.
+    """
+    from paper_unet.images import file_of, open_stack
 
     path: Path = options.plot
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
+    pixel_size = None
     for source in (options.labels, options.prediction):
-        refuse_same_file(source, path)
+        refuse_same_file(file_of(source), path)
         with open_stack(source, labels=True, missing=options.missing) as stack:
+            pixel_size = pixel_size or stack.pixel_size[2]
             for file in stack.files:
                 refuse_same_file(file, path)
     check_free_name(path, overwrite=options.overwrite, folders=False)
     require_folder(path)
+    return pixel_size
 
 
 def _evaluate_cells(options: argparse.Namespace) -> None:

@@ -34,13 +34,14 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "source",
         metavar="IN",
-        help="grey image or stack: TIFF, PNG, a folder of sections, Zarr, OME-Zarr; in colour, as "
-        "the network takes it: TIFF, PNG, JPEG, a folder of these",
+        help="grey image or stack: TIFF, PNG, a folder of sections, HDF5 (FILE.h5:/DATASET), MRC, "
+        "Zarr, OME-Zarr; in colour, as the network takes it: TIFF, PNG, JPEG, a folder of these, "
+        "HDF5",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="ends in .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr); of --release: .tif, or "
-        "a folder for maskTTT.tif",
+        help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5; FILE.h5:/DATASET names the data "
+        "set) or .zarr (OME-Zarr); of --release: .tif, or a folder for maskTTT.tif",
     )  # fmt: skip
     add_settings(command, PredictConfig)
     command.add_argument(
@@ -63,7 +64,8 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from paper_unet.inference.layers import keep_freed_memory
-    from paper_unet.large.run import Report, predict_file
+    from paper_unet.large.report import Report
+    from paper_unet.large.run import predict_file
     from paper_unet.release.predict import predict_release
     from paper_unet.system.stop import Stopped
 

@@ -49,10 +49,16 @@ def _training_set(
     shape: tuple[int, int],
     segmented: Mapping[str, tuple[int, ...]],
     hashes: Mapping[str, tuple[str, str, str]],
+    pixel_size: float,
 ) -> DataSet:
     parts = [_sequence(s, frames, shape, segmented[s], hashes[s]) for s in ("02", "01")]
     return DataSet(
-        name, f"{URL}/{name}.zip", (*parts[0], *parts[1]), TERMS.format(name), codecs=True
+        name,
+        f"{URL}/{name}.zip",
+        (*parts[0], *parts[1]),
+        TERMS.format(name),
+        codecs=True,
+        pixel_size=pixel_size,
     )
 
 
@@ -83,5 +89,5 @@ HELA_SHA256 = {
     ),
 }
 
-PHC_C2DH_U373 = _training_set("PhC-C2DH-U373", 115, (520, 696), U373_SEGMENTED, U373_SHA256)
-DIC_C2DH_HELA = _training_set("DIC-C2DH-HeLa", 84, (512, 512), HELA_SEGMENTED, HELA_SHA256)
+PHC_C2DH_U373 = _training_set("PhC-C2DH-U373", 115, (520, 696), U373_SEGMENTED, U373_SHA256, 0.65)
+DIC_C2DH_HELA = _training_set("DIC-C2DH-HeLa", 84, (512, 512), HELA_SEGMENTED, HELA_SHA256, 0.19)

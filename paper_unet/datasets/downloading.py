@@ -1,4 +1,4 @@
-"""Downloading an archive: silent, and never more bytes than the data set has."""
+"""Downloading a file: silent, and never more bytes than it has as published."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def download(url: str, folder: Path, name: str, *, max_bytes: int, progress: boo
         return _in_time(lambda: _retrieve(url, folder, name, downloader), DEADLINE)
     except TimeoutError:
         raise InputError(
-            f"{url}: is not downloaded after {DEADLINE} seconds; try again later, or get the "
-            "archive by hand and give its folder as `source`"
+            f"{url}: is not downloaded after {DEADLINE} seconds; try again later, or get it by "
+            "hand and give its folder as `source`"
         ) from None
     finally:
         downloader.cancel()
@@ -92,8 +92,8 @@ def _retrieve(url: str, folder: Path, name: str, downloader: _CappedDownloader) 
             raise
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{url}: cannot be downloaded ({reason}); check the network, or get the "
-            f"archive by hand and give its folder as `source`"
+            f"{url}: cannot be downloaded ({reason}); check the network, or get it by hand and "
+            "give its folder as `source`"
         ) from error
     finally:
         logger.setLevel(level)
@@ -142,7 +142,7 @@ class _CappedFile:
     def write(self, data: bytes) -> int:
         self.left -= len(data)
         if self.left < 0:
-            raise InputError(f"{self.url}: sends more than the data set has; check the address")
+            raise InputError(f"{self.url}: sends more than was published; check the address")
         return self.file.write(data)
 
     def flush(self) -> None:

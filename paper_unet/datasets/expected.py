@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,20 +90,27 @@ class ExpectedStack:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A published data set.
+    """A published data set, or whatever else is fetched as one.
 
     Attributes
     ----------
     name : str
         What the command line calls it, and its folder.
     url : str
-        Address of the archive.
-    parts : tuple of ExpectedStack or ExpectedFrames
+        Address of the archive or, without one, of the folder of the files; empty if nothing has
+        them yet.
+    parts : tuple of ExpectedStack, ExpectedFrames or ExpectedWeights
         What is taken from it, in the order in which the parts get their final names.
     terms : str
         Terms of use and citation, to be shown to whoever fetches it.
     codecs : bool
         True if the archive's files need the extra ``codecs`` to be decoded.
+    pixel_size : float, optional
+        Width and height of a pixel, micrometres.
+    archive : bool
+        False if each part is one file that has its own address.
+    also : mapping of str to tuple of str
+        Other names that copies of a file have.
     """
 
     name: str
@@ -110,6 +118,9 @@ class DataSet:
     parts: tuple[Part, ...]
     terms: str
     codecs: bool = False
+    pixel_size: float | None = None
+    archive: bool = True
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def archive_name(self) -> str:
@@ -152,7 +163,7 @@ def read_verified(path: Path, stack: ExpectedStack) -> NDArray[np.uint8]:
     if stack.sha256 is not None and found != stack.sha256:
         raise InputError(
             f"{path}: other pixels than published (SHA-256 expected {stack.sha256}, found "
-            f"{found}); remove this file and fetch a lossless copy"
+            f"{found}); move it away and fetch a lossless copy"
         )
     return pixels
 
@@ -167,7 +178,7 @@ def read_expected(
         if opened.shape != shape or opened.dtype != np.dtype(dtype):
             raise InputError(
                 f"{path}: {opened.dtype} of shape {opened.shape}; {path.name} is {dtype} of shape "
-                f"{shape}: remove this file and fetch it again"
+                f"{shape}: move it away and fetch it again"
             )
         return np.stack(list(opened))
 

@@ -1,4 +1,4 @@
-"""Fetching a data set: archive or folder -> temporary folder -> verified -> final names."""
+"""Fetching a data set, or weights: source -> temporary folder -> verified -> final names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ from paper_unet.datasets.expected import DataSet, Part, listed
 from paper_unet.errors import InputError
 from paper_unet.system.claim import remove, take_claim
 from paper_unet.system.files import make_folder, sync_folder
+from paper_unet.system.folders import data_folder
 from paper_unet.system.names import kind_of, name_without_replacing
 
 LOCK, KIND = ".fetch", "fetch"
-
-
-def data_folder() -> Path:
-    """Return the folder of all data sets: $PAPER_UNET_DATA, or ``data`` in the current folder."""
-    return Path(os.environ.get("PAPER_UNET_DATA") or "data")
 
 
 def fetch(
@@ -32,7 +28,7 @@ def fetch(
     *,
     progress: bool = False,
 ) -> Path:
-    """Fetch a data set and verify its pixels.
+    """Fetch a data set and verify its pixels, or weights and verify their values.
 
     What is there already and right is kept and not fetched again. A file, or a folder of frames,
     gets its final name only after all of them are verified.
@@ -44,7 +40,8 @@ def fetch(
     to : str or Path, optional
         The folder of all data sets; default `data_folder`.
     source : str or Path, optional
-        A folder that has the files or the archive, or the archive itself; default: download.
+        A folder that has the files or the archive, or the archive itself; of weights the file;
+        default: download.
     progress : bool
         Show a progress bar.
 
@@ -56,11 +53,13 @@ def fetch(
     Raises
     ------
     InputError
-        If a file cannot be had, its pixels are not those published, or a codec is missing.
+        If a file cannot be had, is not what was published, or a codec is missing.
     """
     folder = Path(to or data_folder()) / data_set.name
     if _is_complete(data_set, folder) and kind_of(folder / LOCK) is None:
         return folder
+    if source is None:
+        _check_download(data_set)
     make_folder(folder)
     with _scratch_folder(folder) as scratch:
         missing = _missing(data_set, folder)  # again: another process may have fetched meanwhile
@@ -69,7 +68,7 @@ def fetch(
         _collect(data_set, missing, scratch, source, progress)
         ready = _complete(data_set, missing, scratch, source)
         for part in ready:
-            part.verify(scratch)
+            _verify_new(part, scratch, source or data_set.url)
         for part in ready:
             _install(scratch / part.name, folder / part.name)
     sync_folder(folder)
@@ -110,6 +109,15 @@ def _verified(part: Part, folder: Path) -> bool:
     return True
 
 
+def _verify_new(part: Part, scratch: Path, origin: str | Path) -> None:
+    """Verify what came, and name where it came from, not where it lies for now."""
+    try:
+        part.verify(scratch)
+    except InputError as error:
+        text = str(error).replace(f"{scratch}{os.sep}", f"{origin}: ")
+        raise InputError(text) from error
+
+
 def _collect(
     data_set: DataSet,
     missing: list[Part],
@@ -121,22 +129,32 @@ def _collect(
     names = [name for part in missing for name in part.files]
     archive: Path | None
     if source is None:
-        _check_codecs(data_set)
-        archive = download(
-            data_set.url,
-            scratch,
-            data_set.archive_name,
-            max_bytes=data_set.max_archive_bytes,
-            progress=progress,
-        )
+        archive = _download(data_set, missing, scratch, progress)
     elif (archive := _find_archive(data_set, Path(source))) is None:
         _copy_files(data_set, names, Path(source), scratch)
-        return
-    extract_members(archive, names, scratch, max_bytes=data_set.max_bytes)
+    if archive is not None:
+        extract_members(archive, names, scratch, max_bytes=data_set.max_bytes)
 
 
-def _check_codecs(data_set: DataSet) -> None:
-    """Say so before the download, not after it."""
+def _download(data_set: DataSet, missing: list[Part], scratch: Path, progress: bool) -> Path | None:
+    """Download the archive and return it; without one, download each missing file."""
+    if data_set.archive:
+        name, most = data_set.archive_name, data_set.max_archive_bytes
+        return download(data_set.url, scratch, name, max_bytes=most, progress=progress)
+    for part in missing:
+        address = f"{data_set.url.rstrip('/')}/{part.name}"
+        download(address, scratch, part.name, max_bytes=part.max_bytes, progress=progress)
+    return None
+
+
+def _check_download(data_set: DataSet) -> None:
+    """Refuse what cannot be downloaded, or not be read then, before anything is done for it."""
+    if not data_set.url:
+        wanted = ", ".join(part.name for part in data_set.parts)
+        raise InputError(
+            f"{data_set.name}: nothing is published for download yet; give a folder that has "
+            f"{wanted} as `source`"
+        )
     if data_set.codecs and importlib.util.find_spec("imagecodecs") is None:
         raise InputError(
             f"{data_set.name}: its images are LZW-compressed TIFF files, which need imagecodecs; "
@@ -155,29 +173,44 @@ def _complete(
     if needed := [name for part in missing if part.required for name in lacking[part.name]]:
         wanted = ", ".join(part.name for part in data_set.parts if part.required)
         raise InputError(
-            f"{source or data_set.url}: has no {listed(needed)}; a folder or archive with "
-            f"{wanted} is accepted"
+            f"{source or data_set.url}: has no {listed(needed)}; a folder "
+            f"{'or archive ' if data_set.archive else ''}with {wanted} is accepted"
         )
     return [part for part in missing if not lacking[part.name]]
 
 
 def _find_archive(data_set: DataSet, source: Path) -> Path | None:
     if source.is_file():
-        return source
+        return source if data_set.archive else None
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder; give one that has the files or the archive")
+        which = "has the files or the archive" if data_set.archive else "has the files"
+        raise InputError(f"{source}: no such folder; give one that {which}")
     archive = source / data_set.archive_name
-    return archive if archive.is_file() else None
+    return archive if data_set.archive and archive.is_file() else None
 
 
 def _copy_files(data_set: DataSet, names: list[str], source: Path, scratch: Path) -> None:
-    inside = (source, source / data_set.name, source / Path(data_set.archive_name).stem)
     for name in names:
-        for folder in inside:
-            if (folder / name).is_file():
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / name, scratch / name)
-                break
+        if (found := _find_copy(data_set, name, source)) is None:
+            continue
+        if (size := found.stat().st_size) > data_set.max_bytes:
+            raise InputError(
+                f"{found}: has {size} bytes, at most {data_set.max_bytes} are accepted; give "
+                "another copy"
+            )
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found, scratch / name)
+
+
+def _find_copy(data_set: DataSet, name: str, source: Path) -> Path | None:
+    """Return the file of a name, or of another that it is known by, in a folder or as it is."""
+    names = (name, *data_set.also.get(name, ()))
+    if source.is_file():
+        only = len(data_set.parts) == 1  # its content tells whether it is the right one
+        return source if only or source.name in names else None
+    inside = (source, source / data_set.name, source / Path(data_set.archive_name).stem)
+    places = (folder / known for known in names for folder in inside)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _install(source: Path, target: Path) -> None:
@@ -194,7 +227,7 @@ def _install(source: Path, target: Path) -> None:
         name_without_replacing(source, target)
     except FileExistsError:
         raise InputError(
-            f"{target}: a {kind_of(target)} that is none of the data set is in the way and stays "
+            f"{target}: a {kind_of(target)} that was not fetched is in the way and stays "
             "as it is; move it elsewhere, or fetch into another folder"
         ) from None
     sync_folder(target.parent)

@@ -83,12 +83,10 @@ class ExpectedFrames:
         """Raise InputError unless these frames, and no others, are there as published."""
         place = folder / self.name
         if not place.is_dir():
-            raise InputError(f"{place}: is no folder; remove it and fetch the data set again")
+            raise InputError(f"{place}: is no folder; move it away and fetch the data set again")
         present = {path.name for path in place.iterdir()}
         if missing := [name for name in self.file_names if name not in present]:
-            raise InputError(
-                f"{place}: has no {listed(missing)}; remove this folder and fetch it again"
-            )
+            raise InputError(f"{place}: has no {listed(missing)}; move it away and fetch it again")
         frame = re.compile(rf"{self.prefix}\d+\.tiff?", re.ASCII)  # what loading would take for one
         if foreign := sorted(filter(frame.fullmatch, present - set(self.file_names))):
             raise InputError(
@@ -97,7 +95,7 @@ class ExpectedFrames:
         if (found := _frames_digest(folder, self)) != self.sha256:
             raise InputError(
                 f"{place}: other content than published (SHA-256 expected {self.sha256}, found "
-                f"{found}); remove this folder and fetch a lossless copy"
+                f"{found}); move it away and fetch a lossless copy"
             )
 
 
@@ -141,10 +139,10 @@ def _frames_digest(folder: Path, frames: ExpectedFrames) -> str:
 def _read_table(path: Path, max_bytes: int) -> list[str]:
     if not path.is_file() or path.stat().st_size > max_bytes:
         raise InputError(
-            f"{path}: is no table of at most {max_bytes} bytes; remove it and fetch it again"
+            f"{path}: is no table of at most {max_bytes} bytes; move it away and fetch it again"
         )
     try:
         text = path.read_text("ascii")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no plain text; remove it and fetch it again") from error
+        raise InputError(f"{path}: is no plain text; move it away and fetch it again") from error
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.datasets.expected import DataSet, ExpectedStack, read_verified
-from paper_unet.datasets.fetching import data_folder, fetch
+from paper_unet.datasets.fetching import fetch
 from paper_unet.errors import InputError
+from paper_unet.system.folders import data_folder
 
 SHAPE = (30, 512, 512)
 TRAIN_VOLUME = ExpectedStack(
@@ -41,6 +42,7 @@ ISBI2012 = DataSet(
         "doi:10.1371/journal.pbio.1000502, and Arganda-Carreras et al. 2015, "
         "doi:10.3389/fnana.2015.00142."
     ),
+    pixel_size=0.004,
 )
 
 # grey value in the label files -> class

@@ -22,26 +22,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from paper_unet.figures.style import BLUE, GREEN, GREY, PURPLE, SMALL, VERMILION, WIDTHS, figure
 from paper_unet.figures.trace import FeatureMap, Operation, Trace
 
-TALLEST, NARROWEST = 100.0, 5.0
+TALLEST, NARROWEST = 100.0, 4.4
 """Points: height of the tile, width of a box of the first level's channels."""
 THINNEST = 1.5
 """Points: no box is narrower or lower."""
-GAP, BETWEEN_LEVELS, MARGIN = 17.0, 36.0, 14.0
+GAP, BETWEEN_LEVELS, MARGIN = 13.0, 32.0, 14.0
 """Points: between the boxes of a level, between levels (two lines of text and an arrow)."""
-TEXT, LINE, LEGEND = 6.8, 10.0, 92.0
+TEXT, LINE, LEGEND = SMALL, 9.0, 84.0
 """Points: size of the text, room for one line of it, width of the legend."""
 
 Point = tuple[float, float]
 
 FILL, EDGE = "#9fbfe3", "#24476f"
 ARROWS: dict[Operation, tuple[str, str]] = {
-    "conv 3x3": ("#24476f", "conv 3×3"),
-    "copy and crop": ("#8c8c8c", "copy and crop"),
-    "max pool 2x2": ("#c0392b", "max pool 2×2"),
-    "up-conv 2x2": ("#2e8b3d", "up-conv 2×2"),
-    "conv 1x1": ("#7d3c98", "conv 1×1"),
+    "conv 3x3": (BLUE, "conv 3×3"),
+    "copy and crop": (GREY, "copy and crop"),
+    "max pool 2x2": (VERMILION, "max pool 2×2"),
+    "up-conv 2x2": (GREEN, "up-conv 2×2"),
+    "conv 1x1": (PURPLE, "conv 1×1"),
 }
 
 
@@ -113,23 +114,25 @@ def architecture_figure(traced: Trace, title: str = "") -> Figure:
     Returns
     -------
     Figure
-        Its size follows from what is drawn; 7 inches wide for the paper's network.
+        As wide as a page; its height follows from what is drawn.
     """
     boxes = lay_out(traced)
     right, top = max(box.right for box in boxes), max(box.top for box in boxes)
     low = min(box.bottom for box in boxes) - 2 * TEXT
-    x = (-2.6 * MARGIN, right + 3.5 * MARGIN)
+    spare = WIDTHS["page"] * 72 - right  # left and right of the boxes
+    x = (-0.43 * spare, right + 0.57 * spare)
     y = (low - MARGIN / 2, top + (3.2 if title else 1.8) * TEXT)
-    figure = Figure(figsize=((x[1] - x[0]) / 72, (y[1] - y[0]) / 72))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=x, ylim=y)
-    axes.set_axis_off()
-    _draw_boxes(axes, boxes)
-    for operation, start, end in arrows(boxes):
-        _draw_arrow(axes, operation, start, end)
-    _draw_notes(axes, traced, x[0] + MARGIN / 2, low)
-    _draw_legend(axes, traced, x[1] - MARGIN / 2, low)
-    axes.text(sum(x) / 2, y[1] - 2, title, ha="center", va="top", fontsize=TEXT + 1)
-    return figure
+    with figure("page", (y[1] - y[0]) / 72) as page:
+        page.set_layout_engine("none")
+        axes = page.add_axes((0, 0, 1, 1), xlim=x, ylim=y)
+        axes.set_axis_off()
+        _draw_boxes(axes, boxes)
+        for operation, start, end in arrows(boxes):
+            _draw_arrow(axes, operation, start, end)
+        _draw_notes(axes, traced, x[0] + MARGIN / 2, low)
+        _draw_legend(axes, traced, x[1] - MARGIN / 2, low)
+        axes.text(sum(x) / 2, y[1] - 2, title, ha="center", va="top")
+    return page
 
 
 def arrows(boxes: Sequence[Box]) -> Iterator[tuple[Operation, Point, Point]]:
@@ -187,7 +190,8 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box]) -> None:
             centre, channels = box.left, f"{boxes[n + 1].made.channels}+{channels}"
         axes.text(centre, box.top + 1.5, channels, ha="center", va="bottom", fontsize=TEXT)
         size = f"{box.made.side}²"
-        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top", fontsize=TEXT)
+        points = TEXT if box.made.side < 1000 else TEXT - 1
+        axes.text(centre, box.bottom - 1.5, size, ha="center", va="top", fontsize=points)
     first, last = boxes[0], boxes[-1]
     axes.text(first.left - 4, first.middle, "image\ntile", ha="right", va="center", fontsize=TEXT)
     scores = f"scores\nof {last.made.channels}\nclasses"

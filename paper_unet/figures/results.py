@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.color import label2rgb
 
+from paper_unet.figures.cell_colours import cell_colours, matched_colours, paint
+from paper_unet.figures.style import BLACK, SKY, VERMILION, figure, legend_below, scale_bar
 from paper_unet.metrics import Isbi2012Scores, Mismatch, ThresholdScores, warping_mismatches
+from paper_unet.metrics.table import metric
 
 
 def segmentation_figure(
@@ -21,6 +23,7 @@ def segmentation_figure(
     threshold: float,
     labels: NDArray[Any] | None = None,
     title: str = "",
+    pixel_size: float | None = None,
 ) -> Figure:
     """Draw one section: image, probability, segmentation and, where there is one, the truth.
 
@@ -33,39 +36,50 @@ def segmentation_figure(
     threshold : float
         Cells are the 4-connected regions above it.
     labels : ndarray, shape (Y, X), optional
-        Truth, 0 = membrane.
+        Truth, 0 = membrane. Cells have the colours of the true cells that they match.
     title : str
         Put above the figure.
+    pixel_size : float, micrometres, optional
+        For a scale bar.
 
     Returns
     -------
     Figure
+        As wide as a page.
     """
-    panels: list[tuple[str, NDArray[Any]]] = [
-        ("image", image),
-        ("probability of cell", interior),
-        (f"cells (probability > {threshold:.1f})", colour_cells(interior > threshold)),
-    ]
-    if labels is not None:
-        panels.append(("truth", colour_cells(labels > 0)))
-    figure = Figure(figsize=(3.4 * len(panels), 3.9), layout="constrained")
-    for axes, (name, panel) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        _show(axes, panel, name, limit=1 if panel is interior else None)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
+    panels: list[tuple[str, NDArray[Any]]] = [("image", image), ("probability of cell", interior)]
+    found, _ = ndimage.label(interior > threshold)
+    name = f"cells (probability > {threshold:.1f})"
+    if labels is None:
+        panels.append((name, paint(found, cell_colours(found))))
+    else:
+        truth, _ = ndimage.label(labels > 0)
+        of_truth, of_found = matched_colours(truth, found)
+        panels.append((f"{name}\nwhite, grey: no true cell", paint(found, of_found)))
+        panels.append(("truth", paint(truth, of_truth)))
+    with figure("page", 0.32 + 0.16 * bool(title) + 6.6 / len(panels)) as page:
+        for axes, (name, panel) in zip(page.subplots(1, len(panels)), panels, strict=True):
+            _show(axes, panel, name, limit=1 if panel is interior else None)
+        if pixel_size is not None:
+            scale_bar(page.axes[0], pixel_size)
+        if title:
+            page.suptitle(title)
+    return page
 
 
 CURVES: dict[str, Callable[[Isbi2012Scores], ThresholdScores]] = {
-    "V_rand (thin)": lambda s: s.thin_rand,
-    "V_info (thin)": lambda s: s.thin_info,
-    "1 - Rand error": lambda s: s.rand,
-    "1 - pixel error": lambda s: s.pixel,
+    metric("v_rand").title: lambda s: s.thin_rand,
+    metric("v_info").title: lambda s: s.thin_info,
+    f"1 - {metric('rand_error').title}": lambda s: s.rand,
+    f"1 - {metric('pixel_error').title}": lambda s: s.pixel,
 }
 
 
 def scores_figure(
-    scores: Isbi2012Scores, labels: NDArray[Any], interior: NDArray[np.floating]
+    scores: Isbi2012Scores,
+    labels: NDArray[Any],
+    interior: NDArray[np.floating],
+    pixel_size: float | None = None,
 ) -> Figure:
     """Draw the five metrics against the threshold, and where one section is split or merged.
 
@@ -76,47 +90,52 @@ def scores_figure(
     labels, interior : ndarray, shape (Z, Y, X)
         As they were scored. The section shown is the one with most splits and mergers, at the
         threshold that the warping error chose.
+    pixel_size : float, micrometres, optional
+        For a scale bar.
 
     Returns
     -------
     Figure
+        As wide as a page.
     """
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    for name, curve in CURVES.items():
-        left.plot(curve(scores).thresholds, curve(scores).scores, ".-", label=name)
-    left.set_title("higher is better", fontsize=9)
-    left.set_ylim(top=1)
-    middle.plot(scores.warping.thresholds, scores.warping.errors, ".-k")
-    middle.set_yscale("symlog", linthresh=1e-4)  # a perfect map has an error of 0
-    middle.set_title("warping error, lower is better", fontsize=9)
-    left.legend(fontsize=8)
-    for axes in (left, middle):
-        axes.set_xlabel("threshold")
-    threshold = scores.thresholds["warping_error"]
+    with figure("page", 2.95) as page:
+        left, middle, right = page.subplots(1, 3)
+        for (name, curve), mark in zip(CURVES.items(), "osv^", strict=True):
+            at = curve(scores)
+            left.plot(at.thresholds, at.scores, f"{mark}-", label=name, clip_on=False)
+        left.set_title("higher is better")
+        left.set_ylim(0, 1)
+        middle.plot(scores.warping.thresholds, scores.warping.errors, "o-", color=BLACK)
+        middle.set_yscale("symlog", linthresh=1e-4)  # a perfect map has an error of 0
+        middle.set_ylim(bottom=0)
+        middle.set_title(str(metric("warping_error")))
+        for axes in (left, middle):
+            axes.set(xlabel="threshold", xlim=(0, 1))
+            axes.set_box_aspect(1)
+        _draw_mismatches(right, labels, interior, scores.thresholds["warping_error"])
+        if pixel_size is not None:
+            scale_bar(right, pixel_size)
+        legend_below(page, ncols=3)
+    return page
+
+
+def _draw_mismatches(
+    axes: Axes, labels: NDArray[Any], interior: NDArray[np.floating], threshold: float
+) -> None:
+    """Draw the section with most splits and mergers, and where they are."""
     found = [
         warping_mismatches(truth, map_, threshold)
         for truth, map_ in zip(labels, interior, strict=True)
     ]
     counted = (Mismatch.SPLIT, Mismatch.MERGER)
     z = int(np.argmax([np.isin(codes, counted).sum() for codes in found]))
-    _show(right, interior[z], f"section {z}, threshold {threshold:.1f}", limit=1)
-    for code, colour, name in ((counted[0], "red", "split"), (counted[1], "cyan", "merger")):
+    _show(axes, interior[z], f"section {z}, threshold {threshold:.1f}", limit=1)
+    for code, colour, name in ((counted[0], VERMILION, "split"), (counted[1], SKY, "merger")):
         y, x = np.nonzero(found[z] == code)
-        right.plot(x, y, ".", color=colour, markersize=2, label=f"{name}: {len(y)} pixels")
-    right.legend(fontsize=8, loc="lower right")
-    return figure
-
-
-def colour_cells(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give each 4-connected region a colour, the background black; RGB in [0, 1], (Y, X, 3)."""
-    numbered, count = ndimage.label(cells)
-    colours = np.random.default_rng(0).uniform(0.25, 1, (max(count, 1), 3))
-    coloured: NDArray[np.float64] = label2rgb(numbered, colors=list(colours), bg_label=0)  # type: ignore[no-untyped-call]
-    return coloured
+        axes.plot(x, y, "o", color=colour, ms=1.5, mec="none", label=f"{name}: {len(y)} pixels")
 
 
 def _show(axes: Axes, panel: NDArray[Any], name: str, limit: float | None) -> None:
-    axes.imshow(panel, cmap="gray", vmin=0 if limit else None, vmax=limit, interpolation="nearest")
-    axes.set_title(name, fontsize=9)
+    axes.imshow(panel, cmap="gray", vmin=0 if limit else None, vmax=limit)
+    axes.set_title(name)
     axes.set_axis_off()

@@ -7,21 +7,27 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from skimage.color import label2rgb
 
 from paper_unet.errors import InputError
+from paper_unet.figures.cell_colours import (
+    Colour,
+    cell_colours,
+    cell_numbers,
+    paint,
+    touching_pairs,
+)
+from paper_unet.figures.style import SKY, VERMILION, figure, scale_bar
 from paper_unet.figures.tilings import busiest_window
 from paper_unet.weight_map import class_weights, separate_touching, weight_map
 
-TEXT = 8.0
 ZOOM = 80
 """Pixels: side of the window that is shown enlarged."""
-Colour = tuple[float, float, float]
-GAP, BLACK, UNKNOWN = (0.93, 0.22, 0.16), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5)
+GAP, BLACK, UNKNOWN = to_rgb(VERMILION), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5)
 """Of drawn gaps, enlarged and not, and of pixels that are not annotated."""
 
 
@@ -65,7 +71,7 @@ class WeightedFrame:
         in_gaps = float(self.weights[self.gaps].sum(dtype=np.float64))
         w_c = np.where(self.separated != 0, self.balance[1], self.balance[0])[~self.ignore]
         return {
-            "cells": len(_cell_ids(self.instances)),
+            "cells": len(cell_numbers(self.instances)),
             "touching_pairs": len(touching_pairs(self.instances)),
             "touching_pairs_after": len(touching_pairs(self.separated)),
             "gap_pixels": int(self.gaps.sum()),
@@ -129,39 +135,9 @@ def weighted_frame(
     return WeightedFrame(image, instances, separated, unknown, weights, balance)
 
 
-def _cell_ids(instances: NDArray[np.integer]) -> set[int]:
-    """Return the numbers of the cells in a label image, any shape."""
-    return {int(label) for label in np.unique(instances)} - {0}
-
-
-def touching_pairs(instances: NDArray[np.integer]) -> set[tuple[int, int]]:
-    """Return the pairs of cells that touch, smaller number first.
-
-    Parameters
-    ----------
-    instances : ndarray of int, shape (Y, X)
-        0 = background.
-
-    Returns
-    -------
-    set of (int, int)
-        Cells that have 8-neighbouring pixels.
-    """
-    views = (
-        (instances[:, :-1], instances[:, 1:]),
-        (instances[:-1], instances[1:]),
-        (instances[:-1, :-1], instances[1:, 1:]),
-        (instances[:-1, 1:], instances[1:, :-1]),
-    )
-    pairs: set[tuple[int, int]] = set()
-    for one, other in views:
-        meet = (one != other) & (one != 0) & (other != 0)
-        both = np.stack([one[meet], other[meet]], axis=1)
-        pairs |= {(int(low), int(high)) for low, high in np.unique(np.sort(both, axis=1), axis=0)}
-    return pairs
-
-
-def weight_map_figure(frame: WeightedFrame, title: str = "") -> Figure:
+def weight_map_figure(
+    frame: WeightedFrame, title: str = "", pixel_size: float | None = None
+) -> Figure:
     """Draw Fig. 3: image, cells, mask with gaps, weight map; below, a part of each enlarged.
 
     Parameters
@@ -169,31 +145,44 @@ def weight_map_figure(frame: WeightedFrame, title: str = "") -> Figure:
     frame : WeightedFrame
     title : str
         Put above the figure.
+    pixel_size : float, micrometres, optional
+        For the scale bars.
 
     Returns
     -------
     Figure
+        As wide as a page.
     """
-    figure = Figure(figsize=(8.4, 4.5), layout="constrained")
-    panels = figure.subplots(2, 4)
-    detail = busiest_window(frame.gaps, ZOOM)
-    cells = _coloured_cells(frame)
-    for row, part in zip(panels, ((slice(None), slice(None)), detail), strict=True):
-        gap = GAP if part is detail else BLACK
-        row[0].imshow(_grey(frame.image)[part], cmap="gray", vmin=0, vmax=1)
-        row[1].imshow(cells[part])
-        row[2].imshow(_mask(frame, gap)[part])
-        weights = row[3].imshow(frame.weights[part], cmap="inferno", vmin=0)
-        weights.set_clim(vmax=frame.weights.max())
-        for axes in row:
-            axes.set(xticks=[], yticks=[])
-    for axes in panels[0]:
-        _mark(axes, detail)
-    bar = figure.colorbar(weights, ax=panels[:, 3], fraction=0.07, pad=0.03, aspect=40)
-    bar.ax.tick_params(labelsize=TEXT - 1)
-    _title(panels, frame)
-    figure.suptitle(title, fontsize=TEXT + 1)
-    return figure
+    with figure("page", 3.9) as page:
+        panels = page.subplots(2, 4)
+        detail = busiest_window(frame.gaps, ZOOM)
+        for row, part in zip(panels, ((slice(None), slice(None)), detail), strict=True):
+            weights = _draw_row(row, frame, part, GAP if part is detail else BLACK)
+            if pixel_size is not None:
+                scale_bar(row[0], pixel_size)
+        for axes in panels[0]:
+            _mark(axes, detail)
+        page.colorbar(weights, ax=panels[:, 3], fraction=0.07, pad=0.03, aspect=40)
+        _title(panels, frame)
+        page.suptitle(title)
+    return page
+
+
+def _draw_row(
+    row: NDArray[Any], frame: WeightedFrame, part: tuple[slice, slice], gap: Colour
+) -> AxesImage:
+    """Draw a part of the frame four times; return the weights."""
+    grey = _grey(frame.image)
+    cells = paint(frame.instances, cell_colours(frame.instances), grey)
+    row[0].imshow(grey[part], vmin=0, vmax=1)
+    row[1].imshow(cells[part], interpolation="nearest")
+    row[2].imshow(_mask(frame, gap)[part], interpolation="nearest")
+    weights: AxesImage = row[3].imshow(frame.weights[part], cmap="inferno", vmin=0)
+    weights.set_clim(vmax=frame.weights.max())
+    for axes in row:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(True)
+    return weights
 
 
 def _title(panels: NDArray[Any], frame: WeightedFrame) -> None:
@@ -205,18 +194,16 @@ def _title(panels: NDArray[Any], frame: WeightedFrame) -> None:
         f"(d) weight w: {found['weight_min']:.2f} to {found['weight_max']:.1f}",
     )
     for axes, name in zip(panels[0], names, strict=True):
-        axes.set_title(name, fontsize=TEXT)
-    panels[1, 0].set_title("the framed part", fontsize=TEXT)
-    panels[1, 2].set_title(
-        "red: drawn gap" + "; grey: unknown" * bool(frame.ignore.any()), fontsize=TEXT
-    )
+        axes.set_title(name)
+    panels[1, 0].set_title("the framed part")
+    panels[1, 2].set_title("red: drawn gap" + "; grey: unknown" * bool(frame.ignore.any()))
 
 
 def _mark(axes: Axes, window: tuple[slice, slice]) -> None:
     rows, columns = window
     corner = (columns.start - 0.5, rows.start - 0.5)
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    axes.add_patch(Rectangle(corner, *size, fill=False, ec="#36c6f4", lw=1.2))
+    axes.add_patch(Rectangle(corner, *size, fill=False, ec=SKY, lw=1.0))
 
 
 def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
@@ -224,17 +211,6 @@ def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
     low, high = np.quantile(image, (0.005, 0.995))
     stretched: NDArray[np.float64] = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
     return stretched
-
-
-def _coloured_cells(frame: WeightedFrame) -> NDArray[np.float64]:
-    """Lay each cell in its own colour over the image; RGB in [0, 1], (Y, X, 3)."""
-    count = max(len(_cell_ids(frame.instances)), 1)
-    hues = np.arange(count) * 0.618 % 1  # the golden section sets neighbouring numbers far apart
-    colours = [hsv_to_rgb((hue, 0.85, 1)) for hue in hues]
-    laid: NDArray[np.float64] = label2rgb(  # type: ignore[no-untyped-call]
-        frame.instances, _grey(frame.image), colours, alpha=0.4, bg_label=0
-    )
-    return laid
 
 
 def _mask(frame: WeightedFrame, gap: Colour) -> NDArray[np.float64]:

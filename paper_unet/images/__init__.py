@@ -8,15 +8,20 @@ What a user can put right raises `paper_unet.errors.InputError`.
 
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
+from paper_unet.images.inside import file_of
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
-from paper_unet.images.outputs.output import Output, Task
-from paper_unet.images.outputs.stored import Stored
+from paper_unet.images.outputs.labels_folder import make_labels
+from paper_unet.images.outputs.output import Output
+from paper_unet.images.outputs.stored import Stored, stored_files
+from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
+from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers import open_stack, read_stack
-from paper_unet.images.stack import PixelSize, Stack, parse_slices
+from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
 
 __all__ = [
     "TIFF_SUFFIXES",
+    "Chunk",
     "GreyCount",
     "Output",
     "PixelSize",
@@ -24,13 +29,17 @@ __all__ = [
     "StackWriter",
     "Stored",
     "Task",
+    "Window",
     "count_section",
     "create_output",
     "create_tiff",
     "describe_section",
+    "file_of",
+    "make_labels",
     "open_stack",
     "parse_slices",
     "read_stack",
     "scale_of",
+    "stored_files",
     "to_unit_range",
 ]

@@ -153,7 +153,7 @@ def _number(data: bytes, start: int, size: int) -> int:
     return int.from_bytes(data[start : start + size], "little")
 
 
-def _zstd_size(data: bytes) -> int:
+def zstd_size(data: bytes) -> int:
     """Sum what the frames decode to: as they say, else as their blocks allow (RFC 8878)."""
     total, at = 0, 0
     while at < len(data):
@@ -186,7 +186,7 @@ def _zstd_blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 _DECLARED: Final[dict[str, Callable[[bytes], int]]] = {
-    "zstd": _zstd_size,
+    "zstd": zstd_size,
     "blosc": lambda data: _number(data, 4, 4),
     "lz4": lambda data: _number(data, 0, 4),
 }

@@ -11,6 +11,8 @@ from paper_unet.errors import InputError
 
 # bool and complex have no grey value; int8 and 64-bit integers are no image format in use
 DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
+OF_LABELS = ("int8", "int64", "uint64")
+"""Types that numbers of cells and classes may have beside these; grey values of them are none."""
 
 
 def own_range(dtype: np.dtype[Any], bits: int) -> tuple[float, float] | None:

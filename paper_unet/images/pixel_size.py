@@ -43,9 +43,7 @@ def tiff_pixel_size(file: Any, series: Any) -> PixelSize:
             return depth, y, x
         tag = page.tags.get("ResolutionUnit")
         factor = RESOLUTION_UNITS.get(int(tag.value)) if tag is not None else None
-        if factor is None:
-            return UNKNOWN_SIZE
-        y, x = (factor / p if p else None for p in per)
+        y, x = (factor / p if factor and p else None for p in per)
         described = [one for one in file.series if one.kind == "shaped"]
         about = file.shaped_metadata[described.index(series)] if series in described else {}
         return micrometres(about.get("spacing"), about.get("unit")), y, x

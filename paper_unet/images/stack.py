@@ -20,6 +20,9 @@ from paper_unet.system.memory import Budget, current_budget
 from paper_unet.system.names import UNFINISHED
 
 Span = tuple[int, int]
+Window = tuple[int, Span, Span]
+"""A section, and rows and columns of it, half-open."""
+
 PixelSize = tuple[float | None, float | None, float | None]
 """Size of a pixel along z, y and x, micrometres; None where a file does not say."""
 

@@ -21,10 +21,10 @@ COPY = 3.4
 STARTED = 32 * 2**20
 """Bytes that the first convolutions take besides: compiled kernels."""
 
-WRITTEN = 26
+WRITTEN = 27
 """Bytes for each pixel of a piece while it is written: the joined rows, those that were joined
-before, the rows that came since, a Zarr's chunks, each plain and compressed, and pieces that wait
-for a thread that writes."""
+before, the rows that came since, chunks of a Zarr, plain and compressed, what its pyramid waits
+with, and pieces that wait for a thread that writes."""
 
 TESTED = 15
 """Bytes for each score of a row of tiles while it is tested to be finite: the tiles, the row of

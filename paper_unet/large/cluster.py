@@ -128,17 +128,21 @@ class Dask:
         """Compute the runs; yield each piece that is on disk."""
         token = uuid.uuid4().hex
         jobs = ((token, prediction, run.start, run.stop) for run in runs)
-        for pieces, greys in self._spread(_compute, jobs, stop):
+        for pieces, greys in self.map(_compute, jobs, stop):
             for z, count in greys.items():
                 self.greys.setdefault(z, GreyCount()).merge(count)
             yield from pieces
 
     def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks in any order; yield after each."""
-        yield from self._spread(_do, ((output, task) for task in tasks), stop)
+        yield from self.map(_do, ((output, task) for task in tasks), stop)
 
-    def _spread(self, call: Any, jobs: Iterable[tuple[Any, ...]], stop: Stop) -> Iterator[Any]:
-        """Keep every worker busy and the scheduler's list short; yield results as they come."""
+    def map(self, call: Any, jobs: Iterable[tuple[Any, ...]], stop: Stop) -> Iterator[Any]:
+        """Call on the workers with the arguments of each job; yield results as they come.
+
+        Every worker is kept busy and the scheduler's list short. An `InputError` that a call
+        returns, since trying again would not help, is raised here.
+        """
         from distributed import wait
 
         waiting, running = iter(jobs), set[Any]()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.large.memory import bytes_of
+from paper_unet.networks.known_weights import weights_help
 from paper_unet.settings import Limits
 
 
@@ -17,9 +18,11 @@ class PredictConfig(InferenceSettings):
     The command line of ``paper-unet predict`` is made from these fields and their descriptions.
     """
 
-    source: Annotated[str, "image or stack: TIFF, PNG, a folder of these, Zarr, OME-Zarr"]
-    out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif or .zarr (OME-Zarr)"]
-    weights: Annotated[str | None, "default: the bundled ones (ISBI 2012)"] = None
+    source: Annotated[
+        str, "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, Zarr, OME-Zarr"
+    ]
+    out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr)"]
+    weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None
@@ -29,7 +32,8 @@ class PredictConfig(InferenceSettings):
         "grey values that mean 0 and 1; needed for uint16 unless the weights know it",
     ] = None
     missing: Annotated[
-        Literal["fail", "fill"], "of a Zarr without some of its chunks: refuse it, or fill them"
+        Literal["fail", "fill"],
+        "of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     ] = "fail"
     fill: Annotated[
         float | None, "grey value to take where the image is NaN or infinite; default: refuse"

@@ -14,14 +14,14 @@ rows are written and recorded in pieces::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.images import Stored
+from paper_unet.images import Chunk, Stored, Window
 from paper_unet.inference.section import Span
 from paper_unet.inference.settings import Plan
 
@@ -37,10 +37,11 @@ class Piece:
 
 
 class Done(NamedTuple):
-    """A piece that is on disk, and its bytes there if their checksum is known."""
+    """A piece that is on disk, its bytes there if their checksum is known, and what follows."""
 
     piece: int
     stored: Stored | None
+    derived: Sequence[Chunk] = ()  # of `Output.derive`
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Grid:
             (top, min(top + self.plan.rows, self.height)),
             (left, min(left + self.plan.strip, self.width)),
         )
+
+    def windows(self, index: int) -> list[Window]:
+        """Return what piece ``index`` is written as: one window of one section."""
+        piece = self.piece(index)
+        return [(piece.z, piece.rows, piece.columns)]
 
     def pixels(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pixels each of some pieces, given by their numbers, has."""

@@ -26,6 +26,7 @@ from paper_unet.large.pieces import Grid
 from paper_unet.large.plan import choose_plan
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
+from paper_unet.networks.known_weights import elsewhere
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 from paper_unet.settings import part
 from paper_unet.system.memory import SHARE, Budget
@@ -180,7 +181,7 @@ def _prediction(
         missing=config.missing,
         memory=None if config.memory is None else bytes_of(config.memory),
         first=facts["slices"][0],
-        weights=None if config.weights is None else Path(config.weights).absolute(),
+        weights=elsewhere(config.weights),
         digest=facts["weights"],
         output=output,
         grid=grid,

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, parse_slices
+from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
 from paper_unet.large.greys import say_greys, warn_of_greys
 from paper_unet.large.journal import Journal, open_journal
+from paper_unet.large.partial import do_stages, goes_on, nothing_for_nothing
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import open_input, prepare
-from paper_unet.large.verify import check_frame, take_back_damaged
+from paper_unet.large.report import Report, nothing
+from paper_unet.large.verify import take_back_damaged
 from paper_unet.large.worker import Prediction
+from paper_unet.networks.known_weights import locate
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
-
-
-def _nothing(line: str) -> None:
-    """Say nothing; then nothing is measured to be said, either."""
-
-
-@dataclass
-class Report:
-    """What a prediction says while it runs.
-
-    Parameters
-    ----------
-    say : callable
-        Takes lines of text.
-    progress : bool
-        Whether to show a progress bar.
-    """
-
-    say: Callable[[str], None] = _nothing
-    progress: bool = False
 
 
 def predict_file(
@@ -88,23 +68,22 @@ def predict_file(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     executor, report = executor or LocalExecutor(), report or Report()
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), file_of(config.out))
     with (
         stopping() as stop,
         open_input(config) as stack,
     ):
-        for file in (*stack.files, config.weights):
-            if file is not None:
-                refuse_same_file(file, config.out)
+        for file in (*stack.files, locate(config.weights)[0]):
+            refuse_same_file(file, file_of(config.out))
         output = _output(config, stack, overwrite)
-        with open_journal(Path(config.out), overwrite=overwrite) as journal:
+        with open_journal(output.path, overwrite=overwrite) as journal:
             output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
-            if report.say is not _nothing:
+            if report.say is not nothing:
                 announce(report.say, job, journal)
                 say_greys(report.say, stack, job.prediction)
-            with _nothing_for_nothing(output, journal):
-                if _goes_on(output, journal, overwrite):
+            with nothing_for_nothing(output, journal):
+                if goes_on(output, journal, overwrite):
                     take_back_damaged(
                         journal, output, job.prediction.grid, every=verify, say=report.say,
                         stop=stop, progress=report.progress,
@@ -118,39 +97,6 @@ def predict_file(
                 output.finish()
             journal.remove()
     return Path(config.out)
-
-
-def _goes_on(output: Output, journal: Journal, overwrite: bool) -> bool:
-    """Take the partial output that is there, or make one; if told, replace a damaged one."""
-    if journal.done:
-        try:
-            output.prepare(resume=True)
-            check_frame(journal, output)
-        except InputError:
-            if not overwrite:
-                raise
-            output.close()
-            header = journal.header or {}
-            journal.restart()
-            journal.begin(header)
-        else:
-            return True
-    output.start()
-    journal.record_frame(output.frame())
-    return False
-
-
-@contextmanager
-def _nothing_for_nothing(output: Output, journal: Journal) -> Iterator[None]:
-    """Leave no partial output behind if the run ends before its first piece."""
-    try:
-        yield
-    except BaseException:
-        output.close()
-        if not journal.done:
-            output.discard()
-            journal.restart()
-        raise
 
 
 def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
@@ -177,8 +123,9 @@ def _work(
         total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
     ) as bar:
         runs = grid.runs(missing, executor.longest(left))
-        for piece, stored in executor.pieces(prediction, runs, stop):
+        for piece, stored, derived in executor.pieces(prediction, runs, stop):
             journal.record(piece, stored)
+            output.leave_out(derived)
             bar.update(_pixels(grid, piece))
             warn_of_greys(report.say, prediction, executor, piece)
     journal.flush()
@@ -186,11 +133,7 @@ def _work(
         raise Stopped(stop.signal)
     if len(journal.done) != len(grid):
         raise RuntimeError(f"{len(grid) - len(journal.done)} pieces were not computed")
-    for tasks in output.stages():
-        for _ in executor.tasks(output, tasks, stop):
-            pass
-        if stop():
-            raise Stopped(stop.signal)
+    do_stages(output, executor.tasks, stop)
 
 
 def _pixels(grid: Grid, index: int) -> int:

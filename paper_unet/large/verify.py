@@ -7,16 +7,15 @@ of the pieces takes 15 bytes for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from paper_unet.images import Output, Stored
+from paper_unet.images import Output, Stored, Window, stored_files
 from paper_unet.large.journal import Journal
-from paper_unet.large.pieces import Grid
 from paper_unet.system.stop import Stop, Stopped
 
 READ_ALWAYS = 2**30
@@ -26,7 +25,17 @@ SHARE = 0.05
 """Of the bytes beyond that."""
 
 
-def check_pieces(journal: Journal, grid: Grid) -> None:
+class Pieces(Protocol):
+    """How an output is cut into the pieces that a journal records."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def windows(self, index: int) -> Sequence[Window]:
+        """Return what a piece is written as: windows of sections, in their order."""
+
+
+def check_pieces(journal: Journal, grid: Pieces) -> None:
     """Raise InputError if the journal has pieces that the plan does not have."""
     largest = journal.stored.largest()
     if largest is not None and largest >= len(grid):
@@ -42,7 +51,7 @@ def check_frame(journal: Journal, output: Output) -> None:
 def take_back_damaged(
     journal: Journal,
     output: Output,
-    grid: Grid,
+    grid: Pieces,
     *,
     every: bool = False,
     say: Callable[[str], None] = lambda line: None,
@@ -56,7 +65,7 @@ def take_back_damaged(
     journal : Journal
     output : Output
         Prepared to go on.
-    grid : Grid
+    grid : Pieces
     every : bool
         Whether to read all pieces, not a share.
     say : callable
@@ -114,7 +123,7 @@ class _Check:
         Which are not as they were written, as far as is known.
     """
 
-    def __init__(self, journal: Journal, output: Output, grid: Grid) -> None:
+    def __init__(self, journal: Journal, output: Output, grid: Pieces) -> None:
         self.journal, self.output, self.grid = journal, output, grid
         self.sizes = np.zeros(len(grid), np.int64)
         self.bad = np.zeros(len(grid), np.bool_)
@@ -123,8 +132,7 @@ class _Check:
         """Compare the sizes of all; return which are finished, and how many have no checksum."""
         finished, unknown = np.zeros(len(self.grid), np.bool_), 0
         for index, recorded in self.journal.stored.items():
-            piece = self.grid.piece(index)
-            found = self.output.size_stored(piece.z, piece.rows, piece.columns)
+            found = _sum(self.output.size_stored(*place) for place in self.grid.windows(index))
             finished[index], self.sizes[index] = True, found or 0
             wrong = found == 0 if recorded is None else found != recorded.size
             self.bad[index] = found is not None and wrong
@@ -132,12 +140,24 @@ class _Check:
         return finished, unknown
 
     def bytes_are_right(self, index: int) -> bool:
-        piece = self.grid.piece(index)
-        place = piece.z, piece.rows, piece.columns
+        places = self.grid.windows(index)
         recorded: Stored | None = self.journal.stored[index]
         if recorded is None:
-            return self.output.looks_written(*place)
-        return self.output.stored(*place) == recorded
+            return all(self.output.looks_written(*place) for place in places)
+        return together([self.output.stored(*place) for place in places]) == recorded
+
+
+def together(windows: Sequence[Stored | None]) -> Stored | None:
+    """Return what the windows of a piece are on disk; None if that is not known of one."""
+    known = [window for window in windows if window is not None]
+    if len(known) < len(windows):
+        return None
+    return known[0] if len(known) == 1 else stored_files(known)
+
+
+def _sum(sizes: Iterator[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)
 
 
 def _drawn(sizes: NDArray[np.int64], finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -165,6 +185,6 @@ def _numbers(pieces: NDArray[np.bool_]) -> Iterator[int]:
         yield from (first + np.flatnonzero(pieces[first : first + 2**16])).tolist()
 
 
-def _where(grid: Grid, index: int) -> str:
-    piece = grid.piece(index)
-    return f"rows {piece.rows[0]} to {piece.rows[1] - 1} of section {piece.z}"
+def _where(grid: Pieces, index: int) -> str:
+    z, rows, _ = grid.windows(index)[0]
+    return f"rows {rows[0]} to {rows[1] - 1} of section {z}"

@@ -42,7 +42,7 @@ class Prediction:
     missing: Literal["fail", "fill"]
     memory: int | None  # bytes that the input may make the process take; None: most of what is free
     first: int  # section of the stack that becomes section 0 of the output
-    weights: Path | None
+    weights: Path | str | None  # a name in the package, where that may lie elsewhere
     digest: str  # SHA-256 of the weights
     output: Output
     grid: Grid
@@ -132,9 +132,10 @@ class Worker:
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )
-            stored = output.write(piece.z, piece.rows[0], piece.columns[0], pixels)
+            place = piece.z, piece.rows[0], piece.columns[0]
+            stored = output.write(*place, pixels)
             output.sync(piece.z, piece.rows, piece.columns)
-        return Done(piece.index, stored)
+            return Done(piece.index, stored, output.derive(*place, pixels))
 
     def _pieces(
         self, runs: Iterable[range], stop: Callable[[], bool]

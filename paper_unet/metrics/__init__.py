@@ -1,4 +1,4 @@
-"""Scores of the ISBI 2012 EM segmentation challenge and of the Cell Tracking Challenge."""
+"""Scores of the ISBI 2012 EM segmentation challenge, of cells in 3-D and in frames."""
 
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
     from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
     from paper_unet.metrics.seg import SegScores, seg_measure
+    from paper_unet.metrics.volumes import CellScores, Overlap, cell_scores
 
 __all__ = [
+    "CellScores",
     "Isbi2012Scores",
     "Mismatch",
+    "Overlap",
     "SegScores",
     "ThresholdScores",
     "WarpingCounts",
     "as_probability",
+    "cell_scores",
     "isbi2012_scores",
     "probability_range",
     "seg_measure",
@@ -32,5 +36,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
         "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
         "isbi2012": ["isbi2012_scores", "warping_mismatches"],
         "seg": ["SegScores", "seg_measure"],
+        "volumes": ["CellScores", "Overlap", "cell_scores"],
     },
 )

@@ -120,8 +120,21 @@ def _checked_frame(number: int, truth: Any, result: Any) -> tuple[LabelImage, La
     return images["truth"], images["result"]
 
 
-def _jaccards(truth: LabelImage, result: LabelImage) -> dict[int, float]:
-    """Give the Jaccard index of every reference object of one frame, 0 without a match."""
+def matched_objects(truth: LabelImage, result: LabelImage) -> dict[int, tuple[int, float]]:
+    """Give the result object that matches each reference object, by the criterion of SEG.
+
+    Parameters
+    ----------
+    truth, result : ndarray of integer, shape (Y, X)
+        Label images, 0 = background.
+
+    Returns
+    -------
+    dict of int to (int, float)
+        By the label of each reference object that has a match, one that covers more than half of
+        it: the label of the result object and the Jaccard index of the two. A result object may
+        match several.
+    """
     objects, truth_ids = np.unique(truth, return_inverse=True)
     found, result_ids = np.unique(result, return_inverse=True)
     truth_sizes, result_sizes = np.bincount(truth_ids.ravel()), np.bincount(result_ids.ravel())
@@ -131,10 +144,18 @@ def _jaccards(truth: LabelImage, result: LabelImage) -> dict[int, float]:
     rows, columns = np.divmod(pairs, found.size)
     # Strictly more than half, so at most one result object matches.
     matched = (2 * overlaps > truth_sizes[rows]) & (objects[rows] != 0) & (found[columns] != 0)
-    scores = {int(label): 0.0 for label in objects if label != 0}
+    matches: dict[int, tuple[int, float]] = {}
     for row, column, overlap in zip(
         rows[matched], columns[matched], overlaps[matched], strict=True
     ):
         union = truth_sizes[row] + result_sizes[column] - overlap
-        scores[int(objects[row])] = float(overlap / union)
-    return scores
+        matches[int(objects[row])] = int(found[column]), float(overlap / union)
+    return matches
+
+
+def _jaccards(truth: LabelImage, result: LabelImage) -> dict[int, float]:
+    """Give the Jaccard index of every reference object of one frame, 0 without a match."""
+    scores = {int(label): 0.0 for label in np.unique(truth) if label != 0}
+    return scores | {
+        label: jaccard for label, (_, jaccard) in matched_objects(truth, result).items()
+    }

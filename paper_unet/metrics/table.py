@@ -54,6 +54,14 @@ METRICS: Final[dict[str, Metric]] = {
 ISBI2012: Final = tuple(METRICS)
 """The five of the challenge."""
 
+SEG: Final = Metric("SEG", True)
+"""Of cells in frames; not of a stack, so it is none of `METRICS`."""
+
+
+def metric(name: str) -> Metric:
+    """Return what a metric is called and which way is better, by its name in results."""
+    return SEG if name == "seg" else METRICS[name]
+
 
 def headline(
     scores: Isbi2012Scores,

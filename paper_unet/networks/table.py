@@ -43,6 +43,11 @@ def network_names() -> tuple[str, ...]:
     return tuple(NETWORKS)
 
 
+def first_name(name: str) -> str:
+    """Return the name that journals know a network by: its first one."""
+    return next((old for old, new in RENAMED.items() if new == name), name)
+
+
 def network_class(name: str) -> type[Network]:
     """Return the class behind a name in the setting ``network``, or that a file declares.
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from paper_unet.errors import InputError, shown
 from paper_unet.model import UNet
 from paper_unet.networks.base import Network
+from paper_unet.networks.known_weights import locate
 from paper_unet.networks.stored_config import (
     parse_description,
     stored_centre,
@@ -30,7 +31,7 @@ from paper_unet.networks.stored_config import (
     stored_record,
     stored_variant,
 )
-from paper_unet.networks.table import RENAMED, network_class
+from paper_unet.networks.table import first_name, network_class
 from paper_unet.system.files import check_regular, open_regular, write_atomic
 from paper_unet.system.memory import current_budget
 from paper_unet.system.stop import interrupts_wait
@@ -38,9 +39,6 @@ from paper_unet.system.stop import interrupts_wait
 FORMAT = "paper_unet-1"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types that stored weights may have."""
-
-BUNDLED = Path(__file__).parent / "weights" / "isbi2012.safetensors"
-"""The weights that come with the package: `predict` and `demo` use them by default."""
 
 
 def save_model(
@@ -77,8 +75,9 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
 
     Parameters
     ----------
-    path : path-like, optional
-        A file that `save_model` or training wrote; default: the bundled weights.
+    path : path-like or str, optional
+        A file that `save_model` or training wrote, or the name of weights that has no file of its
+        own: one of `paper_unet.networks.known_weights`; default: the bundled weights.
     device : str or torch.device
         Where to put it.
 
@@ -90,15 +89,15 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
     Raises
     ------
     InputError
-        If the file is missing, truncated, damaged (SHA-256), of another format, or does not hold
-        the network that it declares.
+        If the file is missing, truncated, damaged (SHA-256), of another format, not what was
+        published under its name, or does not hold the network that it declares.
 
     Notes
     -----
     It is one of `paper_unet.networks.table.NETWORKS`.
     """
-    path = BUNDLED if path is None else Path(path)
-    with _opened(path) as stored:
+    path, published = locate(path)
+    with _opened(path, published) as stored:
         if "step" in stored.about:
             raise InputError(
                 f"{path}: is the checkpoint of an unfinished training; give the "
@@ -114,15 +113,10 @@ def load_model(path: Path | str | None = None, device: str | torch.device = "cpu
 def weights_digest(model: Network) -> str:
     """Return the SHA-256 of a network's configuration and weights, as they are in memory."""
     network = json.dumps([asdict(model.config), model.grey_ranges], sort_keys=True)
-    network += "" if model.variant == UNet.variant else _first_name(model.variant)
+    network += "" if model.variant == UNet.variant else first_name(model.variant)
     network += f" centre {model.centre}" if model.centre else ""
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return _digest(tensors, network)
-
-
-def _first_name(variant: str) -> str:
-    """Return the name that journals know a network by: its first one."""
-    return next((old for old, new in RENAMED.items() if new == variant), variant)
 
 
 def describe(model: Network) -> dict[str, Any]:
@@ -239,15 +233,15 @@ def has_description(path: Path) -> bool:
 
 
 @interrupts_wait()
-def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote and verify its SHA-256.
+def read_tensors(path: Path | str, published: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote and verify its SHA-256, which may have to be a certain one.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated, damaged or of another format.
+        If the file is missing, truncated, damaged, of another format, or not the one published.
     """
-    with _opened(Path(path)) as stored:
+    with _opened(Path(path), published) as stored:
         return stored.tensors(), stored.about
 
 
@@ -260,8 +254,8 @@ def channels_of(path: Path | str | None) -> int:
     InputError
         If the file is missing or truncated, or declares no network.
     """
-    path = BUNDLED if path is None else Path(path)
-    with _opened(path) as stored:
+    path, published = locate(path)
+    with _opened(path, published) as stored:
         return _network_of(stored.about, path).config.in_channels
 
 
@@ -286,6 +280,14 @@ class _Stored:
                 f"{path}: has no description of its network ({shown(error, 200)}); fetch or train "
                 "it again"
             ) from error
+
+    def check_published(self, sha256: str) -> None:
+        """Raise InputError if it has to have a certain SHA-256 and was written with another."""
+        if sha256 and self._sha256 != sha256:
+            raise InputError(
+                f"{self.path}: other weights than have this name (SHA-256 expected {sha256}, found "
+                f"{shown(self._sha256, 64)}); move it away and fetch it again"
+            )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all tensors."""
@@ -316,7 +318,7 @@ def _check_header(path: Path, size: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Stored]:
+def _opened(path: Path, published: str = "") -> Iterator[_Stored]:
     if not path.exists():
         raise InputError(f"{path}: no such file of weights; give a .safetensors file")
     size = check_regular(path)
@@ -329,7 +331,9 @@ def _opened(path: Path) -> Iterator[_Stored]:
     _check_header(path, size)
     try:
         with safe_open(path, framework="pt") as file:
-            yield _Stored(path, file, size)
+            stored = _Stored(path, file, size)
+            stored.check_published(published)
+            yield stored
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a complete safetensors file ({size} bytes: {shown(error, 200)}); fetch "

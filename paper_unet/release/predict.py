@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
-from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, parse_slices
+from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, file_of, parse_slices
 from paper_unet.inference.layers import Layers
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.prepare import open_input
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.networks.weights_file import load_model
 from paper_unet.release.driver import release_cells, release_input
 from paper_unet.release.settings import ReleaseSettings
@@ -68,7 +68,7 @@ def predict_release(
     """
     report = report or Report()
     _refuse_others(config)
-    refuse_same_file(config.source, config.out)
+    refuse_same_file(file_of(config.source), config.out)
     with stopping() as stop, using_threads(config.threads), open_input(config) as stack:
         for file in stack.files:
             refuse_same_file(file, config.out)

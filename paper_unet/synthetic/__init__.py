@@ -19,9 +19,11 @@ from paper_unet.synthetic.look import Appearance, Ints
 from paper_unet.synthetic.section import detect, stain_section
 from paper_unet.synthetic.tissue import Tissue, bodies, cut_membranes, draw_tissue
 
-__all__ = ["Appearance", "SyntheticStack", "synthetic_stack"]
+__all__ = ["PIXEL_SIZE", "Appearance", "SyntheticStack", "synthetic_stack"]
 
 MEMBRANE, CELL = 0, 255
+PIXEL_SIZE = 0.004
+"""Micrometres, as of ISBI 2012, whose widths and sizes the tissue has."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -143,13 +144,40 @@ def _write_beside(partial: Path, data: bytes, final: Path | None) -> Path:
     file = unnamed_file(partial.parent)
     name = partial if file is None or final is None else final
     with file or partial.open("xb", buffering=0) as opened:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[opened.write(rest) or 0 :]
+        _write_all(opened, data)
         os.fsync(opened.fileno())
         if file is not None:
             give_name(file, name)
     return name
+
+
+def replace_file(name: str, data: bytes) -> None:
+    """Write one of many small files, whole or not at all, in place of one that has its name.
+
+    Nothing is looked at before, and it is on disk to stay only after `sync_file` and `sync_folder`.
+    What a kill leaves has a name of its own that ends in ``.partial``.
+
+    Parameters
+    ----------
+    name : str
+        The final name, as text; its folder must exist.
+    data : bytes
+        The content.
+    """
+    partial = f"{name}.{secrets.token_hex(8)}{UNFINISHED}"
+    try:
+        with open(partial, "xb", buffering=0) as file:  # noqa: PTH123  (text is quicker)
+            _write_all(file, data)
+        os.replace(partial, name)  # noqa: PTH105
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 def scratch_name(path: Path, token: str) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
+from paper_unet.networks.known_weights import weights_help
 from paper_unet.networks.table import RENAMED, network_class, network_names
 from paper_unet.settings import AugmentSettings, Choices, Limits, part
 
@@ -30,7 +31,7 @@ class TrainConfig(AugmentSettings):
 
     # data
     images: Annotated[str | None, "stack of sections"] = None
-    labels: Annotated[str | None, "TIFF stack of labels, of the same shape"] = None
+    labels: Annotated[str | None, "stack of labels, of the same shape"] = None
     out: Annotated[str, "folder for weights, checkpoint, log and configuration"] = "runs/unet"
     slices: Annotated[str | None, "sections to train on, such as 0:24; default: all"] = None
     label_kind: Annotated[
@@ -42,7 +43,8 @@ class TrainConfig(AugmentSettings):
         tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
     ] = None
     missing: Annotated[
-        Literal["fail", "fill"], "of a Zarr without some of its chunks: refuse it, or fill them"
+        Literal["fail", "fill"],
+        "of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     ] = "fail"
     channels: Annotated[
         int,
@@ -98,9 +100,7 @@ class TrainConfig(AugmentSettings):
     ] = True
     # augmentation: the settings of `AugmentSettings`
     # optimisation
-    start: Annotated[
-        str | None, "weights to start from, such as another run's; default: random"
-    ] = None
+    start: Annotated[str | None, weights_help("random ones", "weights to start from: ")] = None
     optimizer: Annotated[
         Literal["sgd", "adam", "rmsprop"], "stochastic gradient descent (sec. 3), or another"
     ] = "sgd"

@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paper_unet.errors import InputError
+from paper_unet.images import file_of
 from paper_unet.networks.base import Network
+from paper_unet.networks.known_weights import locate
 from paper_unet.networks.weights_file import (
     has_description,
     load_model,
@@ -37,7 +39,7 @@ def start_digest(config: TrainConfig) -> str:
     if not config.start:
         return ""
     try:
-        return hashlib.sha256(Path(config.start).read_bytes()).hexdigest()
+        return hashlib.sha256(locate(config.start)[0].read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{config.start}: cannot be read: {error.strerror}") from error
 
@@ -152,9 +154,10 @@ def prepare_folder(out: Path, config: TrainConfig, step: int, token: str = "") -
 
 def refuse_own_input(config: TrainConfig) -> None:
     """Raise `InputError` if the run would write over what it is made from."""
-    for source in (config.images, config.labels, config.start):
+    start = locate(config.start)[0] if config.start else None
+    for source in (config.images, config.labels, start):
         for name in FILES if source else ():
-            refuse_same_file(str(source), Path(config.out) / name)
+            refuse_same_file(file_of(str(source)), Path(config.out) / name)
 
 
 def save_scores(out: Path, model: Network) -> None:

@@ -32,6 +32,7 @@ class Server(ThreadingHTTPServer):
     declared: int | None = None
     drips_after: int | None = None  # so many bytes, and then one now and then until shut down
     requests = 0
+    asked = ""  # the path of the last request
     closing = threading.Event()
 
     @property
@@ -44,6 +45,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
+        self.server.asked = self.path
         if self.server.drips_after is not None:
             self._drip(self.server.drips_after)
             return

@@ -7,13 +7,14 @@ import pytest
 import tifffile
 from datasets_helpers import archive_of, everything_below, hash_of_frames
 
-from paper_unet.datasets import DATA_SETS, DIC_C2DH_HELA, ISBI2012, PHC_C2DH_U373, fetch
+from paper_unet.datasets import DATA_SETS, DIC_C2DH_HELA, ISBI2012, PHC_C2DH_U373, WEIGHTS, fetch
 from paper_unet.datasets import data_set as found
+from paper_unet.images import open_stack
 
 
 def test_the_table_of_cell_tracking_sets():
     """115 and 84 frames, 34 and 18 of them segmented."""
-    assert list(map(found, DATA_SETS)) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA]
+    assert list(map(found, DATA_SETS)) == [ISBI2012, PHC_C2DH_U373, DIC_C2DH_HELA, WEIGHTS]
     for data_set, frames, segmented, shape in (
         (PHC_C2DH_U373, 115, (15, 19), (520, 696)),
         (DIC_C2DH_HELA, 84, (9, 9), (512, 512)),
@@ -42,6 +43,18 @@ def test_the_docs_have_every_hash():
         for part in data_set.parts:
             name = part.name if data_set is ISBI2012 else f"`{part.name}`"
             assert part.sha256 is None or f"| {name} | `{part.sha256}` |" in lines
+
+
+def test_the_pixels_of_every_set_have_a_size():
+    """ISBI 2012: 4 nm; its own files do not say it."""
+    assert [found(name).pixel_size for name in DATA_SETS] == [0.004, 0.65, 0.19]
+
+
+@pytest.mark.data
+def test_the_size_of_a_pixel_is_what_the_frames_say(cell_set_folder):
+    with open_stack(cell_set_folder / "01" / "t000.tif") as frame:
+        size = found(cell_set_folder.name).pixel_size
+        assert frame.pixel_size[1:] == pytest.approx((size, size), rel=1e-4)
 
 
 @pytest.mark.data

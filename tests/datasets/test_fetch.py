@@ -115,6 +115,29 @@ def test_wrong_pixels_name_file_and_hashes(tiny, server, tmp_path):
     assert hashlib.sha256(wrong.tobytes()).hexdigest() in message
 
 
+def test_what_is_wrong_is_named_by_its_source(tiny, server, tmp_path):
+    """Not by where it lay for a moment, and nothing of the user's is to be removed."""
+    (tmp_path / "from").mkdir()
+    files = {name: tiff_of(PIXELS[name]) for name in NAMES} | {NAMES[2]: tiff_of(PIXELS[NAMES[1]])}
+    for name, data in files.items():
+        (tmp_path / "from" / name).write_bytes(data)
+    server.body = archive_of(files)
+    for source in (None, tmp_path / "from"):
+        message = refused(tiny, tmp_path, source)
+        assert message.startswith(f"{source or tiny.url}: {NAMES[2]}: other pixels than published")
+        assert "remove" not in message and ".partial" not in message
+
+
+def test_a_copy_that_is_too_large(tiny, tmp_path):
+    (tmp_path / "from").mkdir()
+    for name in NAMES:
+        (tmp_path / "from" / name).write_bytes(tiff_of(PIXELS[name]))
+    with (tmp_path / "from" / NAMES[1]).open("r+b") as file:
+        file.truncate(tiny.max_bytes + 1)
+    message = refused(tiny, tmp_path, tmp_path / "from")
+    assert f"{NAMES[1]}: has {tiny.max_bytes + 1} bytes" in message
+
+
 def test_wrong_size_and_type(tiny, server, tmp_path):
     for wrong in (PIXELS[NAMES[0]][:, :8], PIXELS[NAMES[0]].astype(np.uint16)):
         server.body = archive_of(tiff_files(**{NAMES[0]: tiff_of(wrong)}))
@@ -154,7 +177,7 @@ def test_an_archive_that_was_cut_short(tiny, server, tmp_path):
 
 def test_a_download_without_end(tiny, server, tmp_path):
     server.body = bytes(4 * tiny.max_bytes + 1)
-    assert "sends more than the data set has" in refused(tiny, tmp_path)
+    assert "sends more than was published" in refused(tiny, tmp_path)
 
 
 def test_no_server(tiny, tmp_path):
@@ -216,7 +239,7 @@ def test_what_has_the_names_of_a_fetch_is_left_alone(tiny, tmp_path):
         fetch(tiny, tmp_path / "to", source)
     (folder / ".fetch").unlink()
     (folder / NAMES[1]).symlink_to("nowhere")
-    with pytest.raises(InputError, match=f"{NAMES[1]}: a symbolic link that is none of the data"):
+    with pytest.raises(InputError, match=f"{NAMES[1]}: a symbolic link that was not fetched"):
         fetch(tiny, tmp_path / "to", source)
     assert (folder / NAMES[1]).readlink() == Path("nowhere")
     assert not list(folder.glob(".fetch*"))

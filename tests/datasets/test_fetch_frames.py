@@ -56,7 +56,7 @@ def test_folders_that_are_there_and_right_are_kept(cells, server, tmp_path, leav
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("01/t002.tif", None, "01: has no t002.tif; remove this folder"),
+        ("01/t002.tif", None, "01: has no t002.tif; move it away"),
         ("01/t004.tif", b"more", "01: has t004.tif, which the data set has not"),
         ("01_GT/SEG/man_seg2.tiff", b"more", "SEG: has man_seg2.tiff, which"),
         ("01/t003.tif", FRAMES["01/t002.tif"], "01: other content than published"),
@@ -161,7 +161,7 @@ def test_wrong_frames_in_an_archive(cells, server, tmp_path, name, content, word
 
 def test_an_archive_of_frames_without_end(cells, server, tmp_path):
     server.body = bytes(cells.max_archive_bytes + 1)
-    assert "sends more than the data set has" in refused(cells, tmp_path)
+    assert "sends more than was published" in refused(cells, tmp_path)
     assert cells.max_archive_bytes < 11 * (2**20)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from figure_helpers import nothing_overlaps
 from process_helpers import run_python
 
 from paper_unet import UNet
@@ -206,31 +207,41 @@ def test_what_the_figure_says(fig4: Any) -> None:
 
 
 def test_what_the_figure_shows(fig4: Any) -> None:
-    """Colour exactly where cells were found, and the outline around the truth, not the result."""
+    """Colour exactly where cells were found; the outlines are of the truth, in its colours."""
     truth = blocks().instances[1]
     found = np.where(truth == 8, 0, truth)  # one is missed
     found[found == 5], found[found == 3] = 1, 2
+    found[150:190, 150:190] = 9  # and this is none
     figure = drawn(fig4, found)
     letters = []
-    for part, colours in zip(figure.subfigs, (1, 2), strict=True):
+    for part in figure.subfigs:
         plain, over = part.axes
         letters += [plain.get_title()[:3], over.get_title()[:3]]
         grey = np.asarray(plain.get_images()[0].get_array())
         panel = np.asarray(over.get_images()[0].get_array())
         assert not plain.collections
-        np.testing.assert_array_equal(np.ptp(panel, axis=2) > 0.1, found > 0)
+        np.testing.assert_array_equal(np.ptp(panel, axis=2) > 0.1, (found > 0) & (found != 9))
         np.testing.assert_allclose(panel[found == 0], grey[found == 0][:, None].repeat(3, 1))
-        tint = np.round((panel - 0.6 * grey[..., None]) / 0.4, 6)  # what lies over the grey
-        hues = {tuple(colour) for colour in tint[found > 0]}
-        assert len(hues) == colours
-        assert (hues == {(0.0, 1.0, 1.0)}) == (colours == 1)
+        tint = np.round((panel - 0.55 * grey[..., None]) / 0.45, 6)  # what lies over the grey
+        hues = {k: {tuple(colour) for colour in tint[found == k]} for k in (1, 2, 9)}
+        assert all(len(colours) == 1 for colours in hues.values())
+        assert hues[9] == {(1.0, 1.0, 1.0)} and hues[1] != hues[2]
+        outlines = [tuple(np.round(c.get_edgecolor()[0, :3], 6)) for c in over.collections]
+        assert [{outlines[0]}, {outlines[1]}] == [hues[2], hues[1]]  # of 3 and of 5
+        assert outlines[2] not in (*outlines[:2], (1.0, 1.0, 1.0))  # of the missed one
         corners = [c.get_paths()[0].vertices for c in over.collections]
         boxes = sorted((*points.min(0), *points.max(0)) for points in corners)
         assert boxes == [  # x, y of the first, x, y of the last pixel; the line lies beyond
             (59.5, 59.5, 99.5, 99.5), (59.5, 149.5, 99.5, 189.5), (99.5, 59.5, 139.5, 99.5),
         ]  # fmt: skip
     assert letters == ["(a)", "(b)", "(c)", "(d)"]
-    assert figure.subfigs[0].axes[1].get_title().endswith("found (cyan), truth yellow")
+    title = figure.subfigs[0].axes[1].get_title()
+    assert title == "(b) filled: found; outline: truth\nwhite, grey: no true cell"
+    sizes = [bar.txt_label.get_text() for part in figure.subfigs for bar in part.axes[0].artists]
+    assert sizes == ["20 µm", "10 µm"]  # of 240 pixels of 0.65 and 0.19
+    synthetic = drawn(fig4, found, source="synthetic")
+    assert not any(axes.artists for part in synthetic.subfigs for axes in part.axes)
+    nothing_overlaps(figure)
 
 
 def test_an_outline_closes_at_the_side_of_the_image(fig4: Any) -> None:
@@ -239,7 +250,7 @@ def test_an_outline_closes_at_the_side_of_the_image(fig4: Any) -> None:
     axes = Figure().subplots()
     truth = np.zeros((6, 8), np.int32)
     truth[:3, 5:] = 4
-    fig4.outline(axes, truth)
+    fig4.outline(axes, truth, {4: (1.0, 0.0, 0.0)})
     points = axes.collections[0].get_paths()[0].vertices
     np.testing.assert_array_equal((points.min(0), points.max(0)), ((4.5, -0.5), (7.5, 2.5)))
     assert axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (5.5, -0.5)

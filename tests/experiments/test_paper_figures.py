@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from figure_helpers import nothing_overlaps, page_inches
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from process_helpers import run_python
 from torch.utils.flop_counter import FlopCounterMode
 
 from paper_unet import UNet, separate_touching
 from paper_unet.errors import InputError
 from paper_unet.figures.architecture import architecture_figure, arrows, lay_out
+from paper_unet.figures.cell_colours import touching_pairs
 from paper_unet.figures.overlap_tile import TiledSection, overlap_tile_figure
+from paper_unet.figures.style import picture
 from paper_unet.figures.tilings import busiest_window, difference, log_odds
 from paper_unet.figures.trace import Trace, trace
-from paper_unet.figures.weight_map import touching_pairs, weight_map_figure, weighted_frame
-from paper_unet.synthetic import synthetic_stack
+from paper_unet.figures.weight_map import weight_map_figure, weighted_frame
+from paper_unet.synthetic import PIXEL_SIZE, synthetic_stack
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -122,29 +122,9 @@ def test_boxes_stand_apart_and_arrows_join_them(side: int, width: int, release: 
             assert x0 == x1 and (y1 - y0 > 3 if operation == UP else y0 - y1 > 3)
         else:
             assert y0 == y1 and x1 - x0 > 3
-    nothing_overlaps(architecture_figure(found, "a title"))
-
-
-def nothing_overlaps(figure: Figure) -> None:
-    """No text that is drawn lies over another or leaves the page."""
-    boxes: list[tuple[str, Bbox]] = []
-    draw = Text.draw
-
-    def noting(text: Text, renderer: Any) -> None:
-        if text.get_visible() and text.get_text().strip():
-            boxes.append((text.get_text(), text.get_window_extent(renderer)))
-        draw(text, renderer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "draw", noting)
-        FigureCanvasAgg(figure).draw()
-    assert len(boxes) > 3
-    for name, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, name
-        assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, name
-    for (one, a), (other, b) in combinations(boxes, 2):
-        separate = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
-        assert separate, f"{one!r} lies over {other!r}"
+    figure = architecture_figure(found, "a title")
+    assert page_inches(picture(figure, "pdf"))[0] == pytest.approx(6.9)
+    nothing_overlaps(figure)
 
 
 def test_the_finder_of_overlapping_text_finds_it() -> None:
@@ -224,7 +204,7 @@ def test_exact_tiles_agree_and_abutting_ones_differ(monkeypatch: pytest.MonkeyPa
     assert min(np.abs(found.map[68:136, :68]).max(), np.abs(found.map[:68, 136:]).max()) > 1e-3
     same = difference(section.one_pass, section.one_pass.copy(), 252, "exact")
     assert same.maximum == same.mean == 0 and not same.changed.any()
-    nothing_overlaps(overlap_tile_figure(section, "SYNTHETIC tissue"))
+    nothing_overlaps(overlap_tile_figure(section, "SYNTHETIC tissue", PIXEL_SIZE))
 
 
 def test_a_section_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +296,7 @@ def test_the_drawing_of_fig_3(known: bool) -> None:
     cells, unknown = small_cells()
     image = np.random.default_rng(0).integers(0, 256, cells.shape).astype(np.uint8)
     frame = weighted_frame(image, cells, None if known else unknown)
-    nothing_overlaps(weight_map_figure(frame, "SYNTHETIC cells"))
+    nothing_overlaps(weight_map_figure(frame, "SYNTHETIC cells", 0.19))
 
 
 def test_made_up_cells_touch(monkeypatch: pytest.MonkeyPatch) -> None:

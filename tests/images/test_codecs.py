@@ -167,6 +167,24 @@ def test_filters_of_version_2(tmp_path: Path, filters: list[Any]) -> None:
         np.testing.assert_array_equal(read_stack(path), STACK)
 
 
+@pytest.mark.parametrize("endian", ["little", "big"])
+def test_codecs_of_version_3_one_after_the_other(tmp_path: Path, endian: str) -> None:
+    from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
+
+    chains: list[list[Any]] = [
+        [], [ZstdCodec(checksum=True)], [GzipCodec(), ZstdCodec()],
+        [BloscCodec(typesize=2), GzipCodec()], [ZstdCodec(), Crc32cCodec()],
+    ]  # fmt: skip
+    for k, chain in enumerate(chains):
+        path = tmp_path / f"{k}.zarr"
+        array = zarr.create(
+            store=path, shape=STACK.shape, dtype="u2", chunk_shape=(2, 16, 20), zarr_format=3,
+            codecs=[BytesCodec(endian=endian), *chain],
+        )  # fmt: skip
+        array[:] = STACK
+        np.testing.assert_array_equal(read_stack(path), STACK)
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_shards_in_shards(tmp_path: Path, within: bool) -> None:
     from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec

@@ -21,10 +21,7 @@ def head(magic: bytes, offset: int = 0) -> bytes:
 
 
 FILES = {
-    "a.h5": (head(b"\x89HDF\r\n\x1a\n"), "an HDF5 file"),
-    "user_block.mat": (head(b"\x89HDF\r\n\x1a\n", 512), "an HDF5 file"),
-    "a.mrc": (head(b"MAP ", 208), "an MRC file"),
-    "b.rec": (head(b""), "an MRC file"),
+    "a.hdf": (head(b"\x0e\x03\x13\x01"), "an HDF4 file"),
     "a.npy": (head(b"\x93NUMPY\x01\x00"), "a NumPy file"),
     "a.nii": (head(b"n+1\0", 344), "a NIfTI file"),
     "b.nii": (head(b"n+2\0", 4), "a NIfTI file"),
@@ -58,10 +55,26 @@ def test_files_are_named(tmp_path: Path, name: str, suffix: str) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match=what) as refusal:
         open_stack(path)
-    assert "accepted are TIFF, PNG, JPEG, a folder of these, Zarr and OME-Zarr" in str(
-        refusal.value
-    )
+    accepted = "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr and OME-Zarr"
+    assert accepted in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "remedy"),
+    [
+        (head(b"\x89HDF\r\n\x1a\n"), r"an HDF5 file; its name has to end in \.h5: rename it"),
+        (head(b"\x89HDF\r\n\x1a\n", 512), r"an HDF5 file; its name has to end in \.h5: rename it"),
+        (head(b"MAP ", 208), r"an MRC file; its name has to end in \.mrc: rename it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["user_block.mat", "a", "a.tif", "a.png"])
+def test_formats_that_are_read_under_another_name(
+    tmp_path: Path, name: str, data: bytes, remedy: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=remedy):
+        open_stack(tmp_path / name)
 
 
 def test_real_files_of_the_libraries(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -66,19 +68,25 @@ def test_journals_know_each_output_by_the_same_name(tmp_path: Path) -> None:
     names = {s: type(create_output(tmp_path / f"a{s}", (1, 2, 3), "u1")).__name__ for s in OUTPUTS}
     assert names == {
         ".tif": "TiffOutput", ".tiff": "TiffOutput", ".btf": "TiffOutput", ".tf8": "TiffOutput",
-        ".zarr": "ZarrOutput",
+        ".h5": "Hdf5Output", ".hdf5": "Hdf5Output", ".zarr": "ZarrOutput",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "loads"), [("a.tif", "tifffile"), ("a.png", "PIL"), ("", "")])
+@pytest.mark.parametrize(
+    ("name", "loads"),
+    [("a.tif", "tifffile"), ("a.png", "PIL"), ("a.h5", "h5py"), ("a.mrc", "mrcfile"), ("", "")],
+)
 def test_a_library_is_loaded_when_its_format_is_used(tmp_path: Path, name: str, loads: str) -> None:
     """The libraries of all formats take a second."""
     tifffile.imwrite(tmp_path / "a.tif", GREY)
     Image.fromarray(GREY[0]).save(tmp_path / "a.png")
+    mrcfile.write(tmp_path / "a.mrc", GREY.astype("u2"))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = GREY
     use = f"paper_unet.images.read_stack({str(tmp_path / name)!r})" if name else ""
     code = (
         f"import sys, paper_unet.images\n{use}\n"
-        "print(*{'tifffile', 'PIL', 'zarr', 'numcodecs'} & set(sys.modules))"
+        "print(*{'tifffile', 'PIL', 'zarr', 'numcodecs', 'h5py', 'mrcfile'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == loads.split()

@@ -76,34 +76,56 @@ def test_another_reader_agrees(tmp_path, name, dtype):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 9, 5), (3, 1, 1), (1, 1, 1), (2, 5, 1)])
 def test_one_section_and_one_pixel_read_back(tmp_path, name, shape):
-    output = create_output(tmp_path / name, shape, "uint8")
+    output = create_output(tmp_path / name, shape, "uint8", pixel_size=EM)
     output.prepare(resume=False)
     stack = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     write(output, stack, windows(output, 4, 3))
     complete(output)
-    np.testing.assert_array_equal(read_stack(tmp_path / name), stack)
+    with open_stack(tmp_path / name) as opened:
+        assert opened.shape == shape
+        assert opened.pixel_size == pytest.approx(EM)
+        np.testing.assert_array_equal(list(opened), stack)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [EM, (0.05, 0.0037, 0.0041), (None, 0.5, 0.5), (None,) * 3])
+@pytest.mark.parametrize(
+    "size",
+    [
+        EM,
+        (0.05, 0.0037, 0.0041),
+        (None, 0.5, 0.5),
+        (0.05, None, None),
+        (1, 1e-9, 1e-9),
+        (None,) * 3,
+    ],
+)
 def test_the_pixel_size_comes_back(tmp_path, name, size):
     with open_stack(written(tmp_path / name, pixel_size=size)) as stack:
-        assert [value is None for value in stack.pixel_size] == [value is None for value in size]
-        known = [value for value in size if value is not None]
+        # finer than a tag of TIFF can say
+        expected = [None if value == 1e-9 and ".ome" not in name else value for value in size]
+        assert [value is None for value in stack.pixel_size] == [v is None for v in expected]
+        known = [value for value in expected if value is not None]
         found = [value for value in stack.pixel_size if value is not None]
         assert found == pytest.approx(known, rel=1e-6)
 
 
 def test_the_metadata_of_a_plain_tiff(tmp_path):
+    """ImageJ: pixels per unit are those of the tag, the spacing is in the same unit."""
     with Image.open(written(tmp_path / "out.tif", pixel_size=EM)) as opened:
-        about = json.loads(opened.tag_v2[270])
-    assert about == {"shape": [3, 37, 53], "axes": "ZYX", "spacing": 0.05, "unit": "um"}
+        lines = opened.tag_v2[270].splitlines()
+        assert lines[0].startswith("ImageJ=")
+        about = dict(line.split("=") for line in lines[1:])
+        assert (about["images"], about["slices"], about["unit"]) == ("3", "3", "cm")
+        assert float(about["spacing"]) * opened.tag_v2[282] == pytest.approx(0.05 / 0.004)
     with Image.open(written(tmp_path / "none.tif")) as opened:
         assert json.loads(opened.tag_v2[270]) == {"shape": [3, 37, 53], "axes": "ZYX"}
         assert opened.tag_v2[296] == 1  # no unit
-    # finer than the tag can say
-    with Image.open(written(tmp_path / "tiny.tif", pixel_size=(1, 1e-9, 1e-9))) as opened:
-        assert opened.tag_v2[296] == 1
+    # finer than the tag can say, or not known: ImageJ would take the unit for theirs, too
+    for name, sides in (("tiny.tif", (1e-9, 1e-9)), ("flat.tif", (None, None))):
+        with Image.open(written(tmp_path / name, pixel_size=(1, *sides))) as opened:
+            about = json.loads(opened.tag_v2[270])
+            assert about == {"shape": [3, 37, 53], "axes": "ZYX", "spacing": 1, "unit": "um"}
+            assert opened.tag_v2[296] == 1
 
 
 def test_the_metadata_of_an_ome_tiff(tmp_path):

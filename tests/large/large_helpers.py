@@ -20,7 +20,7 @@ from paper_unet.networks.weights_file import save_model
 from paper_unet.system.stop import Stop
 
 SHAPE = (3, 300, 210)
-NAMES = ["out.tif", "out.zarr"]
+NAMES = ["out.tif", "out.h5", "out.zarr"]
 
 
 def small_network(path: Path) -> Path:

@@ -21,7 +21,7 @@ from paper_unet.images import (
 from paper_unet.images.grey_count import scale_of
 from paper_unet.large import predict_file
 from paper_unet.large.executor import LocalExecutor
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 
 RNG = np.random.default_rng(0)
 

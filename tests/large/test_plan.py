@@ -279,7 +279,8 @@ from pathlib import Path
 from paper_unet.networks.weights_file import save_model
 from paper_unet.training.config import TrainConfig
 from paper_unet.large import PredictConfig
-from paper_unet.large.run import Report, predict_file
+from paper_unet.large.report import Report
+from paper_unet.large.run import predict_file
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.training.initial_weights import new_network
 keep_freed_memory()
@@ -300,6 +301,7 @@ WHOLE = [
     (600, 12_000, "out.zarr", {"engine": "tiles"}),
     (800, 2000, "out.tif", {"engine": "tiles", "tiling": "abutting"}),
     (600, 6000, "out.zarr", {}),
+    (2100, 6000, "out.zarr", {"dtype": "float32"}),
     (500, 1000, "out.tif", {"average": "rotations"}),
     (4000, 400, "out.tif", {"average": "flips"}),
     (600, 12_000, "out.tif", {"network": "keras"}),

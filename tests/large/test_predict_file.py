@@ -25,7 +25,7 @@ from paper_unet.inference.readout import stored
 from paper_unet.large import PredictConfig, predict_file
 from paper_unet.large.memory import bytes_of
 from paper_unet.large.pieces import Done
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.system.stop import Stopped, stopping
 
@@ -193,15 +193,49 @@ def test_the_journal_is_on_disk_before_the_output_takes_its_name(
 
 
 def test_a_crash_between_the_levels_of_the_pyramid(folder: Path) -> None:
+    """What a run has only begun with is computed from disk by the next one."""
     sections(folder / "in.tif", (1, 700, 530))
     expected = content(predict_file(settings(folder, "whole.zarr")))
-    with pytest.raises(Fails):
-        predict_file(settings(folder, "out.zarr"), executor=Crashing(tasks=0))
-    assert not (folder / "out.zarr").exists()
+    for crash in (Crashing(pieces=1), Crashing(tasks=0)):
+        with pytest.raises(Fails):
+            predict_file(settings(folder, "out.zarr"), executor=crash)
+        assert not (folder / "out.zarr").exists()
     rest = Crashing()
     predict_file(settings(folder, "out.zarr"), executor=rest)
     assert rest.done == []  # all pieces were there
     assert content(folder / "out.zarr") == expected
+
+
+class Counting(Crashing):
+    """Counts the tasks."""
+
+    def __init__(self, **given: int) -> None:
+        super().__init__(**given)
+        self.tasks_done = 0
+
+    def tasks(self, *given: Any) -> Iterator[None]:
+        for _ in super().tasks(*given):
+            self.tasks_done += 1
+            yield
+
+
+@pytest.mark.parametrize(("shape", "kills"), [((2, 2100, 20), 3), ((1, 1100, 1300), 2)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_pyramid_of_a_run_that_was_interrupted(
+    folder: Path, shape: tuple[int, int, int], kills: int, dtype: str
+) -> None:
+    """Computed ahead, from disk, or some of each: the bytes are the same."""
+    sections(folder / "in.tif", shape)
+    whole, rest = Counting(), Counting()
+    made = predict_file(settings(folder, "whole.zarr", dtype=dtype), executor=whole)
+    assert whole.tasks_done == 0  # all of it while the pixels were in memory
+    wanted = settings(folder, "out.zarr", dtype=dtype)
+    for _ in range(kills):
+        with pytest.raises(Fails):
+            predict_file(wanted, executor=Crashing(pieces=1))
+    predict_file(wanted, executor=rest)
+    assert rest.tasks_done > 0
+    assert content(folder / "out.zarr") == content(made)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +332,7 @@ def test_workers_of_a_run_that_was_started_anew_write_no_more(
     request.addfinalizer(left_behind.close)
     last = len(first.prediction.grid) - 1
     done = list(left_behind.compute([range(last, last + 1)]))  # its run is not over
-    assert [piece for piece, _ in done] == [last]
+    assert [one.piece for one in done] == [last]
     with pytest.raises(Fails):
         predict_file(settings(folder, name), executor=second, overwrite=True)
     with pytest.raises(InputError, match="was started anew; this one writes no more"):

@@ -19,7 +19,7 @@ from paper_unet.large.journal import open_journal
 from paper_unet.large.left import left_in
 from paper_unet.large.lines import sealed_line
 from paper_unet.large.pieces import Grid
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.system.claim import without_mark
 
 
@@ -78,10 +78,15 @@ def place_of(partial: Path, piece: int) -> tuple[Path, int, int]:
         return path, 0, path.stat().st_size
     row, step = 40 * 4, 128 * 40 * 4
     # the pixels lie in one block; what is behind them is as long as in any such file
+    import h5py
     import tifffile
 
-    with tifffile.TiffFile(partial) as file:
-        offset = int(file.series[0].dataoffset or 0)
+    if ".h5" in partial.suffixes:
+        with h5py.File(partial) as file:
+            offset = int(file["data"].id.get_offset() or 0)
+    else:
+        with tifffile.TiffFile(partial) as file:
+            offset = int(file.series[0].dataoffset or 0)
     z, k = divmod(piece, 5)
     start = offset + z * 600 * row + k * step
     return partial, start, min(start + step, offset + (z + 1) * 600 * row)
@@ -148,7 +153,7 @@ def test_a_damaged_piece_is_computed_again(
 @pytest.mark.parametrize("name", NAMES)
 def test_sound_pieces_are_kept(tall: Path, name: str) -> None:
     partial = left_behind(tall, name, 3)
-    if name == "out.tif":  # what is not recorded may be anything
+    if name != "out.zarr":  # what is not recorded may be anything
         zeroed(*place_of(partial, 7))
     done, said = go_on(tall, name)
     assert min(done) == 3
@@ -168,7 +173,7 @@ def test_a_share_is_drawn_and_one_damaged_piece_has_all_read(
     kept = tall / "kept"
     (shutil.copytree if partial.is_dir() else shutil.copy)(partial, kept)
     shutil.copy(tall / f"{name}.journal", tall / "journal")
-    if name == "out.tif":
+    if name != "out.zarr":
         done, said = go_on(tall, name)
         assert 2 not in done  # that is the price of a share
         assert content(tall / name) != content(tall / f"whole-{name}")
@@ -417,7 +422,7 @@ def test_without_checksums_what_can_be_compared_is_and_it_is_said(tall: Path, na
     path = tall / f"{name}.journal"
     unsealed(path, lines_of(tall, name))
     file, start, stop = place_of(partial, 1)
-    if name == "out.tif":
+    if name != "out.zarr":
         zeroed(file, start, stop)
     else:
         file.write_bytes(file.read_bytes()[:-7])

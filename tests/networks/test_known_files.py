@@ -13,7 +13,7 @@ from paper_unet import load_model, predict_stack
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.large import PredictConfig, predict_file
-from paper_unet.large.run import Report
+from paper_unet.large.report import Report
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.stop import Stop, Stopped
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
+from paper_unet.images.inside import split_inside
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
@@ -16,6 +18,7 @@ TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
 OUTPUTS: dict[str, str | type[Output]] = {
     **dict.fromkeys(TIFF_SUFFIXES, "paper_unet.images.outputs.tiff:TiffOutput"),
+    **dict.fromkeys((".h5", ".hdf5"), "paper_unet.images.outputs.hdf5:Hdf5Output"),
     ".zarr": "paper_unet.images.outputs.zarr:ZarrOutput",
 }
 """The class for each ending of a name; as text it is imported when it is used."""
@@ -29,6 +32,7 @@ def create_output(
     pixel_size: PixelSize = UNKNOWN_SIZE,
     overwrite: bool = False,
     ome_zarr: str = "0.5",
+    labels: bool = False,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -36,10 +40,11 @@ def create_output(
     ----------
     path : str or Path
         Its folder must exist. Ends in .tif or .tiff (TIFF, BigTIFF beyond 4 GB), .btf or .tf8
-        (BigTIFF), .ome.tif (the same with OME metadata) or .zarr (OME-Zarr).
+        (BigTIFF), .ome.tif (the same with OME metadata), .h5 or .hdf5 (HDF5; ``FILE.h5:/DATASET``
+        names the data set), or .zarr (OME-Zarr).
     shape : tuple of int, (Z, Y, X)
         The size of the stack.
-    dtype : uint8, uint16, uint32 or float32
+    dtype : uint8, uint16, uint32 or float32; of labels uint8, uint16, uint32 or uint64
         Of its values.
     pixel_size : tuple of float or None, (z, y, x)
         In micrometres; None where it is not known.
@@ -47,6 +52,10 @@ def create_output(
         Whether an existing output may be replaced; it stays until the new one is complete.
     ome_zarr : str
         Version of OME-Zarr: ``0.5`` is Zarr v3, ``0.4`` is Zarr v2.
+    labels : bool
+        Whether the values are numbers of cells: smaller versions of the image then hold some of
+        the values, not their means, and OME-Zarr says that they are labels. A name in the folder
+        ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
 
     Returns
     -------
@@ -71,12 +80,17 @@ def create_output(
     ...         output.run(task)
     >>> output.finish()  # doctest: +SKIP
     """
-    path = Path(path)
+    path, inside = split_inside(path)
     entry = OUTPUTS.get(path.suffix.lower())
+    if entry is None and labels and path.parent.name == "labels":  # of an OME-Zarr image
+        entry = OUTPUTS[".zarr"]
     if entry is None:
         raise InputError(
             f"{path}: output of an unknown kind; end its name in one of {', '.join(OUTPUTS)}"
         )
     kind: type[Output] = entry if isinstance(entry, type) else resolve_name(entry)
     stored = np.dtype(dtype).newbyteorder("=")
-    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr)
+    more: dict[str, Any] = {} if inside is None else {"inside": inside}
+    if labels:  # an output from outside need not know of it
+        more["labels"] = True
+    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
+from paper_unet.images.outputs.tasks import Task
+from paper_unet.images.pyramid import Chunk
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
 from paper_unet.system.claim import Claim, in_the_way, remove
 from paper_unet.system.files import (
@@ -31,56 +32,10 @@ from paper_unet.system.identity import stamp_of
 from paper_unet.system.names import UNFINISHED, kind_of, name_without_replacing
 
 DTYPES = ("uint8", "uint16", "uint32", "float32")
+LABEL_DTYPES = ("uint8", "uint16", "uint32", "uint64")
 
 OPENING = Lock()
 """Several threads may write to one output; one of them opens its files."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A piece of what is computed from the written pixels: rows of one section of one level.
-
-    Attributes
-    ----------
-    level : int
-        Of the pyramid; 0 are the pixels as written.
-    z : int
-        Section.
-    row : int
-        First row, in pixels of this level.
-    """
-
-    level: int
-    z: int
-    row: int
-
-
-@dataclass(frozen=True)
-class Tasks(Sequence[Task]):
-    """All tasks of a level, section by section, made when they are asked for.
-
-    Attributes
-    ----------
-    level : int
-    sections, height : int
-        Its size.
-    step : int
-        Rows of a task.
-    """
-
-    level: int
-    sections: int
-    height: int
-    step: int
-
-    def __len__(self) -> int:
-        return self.sections * -(-self.height // self.step)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        z, k = divmod(range(len(self))[index], -(-self.height // self.step))
-        return Task(self.level, z, k * self.step)
 
 
 class Output(ABC):
@@ -106,6 +61,8 @@ class Output(ABC):
         In micrometres; None where it is not known.
     version : str
         Of OME-Zarr; other formats have none to choose.
+    labels : bool
+        Whether the values are numbers of cells, which are never averaged.
     """
 
     alignment: tuple[int, int] = (1, 1)
@@ -120,6 +77,7 @@ class Output(ABC):
         *,
         overwrite: bool = False,
         ome_zarr: str = "0.5",
+        labels: bool = False,
     ) -> None:
         self.path = path
         self.partial = path.with_name(path.name + UNFINISHED)
@@ -128,6 +86,7 @@ class Output(ABC):
         self.pixel_size = pixel_size
         self.overwrite = overwrite
         self.version = ome_zarr
+        self.labels = labels
         self._handle: Any = None  # what is open in this process
         self._claim: Claim | None = None  # of the driver alone
         self._check_stack()
@@ -267,6 +226,16 @@ class Output(ABC):
         """Return how many bytes `stored` would read, without reading them; None if not known."""
         return None
 
+    def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Return a window of the partial output, of which all must have been written.
+
+        Raises
+        ------
+        ValueError
+            If the format does not offer it.
+        """
+        raise ValueError(f"{self.path}: a {type(self).__name__} is not read before it is finished")
+
     def frame(self) -> Stored | None:
         """Read what `prepare` wrote beside the pixels, which stays as it is; None if not known."""
         return None
@@ -274,6 +243,30 @@ class Output(ABC):
     def looks_written(self, z: int, rows: Span, columns: Span) -> bool:
         """Whether a window, of which no checksum is known, can have been written."""
         return True
+
+    def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
+        """Compute what follows from a window that was written, and return when it is on disk.
+
+        Only what follows from windows that this process was given: what others were given, and what
+        takes too much memory to wait for, is left to the `stages`.
+
+        Parameters
+        ----------
+        z, row, column, pixels
+            As `write` took them.
+
+        Returns
+        -------
+        list of Chunk
+            What is done; for `leave_out`.
+        """
+        return []
+
+    def leave_out(self, chunks: Iterable[Chunk]) -> None:  # noqa: B027  (some derive nothing)
+        """Leave chunks out of the `stages`: `derive` has computed them; of the driver.
+
+        No window under them may be written with other pixels any more.
+        """
 
     def stages(self) -> Sequence[Sequence[Task]]:
         """Return what is to be computed when all windows are written; no tasks unless it says so.
@@ -330,9 +323,10 @@ class Output(ABC):
 
     def _check_stack(self) -> None:
         """Raise InputError unless shape, dtype and pixel size are those of a stack."""
-        if self.dtype.name not in DTYPES:
+        accepted = LABEL_DTYPES if self.labels else DTYPES
+        if self.dtype.name not in accepted:
             raise InputError(
-                f"{self.path}: output of {self.dtype}; accepted are {', '.join(DTYPES)}"
+                f"{self.path}: output of {self.dtype}; accepted are {', '.join(accepted)}"
             )
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise InputError(

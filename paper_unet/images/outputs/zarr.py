@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zarr
 from numcodecs.zstd import Zstd
@@ -21,10 +21,12 @@ from zarr.codecs import ZstdCodec
 
 from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
-from paper_unet.images.outputs.output import OPENING, Output, Task, Tasks
+from paper_unet.images.outputs.chunk_files import ChunkFiles
+from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
-from paper_unet.images.outputs.zarr_chunks import Chunks
-from paper_unet.images.pyramid import halved, level_shapes
+from paper_unet.images.outputs.tasks import Marks, Task, Tasks
+from paper_unet.images.outputs.zarr_labels import register
+from paper_unet.images.pyramid import Chunk, GrowingPyramid, halved, level_shapes, thinned
 from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
@@ -34,6 +36,14 @@ VERSIONS = ("0.5", "0.4")
 CHUNK = 512
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+
+
+class _Opened(NamedTuple):
+    """What a process has open of an output: of each level the array and its files."""
+
+    arrays: list[Any]
+    files: list[ChunkFiles]
+    growing: GrowingPyramid
 
 
 class ZarrOutput(Output):
@@ -50,6 +60,10 @@ class ZarrOutput(Output):
 
     alignment = (CHUNK, CHUNK)
 
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._derived: dict[int, Marks] = {}  # left out of a level's stage
+
     @property
     def levels(self) -> list[tuple[int, int, int]]:
         """The size of each level, (Z, Y, X); the last one has no side Y, X above 512."""
@@ -58,6 +72,7 @@ class ZarrOutput(Output):
     def prepare(self, *, resume: bool) -> None:
         """Make the group and its arrays without pixels; see `Output.prepare`."""
         self.close()
+        self._derived = {}
         if resume:
             # no look at the free space: what is there takes some of it, and how well the rest
             # compresses is not known
@@ -73,7 +88,7 @@ class ZarrOutput(Output):
             self._check_room()
             with self._naming_full_disk():
                 self._create()
-                check_ome(self.partial, self.version)
+                check_ome(self.partial, self.version, labels=self.labels)
                 self._sync_metadata()
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -82,9 +97,7 @@ class ZarrOutput(Output):
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window of whole chunks; see `Output.write`."""
         self._check_window(z, row, column, pixels)
-        self._store(0, z, row, column, pixels)
-        rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
-        return stored_files(self._taken(self._files(z, rows, columns)))
+        return stored_files(self._store(0, z, row, column, pixels))
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
@@ -94,6 +107,10 @@ class ZarrOutput(Output):
         """Return the bytes of the chunks of a window; see `Output.size_stored`."""
         files = self._files(z, rows, columns)
         return sum(path.stat().st_size for path in files if path.is_file())
+
+    def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Decode a window that was written; see `Output.read`."""
+        return self._decoded(0, z, rows, columns)
 
     def frame(self) -> Stored:
         """Read the metadata of the group and its arrays; see `Output.frame`."""
@@ -111,12 +128,38 @@ class ZarrOutput(Output):
 
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a window is on disk to stay; see `Output.sync`."""
-        self._sync_chunks(0, z, rows, columns)
+        with self._naming_full_disk():
+            self._files_of(0).sync(z, range(*rows, CHUNK), range(*columns, CHUNK))
+
+    def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
+        """Compute the chunks of the pyramid that a window completes; see `Output.derive`.
+
+        Those of labels are left to the stages.
+        """
+        if self.labels:
+            return []
+        made: dict[tuple[int, int], list[Chunk]] = {}
+        for chunk, means in self._opened().growing.add(z, row, column, pixels):
+            self._store(*chunk, means)
+            made.setdefault((chunk.level, chunk.row), []).append(chunk)
+        for (level, top), chunks in made.items():
+            with self._naming_full_disk():
+                self._files_of(level).sync(z, [top], [chunk.column for chunk in chunks])
+        return [chunk for chunks in made.values() for chunk in chunks]
+
+    def leave_out(self, chunks: Iterable[Chunk]) -> None:
+        """Leave chunks out of the stages; see `Output.leave_out`."""
+        for level, z, row, column in chunks:
+            if level not in self._derived:
+                sections, height, width = self.levels[level]
+                grid = sections, math.ceil(height / CHUNK), math.ceil(width / CHUNK)
+                self._derived[level] = Marks(*grid)
+            self._derived[level].set(z, row // CHUNK, column // CHUNK)
 
     def stages(self) -> list[Tasks]:
-        """Return one stage for each level above 0: a task for each row of chunks."""
+        """Return one stage for each level above 0: a task for each row with chunks to compute."""
         return [
-            Tasks(level, sections, height, CHUNK)
+            Tasks(level, sections, height, CHUNK, self._derived.get(level))
             for level, (sections, height, _) in enumerate(self.levels)
             if level
         ]
@@ -125,11 +168,15 @@ class ZarrOutput(Output):
         """Compute a row of chunks of a level from the level before; see `Output.run`."""
         _, height, width = self.levels[task.level]
         rows = task.row, min(task.row + CHUNK, height)
-        for column in range(0, width, CHUNK):
+        chosen = range(0, width, CHUNK) if task.columns is None else task.columns
+        for column in chosen:
             columns = column, min(column + CHUNK, width)
-            window = self._decoded(task.level - 1, task.z, rows, columns)
-            self._store(task.level, task.z, task.row, column, halved(window))
-        self._sync_chunks(task.level, task.z, rows, (0, width))
+            above = [(2 * start, 2 * stop) for start, stop in (rows, columns)]
+            window = self._decoded(task.level - 1, task.z, *above)
+            smaller = thinned(window) if self.labels else halved(window)
+            self._store(task.level, task.z, task.row, column, smaller)
+        with self._naming_full_disk():
+            self._files_of(task.level).sync(task.z, [task.row], chosen)
 
     def finish(self) -> None:
         """Give the folder its final name; see `Output.finish`."""
@@ -139,6 +186,8 @@ class ZarrOutput(Output):
         self._sweep()  # of workers that were killed
         with self._naming_full_disk():
             self._sync_metadata()
+        if self.labels:
+            register(self.path)  # killed before it has its name, the run goes on
         # a folder cannot take the name of another one: the old one steps aside first
         aside = self._aside()
         there = kind_of(self.path) is not None
@@ -158,6 +207,9 @@ class ZarrOutput(Output):
         if self._claim is not None and self._claim.token:
             return self._claim.own_name(self.path, REPLACED)
         return self.path.with_name(f"{self.path.name}.{secrets.token_hex(16)}{REPLACED}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_derived": {}}
 
     def _fits(self) -> bool:
         try:
@@ -191,34 +243,37 @@ class ZarrOutput(Output):
 
     def _arrays(self) -> list[Any]:
         """Return the array of each level, opened for this process."""
-        arrays: list[Any] = self._opened()[1]
-        return arrays
+        return self._opened().arrays
 
-    def _opened(self) -> tuple[Chunks, list[Any]]:
+    def _files_of(self, level: int) -> ChunkFiles:
+        return self._opened().files[level]
+
+    def _opened(self) -> _Opened:
         with OPENING:
             return self._open()
 
-    def _open(self) -> tuple[Chunks, list[Any]]:
+    def _open(self) -> _Opened:
         if self._handle is None:
-            if (kind := kind_of(self.partial)) != "folder":  # the store would make it
+            if (kind := kind_of(self.partial)) != "folder":
                 raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
-            store = Chunks(self.partial)
-            # taken over by an array when it is opened; without it a chunk of zeros has no file
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                try:
-                    group = zarr.open_group(store, mode="r+")
-                    arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
-                except FileNotFoundError:
-                    raise self.nothing_left("is gone") from None
-                except (KeyError, ValueError, TypeError) as error:
-                    raise self.nothing_left("cannot be read") from error
+            try:
+                group = zarr.open_group(self.partial, mode="r")
+                arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
+            except FileNotFoundError:
+                raise self.nothing_left("is gone") from None
+            except (KeyError, ValueError, TypeError) as error:
+                raise self.nothing_left("cannot be read") from error
             found = [(array.shape, array.dtype, array.chunks) for array in arrays]
             if found != [(shape, self.dtype, (1, CHUNK, CHUNK)) for shape in self.levels]:
                 raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
             if group.metadata.zarr_format != self._format:
                 raise self.nothing_left(f"is not OME-Zarr {self.version}")
-            self._handle = store, arrays
-        handle: tuple[Chunks, list[Any]] = self._handle
+            try:
+                files = [ChunkFiles(self.partial / str(k), one) for k, one in enumerate(arrays)]
+            except ValueError as error:
+                raise self.nothing_left(f"is not as it was made: {error}") from error
+            self._handle = _Opened(arrays, files, GrowingPyramid(self.levels, CHUNK))
+        handle: _Opened = self._handle
         return handle
 
     @property
@@ -227,7 +282,9 @@ class ZarrOutput(Output):
 
     def _create(self) -> None:
         old = self._format == 2
-        attributes = ome_attributes(self.version, len(self.levels), self.pixel_size)
+        attributes = ome_attributes(
+            self.version, len(self.levels), self.pixel_size, labels=self.labels
+        )
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
         for level, shape in enumerate(self.levels):
             group.create_array(
@@ -242,10 +299,9 @@ class ZarrOutput(Output):
             )
 
     def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        """Read a window that is given in pixels of the level above."""
-        places = (slice(2 * start, 2 * stop) for start, stop in (rows, columns))
+        """Read a window of a level; what of it lies beyond the image is left out."""
         try:
-            window: NDArray[Any] = self._arrays()[level][z, *places]
+            window: NDArray[Any] = self._arrays()[level][z, slice(*rows), slice(*columns)]
         except (InputError, OSError):
             raise
         except Exception as error:  # damage raises errors of many types
@@ -255,41 +311,15 @@ class ZarrOutput(Output):
             ) from error
         return window
 
-    def _store(self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
-        height, width = pixels.shape
-        array = self._arrays()[level]
+    def _store(
+        self, level: int, z: int, row: int, column: int, pixels: NDArray[Any]
+    ) -> list[Stored]:
         with self._naming_full_disk():
-            array[z, row : row + height, column : column + width] = pixels
-
-    def _chunks(self, level: int, z: int, row: int) -> Path:
-        """Return the folder of the chunks that hold a row of pixels."""
-        top = self.partial / str(level) / ("" if self._format == 2 else "c")
-        return top / str(z) / str(row // CHUNK)
-
-    def _taken(self, files: Iterable[Path]) -> Iterator[Stored]:
-        """Yield what chunks that were just written are; each is asked for once."""
-        written = self._opened()[0].written
-        for path in files:
-            yield written.pop(path.relative_to(self.partial).as_posix())
+            return self._files_of(level).write(z, row, column, pixels)
 
     def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
         """Yield the files of the chunks of a window of the pixels, row by row."""
-        for row in range(rows[0], rows[1], CHUNK):
-            yield from self._row_of_files(self._chunks(0, z, row), columns)
-
-    @staticmethod
-    def _row_of_files(folder: Path, columns: Span) -> Iterator[Path]:
-        yield from (folder / str(k // CHUNK) for k in range(columns[0], columns[1], CHUNK))
-
-    def _sync_chunks(self, level: int, z: int, rows: Span, columns: Span) -> None:
-        with self._naming_full_disk():
-            for row in range(rows[0], rows[1], CHUNK):
-                folder = self._chunks(level, z, row)
-                for path in self._row_of_files(folder, columns):
-                    sync_file(path)
-                sync_folder(folder)
-            for above in list(folder.parents)[:3]:  # the section's, "c", and the level's
-                sync_folder(above)
+        return self._files_of(0).files(z, rows, columns)
 
     def _metadata(self) -> Iterator[Path]:
         for folder in (self.partial, *(self.partial / str(k) for k in range(len(self.levels)))):
@@ -315,7 +345,7 @@ class ZarrOutput(Output):
             wanted = {str(k) for k in range(math.ceil(width / CHUNK))}
             for z in range(sections):
                 for row in range(0, height, CHUNK):
-                    folder = self._chunks(level, z, row)
+                    folder = self._files_of(level).folder(z, row)
                     found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
                     if missing := wanted.difference(found):
                         raise InputError(

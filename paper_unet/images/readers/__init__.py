@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.inside import file_of
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
 from paper_unet.system.memory import Budget, spending
@@ -22,6 +23,8 @@ LOG = logging.getLogger(__name__)
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
     "paper_unet.images.readers.folder:FolderStack",
+    "paper_unet.images.readers.hdf5:Hdf5Stack",
+    "paper_unet.images.readers.mrc:MrcStack",
     "paper_unet.images.readers.picture:PictureStack",
     "paper_unet.images.readers.tiff:TiffStack",
 ]
@@ -54,20 +57,21 @@ def open_stack(
     ----------
     path : str or Path
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
-        PNG file, a folder of PNG or of TIFF sections in natural order, a Zarr array (version 2 or
-        3), or an OME-Zarr image (0.4 or 0.5), of which the full resolution is taken.
+        PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
+        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), or an OME-Zarr image
+        (0.4 or 0.5), of which the full resolution is taken.
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
         Which image series of a TIFF file; needed only where there are several.
     channels : int
-        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG or JPEG file, or a folder of
-        one of these.
+        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG, JPEG or HDF5 file, or a
+        folder of one of the first three.
     labels : bool
         Whether the values are numbers of cells or classes: read as they are stored, however they
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
-        Whether a Zarr of which chunks are missing is refused, or has its fill value there.
+        Whether a Zarr or HDF5 of which chunks are missing is refused, or has its fill value there.
     budget : Budget, optional
         What the file may make this process allocate; default: most of the memory that is free.
 
@@ -83,9 +87,12 @@ def open_stack(
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
     path = Path(path)
-    if not path.exists():
+    file = file_of(path)
+    if not file.exists():
         refuse_address(path)
-        raise InputError(f"{path}: no such file; give a TIFF or PNG file, a folder or a Zarr")
+        raise InputError(
+            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder or a Zarr"
+        )
     reader = reader_of(path)
     if series is not None and not reader.several:
         raise InputError(f"{path}: `series` is for TIFF files of several; leave it out")

@@ -10,16 +10,19 @@ from paper_unet.errors import InputError
 from paper_unet.system.files import open_regular
 
 ACCEPTED = (
-    "accepted are TIFF, PNG, JPEG, a folder of these, Zarr and OME-Zarr: convert it (Fiji opens "
-    "most formats and saves TIFF)"
+    "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr and OME-Zarr: convert it "
+    "(Fiji opens most formats and saves TIFF)"
 )
 
 TIFF = "a TIFF file; its name has to end in .tif"
+HDF5 = "an HDF5 file; its name has to end in .h5"
+MRC = "an MRC file; its name has to end in .mrc"
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (512, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (208, b"MAP ", "an MRC file"),
+    (0, b"\x89HDF\r\n\x1a\n", HDF5),
+    (512, b"\x89HDF\r\n\x1a\n", HDF5),
+    (0, b"\x0e\x03\x13\x01", "an HDF4 file"),
+    (208, b"MAP ", MRC),
     (0, b"\x93NUMPY", "a NumPy file (.npy)"),
     (344, b"n+1\0", "a NIfTI file"),
     (344, b"ni1\0", "a NIfTI header"),
@@ -53,9 +56,7 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 DIGITAL_MICROGRAPH = re.compile(rb"\0\0\0[\3\4].{4,8}\0\0\0[\0\1]", re.DOTALL)
 
 NAMES = {
-    ".h5": "an HDF5 file", ".hdf5": "an HDF5 file", ".hdf": "an HDF5 file", ".ims": "an HDF5 file",
-    ".nwb": "an HDF5 file", ".mrc": "an MRC file", ".mrcs": "an MRC file", ".rec": "an MRC file",
-    ".map": "an MRC file", ".st": "an MRC file", ".npy": "a NumPy file (.npy)",
+    ".npy": "a NumPy file (.npy)",
     ".npz": "a NumPy archive (.npz)", ".nii": "a NIfTI file", ".nii.gz": "a NIfTI file",
     ".dm3": "a Digital Micrograph file", ".dm4": "a Digital Micrograph file",
     ".czi": "a Zeiss CZI file", ".lif": "a Leica LIF file", ".nd2": "a Nikon ND2 file",
@@ -78,8 +79,6 @@ HINTS = {
     "a ZIP archive": "unpack it, and give what is in it",
     "the companion file of an OME-TIFF": "give one of the TIFF files that it names",
     "a file compressed by gzip": "unpack it",
-    "an HDF5 file": "save the data set in it as TIFF or Zarr (h5py reads it)",
-    "an MRC file": "convert it to TIFF (mrcfile reads it, IMOD's mrc2tif converts it)",
     "an N5 store": "convert it to Zarr, or save it as TIFF",
     "a Neuroglancer precomputed volume": "convert it to Zarr, or save it as TIFF",
 }
@@ -150,5 +149,5 @@ def foreign(path: Path, found: str) -> InputError:
         return InputError(f"{path}: is {found}, which is not read; {ACCEPTED}")
     return InputError(
         f"{path}: is {found}, which is not read; accepted are TIFF, PNG, JPEG, a folder of these, "
-        f"Zarr and OME-Zarr: {remedy}"
+        f"HDF5, MRC, Zarr and OME-Zarr: {remedy}"
     )

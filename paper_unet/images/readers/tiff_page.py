@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from paper_unet.errors import InputError
-from paper_unet.images.grey_values import DTYPES
+from paper_unet.images.grey_values import DTYPES, OF_LABELS
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, YCBCR = 0, 1, 2, 3, 4, 6
 PHOTOMETRIC = 262
@@ -29,9 +29,10 @@ def check_page(path: Path, page: Any, channels: int, labels: bool = False) -> No
         raise InputError(f"{path}: pages of several slices; save it with one page for each slice")
     _check_colour(path, page, channels, labels)
     dtype = None if page.dtype is None else page.dtype.name
-    if dtype not in DTYPES and not (dtype == "bool" and page.bitspersample == 1):
+    accepted = (*DTYPES, *OF_LABELS) if labels else DTYPES
+    if dtype not in accepted and not (dtype == "bool" and page.bitspersample == 1):
         raise InputError(
-            f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(DTYPES)}: "
+            f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(accepted)}: "
             f"convert it, masks to uint8"
         )
     if photometric(page) == MINISWHITE and page.dtype.kind not in "ub" and not labels:

@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
-from paper_unet.images.cache import ChunkCache
-from paper_unet.images.grey_values import DTYPES
+from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
 from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
@@ -32,9 +30,6 @@ DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
 
 STAMPED = 10_000
 """Files of chunks, at most, whose size and time are part of the identity."""
-
-LARGEST_CHUNK = 2**30
-"""Bytes that a chunk may decode to."""
 
 COUNTED = 16
 """Bytes for each section while its chunks are counted."""
@@ -71,32 +66,27 @@ class ZarrStack(Stack):
     ) -> None:
         super().__init__(path, channels=channels, labels=labels)
         _check_store(path, channels)
+        from paper_unet.images.readers.zarr_rows import rows_of
         from paper_unet.images.readers.zarr_store import bounded, check_layout
 
         self._array, found, size = _open_with_codecs(path)
-        name = self._array.dtype.name
-        if name not in (*DTYPES, "bool"):
-            raise InputError(
-                f"{path}: values of {name}; accepted are {', '.join(DTYPES)}: convert it, masks to "
-                "uint8"
-            )
+        self.dtype, self.own_range = read_as(path, self._array.dtype, labels)
         check_layout(path, self._array, self.budget)
-        self.dtype = self._array.dtype.newbyteorder("=")
-        if name == "bool":
-            self.dtype, self.own_range = np.dtype("uint8"), (0.0, 1.0)
         self._axes = stack_axes(path, found, self._array.shape, axes)
         self.shape = self._axes.shape
         if size:  # by position: another letter may stand for Z
             z, y, x = self._axes.z, self._axes.y, self._axes.x
             self.pixel_size = None if z is None else size[z], size[y], size[x]
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
-        _check_chunk(path, self._array.chunks, self.dtype)
+        check_chunk(path, self._array.chunks, self.dtype)
         self._find_chunks(missing)
         with _reading(path, "the store"):
             self._array = bounded(path, self._array, self.budget)
+            self._direct = rows_of(self._array, self._axes)
         row = self._tall * self.shape[2] * self.dtype.itemsize
-        self._cache = ChunkCache(row, math.ceil(self.shape[1] / self._tall) * row)
-        self.cache_bytes = self._cache.room + self._on_the_way(row)
+        chunk = 1, self._tall, self._wide
+        self._rows = ChunkRows(self.shape, chunk, self.dtype.itemsize, self._read_chunks)
+        self.cache_bytes = self._rows.room + self._on_the_way(row)
 
     def _find_chunks(self, missing: str) -> None:
         """Refuse a store without its chunks, unless it is to be filled; take them as named."""
@@ -111,17 +101,8 @@ class ZarrStack(Stack):
                     f"{self.path}: its chunks are named {found.layout}, its metadata say "
                     f"{declared}; they are read by the names that they have",
                 )
-        if not found.missing:
-            return
-        where = found.sections(self.shape[0])
-        many = f"{found.missing} of {found.missing + found.there} chunks are missing, {where}"
         value = 0 if self._array.fill_value is None else self._array.fill_value
-        if missing != "fill":
-            raise InputError(
-                f"{self.path}: {many}; copy or export it again, or, if nothing was written there, "
-                f"say `missing` fill to read them as its fill value, {value}"
-            )
-        self.notes += (f"{self.path}: {many}; they are read as its fill value, {value}",)
+        self.notes += found.check(self.path, self.shape[0], value, missing)
 
     def _on_the_way(self, row: int) -> int:
         """Bytes, at most, that zarr holds of chunks, encoded and decoded, while it reads a row."""
@@ -144,7 +125,7 @@ class ZarrStack(Stack):
 
     def close(self) -> None:
         """Forget what is decoded."""
-        self._cache.clear()
+        self._rows.clear()
 
     @property
     def _file_shape(self) -> tuple[int, ...]:
@@ -168,31 +149,21 @@ class ZarrStack(Stack):
         grid = tuple(math.ceil(length / size) for length, size in pairs)
         count = math.prod(grid)
         looked = min(count, STAMPED)
-        digest = hashlib.sha256()
+        digest, folder = hashlib.sha256(), self.path / self._array.path
         for k in range(looked):
             index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
             key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
-            file = self.path / self._array.path / key
-            digest.update(f"{key} {file_stamp(file) if file.exists() else None}\n".encode())
+            digest.update(f"{key} {_stamp_of(folder / key)}\n".encode())
         return digest.hexdigest()
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        """Read whole rows of chunks and keep them: bands are much lower than chunks."""
-        left = columns[0] // self._wide * self._wide
-        across = left, min(-(-columns[1] // self._wide) * self._wide, self.shape[2])
-        size = self._tall * (across[1] - left) * self.dtype.itemsize
-        out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self.dtype)
-        for down in range(rows[0] // self._tall, -(-rows[1] // self._tall)):
-            key = z, down, across
-            part = self._cache.get(key, size, partial(self._read_chunks, *key))
-            top = down * self._tall
-            first, last = max(rows[0], top), min(rows[1], top + self._tall)
-            out[first - rows[0] : last - rows[0]] = part[
-                first - top : last - top, columns[0] - left : columns[1] - left
-            ]
-        return out
+        return self._rows.window(z, rows, columns)
 
-    def _read_chunks(self, z: int, down: int, across: Span) -> NDArray[Any]:
+    def _read_chunks(self, sections: range, down: int, across: Span) -> NDArray[Any]:
+        z = sections[0]
+        if self._direct is not None:
+            with _reading(self.path, f"slice {z}"):
+                return self._direct.read(z, down, across, self.dtype)[None]
         top = down * self._tall
         where: list[Any] = [0] * self._array.ndim
         if self._axes.z is not None:
@@ -201,7 +172,14 @@ class ZarrStack(Stack):
         where[self._axes.x] = slice(*across)
         with _reading(self.path, f"slice {z}"):
             part = np.asarray(self._array[tuple(where)], self.dtype)
-            return part if self._axes.y < self._axes.x else part.T
+            return (part if self._axes.y < self._axes.x else part.T)[None]
+
+
+def _stamp_of(file: Path) -> dict[str, int] | None:
+    try:
+        return file_stamp(file)
+    except InputError:  # is gone
+        return None
 
 
 def _is_zarr(path: Path) -> bool:
@@ -283,12 +261,3 @@ def _reading(path: Path, what: str) -> Iterator[None]:
             f"{path}: {what} cannot be read ({reason}); the store is damaged or unfinished: "
             "copy or export it again"
         ) from error
-
-
-def _check_chunk(path: Path, chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    size = math.prod(chunk) * dtype.itemsize
-    if size > LARGEST_CHUNK:
-        raise InputError(
-            f"{path}: chunks of {size / 1e9:.1f} GB, each of which must be decoded at once; "
-            "convert it to smaller ones"
-        )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.chunked import Present
 from paper_unet.system.files import check_regular, open_regular
 
 NOTHING = 2**64 - 1
@@ -51,44 +52,18 @@ LAYOUTS = {
 
 
 @dataclass
-class Chunks:
+class Chunks(Present):
     """What is there of the files of chunks, or shards.
 
     Attributes
     ----------
     layout : Layout
-    counts : ndarray of int, shape (number along Z,)
-        Chunks that are there, for each number along Z.
-    wanted : int
-        Chunks that there should be for each number along Z.
-    deep : int
-        Sections that a number along Z stands for.
     folders : list of str
         Names of folders where a chunk should be.
     """
 
     layout: Layout
-    counts: NDArray[np.int64]
-    wanted: int
-    deep: int
     folders: list[str] = field(default_factory=list)
-
-    @property
-    def there(self) -> int:
-        """How many are there."""
-        return int(self.counts.sum())
-
-    @property
-    def missing(self) -> int:
-        """How many are not."""
-        return self.wanted * len(self.counts) - self.there
-
-    def sections(self, count: int) -> str:
-        """Return the first and last of so many sections that have chunks missing, in words."""
-        lacking = np.flatnonzero(self.counts < self.wanted)
-        first, last = int(lacking[0]) * self.deep, int(lacking[-1] + 1) * self.deep - 1
-        last = min(last, count - 1)
-        return f"of section {first}" if first == last else f"of sections {first} to {last}"
 
 
 def layout_of(metadata: Any) -> Layout:
@@ -158,7 +133,7 @@ def _grid(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
 
 def _count(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -> Chunks:
     along = 1 if z is None else grid[z]
-    found = Chunks(layout, np.zeros(along, np.int64), math.prod(grid) // max(along, 1), 1)
+    found = Chunks(np.zeros(along, np.int64), math.prod(grid) // max(along, 1), 1, layout)
     for index, entry in _entries(folder, grid, layout):
         if entry.is_dir():
             found.folders.append(os.path.relpath(entry.path, folder))
@@ -224,10 +199,10 @@ def _inside_shards(
     many = _grid(array.shards, array.chunks)
     along = 1 if z is None else inner[z]
     found = Chunks(
-        shards.layout,
         np.zeros(along, np.int64),
         math.prod(inner) // max(along, 1),
         1 if z is None else array.chunks[z],
+        shards.layout,
     )
     first = str(codecs[0].index_location.value) == "start"
     tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import zarr
 from numcodecs.abc import Codec
+from numpy.typing import NDArray
 from zarr.abc.codec import ArrayArrayCodec, BytesBytesCodec
 from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.codecs import BytesCodec, ShardingCodec
@@ -68,6 +69,14 @@ class RegularFiles(LocalStore):
             await asyncio.to_thread(self._check, key, byte_range)
         found: list[Buffer | None] = await super().get_partial_values(prototype, ranges)
         return found
+
+    def read(self, key: str) -> bytes | None:
+        """Read a whole file in the thread that asks; None if it is not there."""
+        self._check(key, None)
+        try:
+            return (Path(self.root) / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _check(self, key: str, byte_range: ByteRequest | None) -> None:
         path = Path(self.root) / key
@@ -144,6 +153,9 @@ def with_slack(size: int) -> int:
     return size + size // 64 + SLACK
 
 
+_OF_ARRAYS: Final = ("delta", "astype", "quantize", "fixedscaleoffset")
+
+
 class _Bounded(Codec):
     """A codec of Zarr v2 that decodes within a bound."""
 
@@ -155,10 +167,15 @@ class _Bounded(Codec):
     def encode(self, buf: Any) -> Any:
         return self.inner.encode(buf)
 
+    @property
+    def of_bytes(self) -> bool:
+        """Whether it decodes bytes; others take arrays, and keep their length."""
+        return plain_name(str(self.codec_id)) not in _OF_ARRAYS
+
     def decode(self, buf: Any, out: Any = None) -> Any:
-        if plain_name(str(self.codec_id)) in ("delta", "astype", "quantize", "fixedscaleoffset"):
-            return self.inner.decode(buf)  # they take arrays, and keep their length
-        data = np.ascontiguousarray(buf).tobytes()
+        if not self.of_bytes:
+            return self.inner.decode(buf)
+        data = buf if isinstance(buf, bytes) else np.ascontiguousarray(buf).tobytes()
         return decode_within(str(self.codec_id), data, self.most, self.inner.decode)
 
     def get_config(self) -> Any:
@@ -199,17 +216,23 @@ class _BoundedBytes(BytesBytesCodec):
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
         size = math.prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
-        names = ("_gzip_codec", "_zstd_codec", "_blosc_codec", "_codec")
-        codec = next(
-            (getattr(self.inner, name) for name in names if hasattr(self.inner, name)), None
-        )
-        if codec is None:  # checksums of Zarr's own: four bytes less
+        if self.library is None:  # checksums of Zarr's own: four bytes less
             checked: Buffer = await self.inner._decode_single(chunk_bytes, chunk_spec)
             return checked
-        found = await asyncio.to_thread(
-            decode_within, self.name, chunk_bytes.to_bytes(), with_slack(size), codec.decode
-        )
+        found = await asyncio.to_thread(self.decoded, chunk_bytes.to_bytes(), size)
         return chunk_spec.prototype.buffer.from_bytes(bytes(found))
+
+    @property
+    def library(self) -> Any:
+        """The codec of numcodecs inside, if it is one."""
+        names = ("_gzip_codec", "_zstd_codec", "_blosc_codec", "_codec")
+        return next(
+            (getattr(self.inner, name) for name in names if hasattr(self.inner, name)), None
+        )
+
+    def decoded(self, data: bytes, size: int) -> Any:
+        """Decode a chunk of so many bytes."""
+        return decode_within(self.name, data, with_slack(size), self.library.decode)
 
 
 def _of_v3(path: Path, codec: Any, level: int = 0) -> Any:
@@ -231,3 +254,41 @@ def _of_v3(path: Path, codec: Any, level: int = 0) -> Any:
     if not isinstance(codec, BytesCodec | ArrayArrayCodec) or not is_bounded(name):
         _require_bounded(path, f"{name} in place of plain bytes")
     return codec
+
+
+def decoder_of(array: Any) -> Callable[[bytes], NDArray[Any]] | None:
+    """Return what decodes a file of chunks of an array that `bounded` gave, without zarr's loop.
+
+    Parameters
+    ----------
+    array : zarr.Array
+
+    Returns
+    -------
+    callable or None
+        Of bytes to an ndarray of the chunk's shape, or raises an error of its own. None where
+        there are shards, filters, or values in another order: these are for zarr.
+    """
+    metadata = array.metadata
+    if metadata.zarr_format == 2:
+        dtype, steps = metadata.dtype.to_native_dtype(), [metadata.compressor]
+        plain = metadata.order == "C" and not metadata.filters
+        steps = [step for step in steps if step is not None]
+        plain &= all(isinstance(step, _Bounded) and step.of_bytes for step in steps)
+    else:
+        first, *steps = metadata.codecs
+        plain = isinstance(first, BytesCodec)
+        plain &= all(isinstance(step, _BoundedBytes) and step.library for step in steps)
+        big = plain and getattr(first.endian, "value", "little") == "big"
+        dtype = array.dtype.newbyteorder(">" if big else "<")
+    if not plain:
+        return None
+    size = math.prod(array.chunks) * dtype.itemsize
+
+    def decode(data: Any) -> NDArray[Any]:
+        for step in reversed(steps):
+            data = data if isinstance(data, bytes) else bytes(memoryview(data))
+            data = step.decode(data) if metadata.zarr_format == 2 else step.decoded(data, size)
+        return np.frombuffer(data, dtype).reshape(array.chunks)
+
+    return decode

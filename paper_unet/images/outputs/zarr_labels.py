@@ -1,0 +1,55 @@
+"""Labels of an OME-Zarr image: they lie in its folder ``labels`` and are listed there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import zarr
+
+from paper_unet.errors import InputError
+
+LABELS = "labels"
+
+
+def image_of(path: Path) -> Path | None:
+    """Return the OME-Zarr image that a label image is to lie in; None if it lies elsewhere."""
+    image = path.parent.parent
+    inside = path.parent.name == LABELS
+    return image if inside and any((image / name).is_file() for name in FORMATS) else None
+
+
+def make_labels(path: str | Path, version: str) -> None:
+    """Make the folder that a label image is to lie in; see `paper_unet.images.make_labels`."""
+    path = Path(path)
+    image = image_of(path)
+    if image is None:
+        return
+    found = next(kind for name, kind in FORMATS.items() if (image / name).is_file())
+    if found != (2 if version == "0.4" else 3):
+        wanted = "0.4" if found == 2 else "0.5"
+        raise InputError(
+            f"{image}: is Zarr of version {found}, so its labels are OME-Zarr {wanted}; give "
+            f"`ome_zarr` {wanted}, or a name elsewhere"
+        )
+    if not path.parent.exists():
+        zarr.create_group(path.parent, zarr_format=found, attributes=_listing(found, []))
+
+
+def register(path: Path) -> None:
+    """List a label image in the folder ``labels`` that it lies in, if it does."""
+    if image_of(path) is None:
+        return
+    group = zarr.open_group(path.parent, mode="r+")
+    kind = group.metadata.zarr_format
+    said: Any = group.attrs.get("ome", {}) if kind == 3 else group.attrs
+    names = said.get("labels") or []
+    if path.name not in names:
+        group.attrs.update(_listing(kind, [*names, path.name]))
+
+
+FORMATS: dict[str, Literal[2, 3]] = {"zarr.json": 3, ".zattrs": 2}
+
+
+def _listing(kind: int, names: list[str]) -> dict[str, Any]:
+    return {"labels": names} if kind == 2 else {"ome": {"version": "0.5", "labels": names}}

@@ -1,0 +1,138 @@
+"""Outputs of numbers of cells: never averaged, and said to be labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from numpy.typing import NDArray
+from ome_zarr_models.v04.image_label import ImageLabel as Label04
+from ome_zarr_models.v05.image_label import ImageLabel
+from ome_zarr_models.v05.labels import Labels
+
+from paper_unet.errors import InputError
+from paper_unet.images import Output, create_output, make_labels, read_stack
+from paper_unet.images.outputs import zarr as module
+from paper_unet.images.pyramid import thinned
+
+SHAPE = (2, 37, 50)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 16)
+    monkeypatch.setattr(module.ZarrOutput, "alignment", (16, 16))
+
+
+def numbers(dtype: str) -> NDArray[Any]:
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(0).integers(0, top, SHAPE, dtype=dtype, endpoint=True)
+
+
+def written(path: Path, pixels: NDArray[Any], **more: Any) -> Output:
+    output = create_output(path, pixels.shape, pixels.dtype, labels=True, **more)
+    output.prepare(resume=False)
+    for z, section in enumerate(pixels):
+        output.write(z, 0, 0, section)
+        output.sync(z, (0, SHAPE[1]), (0, SHAPE[2]))
+    for stage in output.stages():
+        for task in stage:
+            output.run(task)
+    return output
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.zarr", "out.h5"])
+def test_numbers_come_back(tmp_path: Path, name: str, dtype: str) -> None:
+    pixels = numbers(dtype)
+    if (name, dtype) == ("out.ome.tif", "uint64"):
+        with pytest.raises(InputError, match="OME-TIFF has no values of uint64"):
+            written(tmp_path / name, pixels)
+        return
+    written(tmp_path / name, pixels).finish()
+    found = read_stack(tmp_path / name, labels=True)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_an_ome_zarr_says_that_they_are_labels(tmp_path: Path, version: str) -> None:
+    pixels = numbers("uint32")
+    written(tmp_path / "o.zarr", pixels, ome_zarr=version, pixel_size=(0.05, 0.004, 0.004)).finish()
+    group = zarr.open_group(tmp_path / "o.zarr", mode="r")
+    said: Any = group.attrs["ome"] if version == "0.5" else dict(group.attrs)
+    assert "image-label" in said
+    (Label04 if version == "0.4" else ImageLabel).from_zarr(group)
+    datasets = said["multiscales"][0]["datasets"]
+    assert [d["path"] for d in datasets] == ["0", "1", "2"]
+    # the first pixel of each level lies where it lay
+    assert all(len(d["coordinateTransformations"]) == 1 for d in datasets)
+    assert datasets[2]["coordinateTransformations"][0]["scale"] == [0.05, 0.016, 0.016]
+
+
+def test_smaller_levels_hold_numbers_that_are_there(tmp_path: Path) -> None:
+    pixels = numbers("uint32")
+    written(tmp_path / "o.zarr", pixels).finish()
+    group = zarr.open_group(tmp_path / "o.zarr", mode="r")
+    for level in range(3):
+        step = 2**level
+        np.testing.assert_array_equal(group[str(level)][:], pixels[:, ::step, ::step])
+
+
+def test_thinned_takes_the_first_of_four() -> None:
+    labels = np.arange(15, dtype=np.uint64).reshape(3, 5)
+    assert thinned(labels).tolist() == [[0, 2, 4], [10, 12, 14]]
+
+
+def test_a_zarr_is_read_before_it_is_finished(tmp_path: Path) -> None:
+    pixels = numbers("uint32")
+    output = written(tmp_path / "o.zarr", pixels)
+    np.testing.assert_array_equal(output.read(1, (3, 20), (15, 50)), pixels[1, 3:20, 15:50])
+    with pytest.raises(ValueError, match="is not read before it is finished"):
+        written(tmp_path / "o.tif", pixels).read(0, (0, 1), (0, 1))
+
+
+@pytest.mark.parametrize(("dtype", "labels"), [("float32", True), ("uint64", False)])
+def test_other_types_are_refused(tmp_path: Path, dtype: str, labels: bool) -> None:
+    with pytest.raises(InputError, match=f"output of {dtype}; accepted are"):
+        create_output(tmp_path / "o.tif", SHAPE, dtype, labels=labels)
+
+
+def image(path: Path, version: str) -> Path:
+    output = create_output(path, (1, 16, 16), "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    output.write(0, 0, 0, np.zeros((16, 16), np.uint8))
+    output.finish()
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: str) -> None:
+    pixels = numbers("uint32")
+    raw = image(tmp_path / "raw.zarr", version)
+    for name in ("cells", "nuclei.zarr", "cells"):
+        path = raw / "labels" / name
+        make_labels(path, version)
+        written(path, pixels, ome_zarr=version, overwrite=True).finish()
+    group = zarr.open_group(raw / "labels", mode="r")
+    said: Any = group.attrs["ome"] if version == "0.5" else group.attrs
+    assert said["labels"] == ["cells", "nuclei.zarr"]
+    if version == "0.5":
+        Labels.from_zarr(group)
+    np.testing.assert_array_equal(read_stack(raw / "labels" / "cells", labels=True), pixels)
+    assert read_stack(raw).shape == (1, 16, 16)
+
+
+def test_labels_of_another_version_than_the_image(tmp_path: Path) -> None:
+    raw = image(tmp_path / "raw.zarr", "0.4")
+    with pytest.raises(InputError, match=r"is Zarr of version 2, so its labels are OME-Zarr 0\.4"):
+        make_labels(raw / "labels" / "cells", "0.5")
+    assert not (raw / "labels").exists()
+
+
+def test_a_folder_called_labels_that_is_no_image_is_left_alone(tmp_path: Path) -> None:
+    make_labels(tmp_path / "labels" / "cells", "0.5")
+    assert not list(tmp_path.iterdir())

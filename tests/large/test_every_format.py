@@ -1,0 +1,208 @@
+"""One stack of odd size through every format, in and out: equal pixels, equal predictions."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from large_helpers import settings, small_network
+from numpy.typing import NDArray
+from PIL import Image
+from process_helpers import run_python
+
+from paper_unet import TrainConfig
+from paper_unet.images import create_output, open_stack, read_stack
+from paper_unet.large import predict_file
+from paper_unet.training.loop import read_training_set
+
+SHAPE = (3, 131, 87)
+EM = (0.05, 0.005, 0.004)
+GREY = np.random.default_rng(5).integers(0, 256, SHAPE, dtype=np.uint8)
+ZYX = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
+Write = Callable[[Path, NDArray[Any]], str]
+
+
+def of_output(name: str) -> Write:
+    """What this software writes itself."""
+
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        output = create_output(folder / name, stack.shape, stack.dtype, pixel_size=EM)
+        output.prepare(resume=False)
+        for z, section in enumerate(stack):
+            output.write(z, 0, 0, section)
+            output.sync(z, (0, SHAPE[1]), (0, SHAPE[2]))
+        for stage in output.stages():
+            for task in stage:
+                output.run(task)
+        output.finish()
+        return str(folder / name)
+
+    return write
+
+
+def tiff(**given: Any) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        tifffile.imwrite(folder / "a.tif", stack, **{**ZYX, **given})
+        return str(folder / "a.tif")
+
+    return write
+
+
+def pictures(folder: Path, stack: NDArray[Any]) -> str:
+    (folder / "in").mkdir()
+    for z, section in enumerate(stack):
+        Image.fromarray(section).save(folder / "in" / f"{z}.png")
+    return str(folder / "in")
+
+
+def zarrs(version: int) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        given: Any = {"zarr_format": version, "shape": SHAPE, "dtype": stack.dtype}
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            zarr.create_array(folder / "a.zarr", chunks=(2, 50, 50), **given)[:] = stack
+        return str(folder / "a.zarr")
+
+    return write
+
+
+def hdf5(**given: Any) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("volumes/raw", data=stack, **given)
+            file["volumes/labels/neuron_ids"] = stack.astype("u8")
+        return f"{folder}/a.h5:/volumes/raw"
+
+    return write
+
+
+def mrc(dtype: str, shift: int = 0) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        with mrcfile.new(folder / "a.mrc") as file:
+            file.set_data((stack.astype("i2") - shift).astype(dtype))
+        return str(folder / "a.mrc")
+
+    return write
+
+
+OUTPUTS = ["a.tif", "a.btf", "a.ome.tif", "a.h5", "a.h5:/volumes/raw", "a.zarr", "a.ome.zarr"]
+INPUTS: dict[str, tuple[Write, tuple[float, float] | None]] = {
+    **{name: (of_output(name), None) for name in OUTPUTS},
+    "deflate": (tiff(compression="zlib", tile=(32, 32)), None),
+    "PNG": (pictures, None),
+    "Zarr 2": (zarrs(2), None),
+    "Zarr 3": (zarrs(3), None),
+    "HDF5 block": (hdf5(), None),
+    "HDF5 chunks": (hdf5(chunks=(2, 50, 50), compression="gzip", shuffle=True), None),
+    "HDF5 lzf": (hdf5(chunks=(1, 16, 87), compression="lzf"), None),
+    "MRC 0": (mrc("i1", 128), None),
+    "MRC 1": (mrc("i2"), (0.0, 255.0)),
+    "MRC 2": (mrc("f4"), (0.0, 255.0)),
+    "MRC 6": (mrc("u2"), (0.0, 255.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("expected")
+    return predicted(folder, tiff()(folder, GREY), "out.tif", None)
+
+
+def predicted(folder: Path, source: str, name: str, value_range: Any) -> NDArray[Any]:
+    small_network(folder / "net.safetensors")
+    config = settings(folder, name, value_range=value_range)
+    return read_stack(predict_file(replace(config, source=source)))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_pixels_and_predictions_are_equal(tmp_path: Path, name: str, expected: Any) -> None:
+    write, value_range = INPUTS[name]
+    source = write(tmp_path, GREY)
+    with open_stack(source) as stack:
+        assert stack.shape == SHAPE
+        shift = 128 if name == "MRC 0" else 0
+        np.testing.assert_array_equal(np.array(list(stack)).astype(int) + shift, GREY)
+        if name in OUTPUTS:
+            assert stack.pixel_size == pytest.approx(EM)
+    found = predicted(tmp_path, source, "out.h5:/prediction", value_range)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [*OUTPUTS, "a.tiff", "a.tf8", "a.hdf5"])
+def test_predictions_in_every_output_are_equal(tmp_path: Path, name: str, expected: Any) -> None:
+    source = of_output("in.h5")(tmp_path, GREY)
+    np.testing.assert_array_equal(predicted(tmp_path, source, name, None), expected)
+    with open_stack(tmp_path / name) as stack:
+        assert stack.pixel_size == pytest.approx(EM)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u8"])
+@pytest.mark.parametrize(
+    ("name", "of_labels"),
+    [("HDF5 block", "HDF5 block"), ("HDF5 chunks", "HDF5 chunks"), ("a.zarr", "Zarr 3"),
+     ("a.h5", "HDF5 lzf"), ("MRC 0", "HDF5 block"), ("MRC 6", "Zarr 2")],
+)  # fmt: skip
+def test_training_takes_them(tmp_path: Path, name: str, of_labels: str, dtype: str) -> None:
+    """Of the same pixels and labels, the same data to learn from, to the bit."""
+    write, value_range = INPUTS[name]
+    cells = np.zeros(SHAPE, np.uint8)
+    cells[:, 5:60, 5:40], cells[:, 5:60, 41:80] = 1, 2
+    folders = [tmp_path / name for name in ("images", "labels", "more images", "more labels")]
+    for folder in folders:
+        folder.mkdir()
+    given: dict[str, Any] = {"out": str(tmp_path / "run"), "label_kind": "instance"}
+    plain = TrainConfig(images=tiff()(folders[0], GREY), labels=tiff()(folders[1], cells), **given)
+    images, labels = write(folders[2], GREY), INPUTS[of_labels][0](folders[3], cells.astype(dtype))
+    other = TrainConfig(images=images, labels=labels, value_range=value_range, **given)
+    assert read_training_set(other).fingerprint() == read_training_set(plain).fingerprint()
+
+
+def test_labels_of_signed_bytes(tmp_path: Path) -> None:
+    """Numbers of cells stay what they are."""
+    cells = (GREY % 100).astype("i1")
+    np.testing.assert_array_equal(read_stack(mrc("i1")(tmp_path, cells), labels=True), cells)
+
+
+PEAK = """
+import sys, resource
+from paper_unet.large import PredictConfig, predict_file
+source, out, weights = sys.argv[1:]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+config = PredictConfig(
+    source, out, weights=weights, memory="700MB", threads=1, device="cpu", slices="399:400",
+    missing="fill",
+)
+predict_file(config)
+print(peak() / 1000)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["h5", "deep h5", "mrc"])
+def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> None:
+    """A file larger than the memory allowed, of which one section is predicted."""
+    pytest.importorskip("resource")
+    small_network(tmp_path / "net.safetensors")
+    shape = (400, 1400, 1500)  # 840 MB
+    if kind == "mrc":
+        source = tmp_path / "in.mrc"
+        with mrcfile.new_mmap(source, shape, mrc_mode=0):
+            pass
+    else:
+        source = tmp_path / "in.h5"
+        deep = {"chunks": (100, 256, 256), "compression": "gzip"} if kind != "h5" else {}
+        with h5py.File(source, "w") as file:
+            made = file.create_dataset("raw", shape, "u1", **deep)
+            if deep:
+                made[300:] = np.full((100, *shape[1:]), 5, np.uint8)  # the rest is missing
+            else:
+                made[-1] = 5
+    run = run_python(PEAK, str(source), str(tmp_path / "out.h5"), str(tmp_path / "net.safetensors"))
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout.split()[-1]) < 700
