@@ -19,8 +19,8 @@ from paper_unet.training.data import TrainingSet
 from paper_unet.weight_map import separate_touching
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-CORES = (0.5, 0.65, 0.8, 0.9, 0.95, 0.98)
-EDGES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
+CORES = (0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998)
+EDGES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
