@@ -1,4 +1,4 @@
-"""What the cell tracking experiments share: frames, training sets, SEG by the release's rules."""
+"""What the cell tracking experiments share: frames, training sets, cells and SEG."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recipes
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
@@ -15,7 +16,13 @@ from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics import seg_measure
-from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+from paper_unet.metrics.instances import (
+    FIELD_OF_INTEREST,
+    MIN_AREA,
+    MIN_CORE,
+    cell_instances,
+    cells_of_map,
+)
 from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.config import TrainConfig
@@ -28,11 +35,13 @@ PAPER = {"PhC-C2DH-U373": 0.9203, "DIC-C2DH-HeLa": 0.7756}
 
 
 def add_set_options(options: argparse.ArgumentParser) -> None:
-    """Add the option that keeps ``--finish`` for some of the data sets."""
+    """Add the options that a data set has its own defaults for, or that are for some of them."""
     options.add_argument(
         "--finish-sets", nargs="+", default=list(SETS), choices=SETS,
         help="data sets that --finish is for; default: both",
     )  # fmt: skip
+    options.add_argument("--gap", type=float, help="pixels; default: as chosen for the set")
+    options.add_argument("--balance", type=float, help="default: as chosen for the set")
 
 
 def options_of(options: argparse.Namespace, name: str) -> argparse.Namespace:
@@ -57,6 +66,8 @@ class Sequences:
         return {"data": self.source, "shape": sizes}
 
 
+CHOSEN: dict[str, dict[str, Any]] = {"PhC-C2DH-U373": {}, "DIC-C2DH-HeLa": {}}
+"""Settings chosen on held-out frames of what is learned from, see cells_study.py."""
 VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
 """Grey values that become 0 and 1: the frames use a small part of uint8 (not in the paper)."""
 
@@ -95,7 +106,16 @@ def cell_training_set(
         sigma=config.sigma,
         balance=config.balance,
         separate=separate,
+        gap=config.gap,
     )
+
+
+def predicted_maps(
+    model: Network, frames: CellFrames, average: Average = "flips"
+) -> NDArray[np.float32]:
+    """Return the probability of cell, shape (T, Y, X): by default the mean score of four flips."""
+    maps: NDArray[np.float32] = np.asarray(predict_stack(model, frames.images, average=average))
+    return maps
 
 
 def predicted_cells(
@@ -106,16 +126,32 @@ def predicted_cells(
     Mean of the raw scores over four flips, argmax, components of more than 500 pixels, none
     wholly within 50 pixels of the border.
     """
-    interior = np.asarray(predict_stack(model, frames.images, average=average))
+    interior = predicted_maps(model, frames, average)
     return np.stack([instances(section > 0.5, min_area) for section in interior])
 
 
-def instances(foreground: NDArray[np.bool_], min_area: int | None = None) -> NDArray[np.int32]:
+def instances(
+    foreground: NDArray[np.bool_], min_area: int | None = None, gap: float = 1.0
+) -> NDArray[np.int32]:
     """Give the cells of a mask numbers by the release's rules; small images keep small cells."""
-    if min(foreground.shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
-        return cell_instances(foreground, min_area=20 if min_area is None else min_area)
-    area = MIN_AREA if min_area is None else min_area
-    return cell_instances(foreground, min_area=area, border=FIELD_OF_INTEREST)
+    rules = _rules(foreground.shape)
+    area = rules["min_area"] if min_area is None else min_area
+    return cell_instances(foreground, min_area=area, border=rules["border"], gap=gap)
+
+
+def grown_instances(
+    interior: NDArray[np.float32], core: float, edge: float, gap: float = 1.0
+) -> NDArray[np.int32]:
+    """Find the cells of a map at one threshold and let them grow to another, by the same rules."""
+    rules = _rules(interior.shape)
+    small = min(MIN_CORE, rules["min_area"])
+    return cells_of_map(interior, core=core, edge=edge, gap=gap, min_core=small, **rules)
+
+
+def _rules(shape: tuple[int, ...]) -> dict[str, int]:
+    if min(shape) <= 4 * FIELD_OF_INTEREST:  # a quick run
+        return {"min_area": 20, "border": 0}
+    return {"min_area": MIN_AREA, "border": FIELD_OF_INTEREST}
 
 
 def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:
@@ -129,6 +165,26 @@ def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:
         "matched": len(matched),
         "mean_jaccard_of_matched": float(np.mean(matched)) if matched else 0.0,
     }
+
+
+def train_config(
+    options: argparse.Namespace, sequences: Sequences, run: str, seed: int, **changes: Any
+) -> TrainConfig:
+    """Return the settings of a run; each real set has its own range of grey values."""
+    if sequences.source != "synthetic":
+        changes = {"value_range": VALUE_RANGES[sequences.name], **changes}
+    return recipes.train_config(options, run, seed, **changes)
+
+
+def stages_of(
+    options: argparse.Namespace, sequences: Sequences, split: str, seed: int
+) -> tuple[TrainConfig, ...]:
+    """Return the settings of one fold of table 2, as chosen for the set unless they are given."""
+    given = {"gap": options.gap, "balance": options.balance}
+    changes = CHOSEN[sequences.name] | {k: v for k, v in given.items() if v is not None}
+    name = f"{sequences.name}-{split}{recipes.recipe_name(options)}-seed{seed}"
+    config = train_config(options, sequences, name, seed, **changes)
+    return recipes.stages(options_of(options, sequences.name), config)
 
 
 def shown(results: Sequences) -> str:

@@ -5,10 +5,10 @@ python experiments/fig4_cells.py --data data [--weights-from runs/table2_cell_tr
 (a) part of a phase contrast frame, (b) the cells found there; (c) a DIC frame, (d) the cells found
 there; the truth in outlines. A cell has one colour in truth and result, touching cells differ, and
 what matches no cell of the truth is white or grey (the paper: cyan, random colours, truth yellow).
-The networks are those that table2_cell_tracking.py left with the same --network, --optimizer,
---finish, --finish-balance and --finish-sets; each saw only the other sequence. Where there are
-none, short ones are trained here, and the figure says so. The frame is the one with most cells of
-those annotated in full, whatever its score.
+The networks are those that table2_cell_tracking.py left with the same options; each saw only the
+other sequence, and its map is read as the frames held out of that say. Where there are none, short
+ones are trained here, and the figure says so. The frame is the one with most cells of those
+annotated in full, whatever its score.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import cell_readings
+import cell_splits
 import cells
 import common
 import numpy as np
 import recipes
 import records
-import table2_cell_tracking as table2
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
@@ -49,9 +50,10 @@ TITLE = 66
 
 @dataclass(frozen=True)
 class Shown:
-    """A network, and what the figure says of it."""
+    """A network, how its maps are read, and what the figure says of it."""
 
     model: Network
+    reading: cell_readings.Reading
     trained_on: str
     steps: int
     recipe: str
@@ -81,6 +83,7 @@ class Result:
             "frame": self.frame,
             "trained_on": self.network.trained_on,
             "width": self.network.model.config.width,
+            **asdict(self.network.reading),
             "steps": self.network.steps,
             "weights": self.network.weights,
             "trained_here": self.network.trained_here,
@@ -104,20 +107,23 @@ class Result:
 
 def network(options: argparse.Namespace, sequences: cells.Sequences) -> Shown:
     """Load what table 2 left for these data, or train a short one."""
-    stages = partial(table2.stages_of, options, sequences, seed=options.seed)
+    stages = partial(cells.stages_of, options, sequences, seed=options.seed)
     recipe = recipes.recipe(cells.options_of(options, sequences.name))
-    for train_on in cells.SEQUENCES:
-        last = stages(train_on=train_on)[-1]
+    splits = cell_splits.splits(sequences, ("across",))
+    for split in splits:
+        last = stages(split=split.name)[-1]
         run = options.weights_from / Path(last.out).name
         if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
-            return Shown(found, train_on, steps_of(found, run), recipe, str(run), False)
-    train_on = cells.SEQUENCES[0]
-    configs = stages(train_on=train_on)
+            reading = cell_readings.chosen_reading(found, split, last.gap)
+            steps = steps_of(found, run)
+            return Shown(found, reading, split.name, steps, recipe, str(run), False)
+    split = splits[0]
+    configs = stages(split=split.name)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
-    data = partial(cells.cell_training_set, sequences.frames[train_on])
-    model, _ = recipes.train_stages(configs, data)
-    return Shown(model, train_on, steps, recipe, configs[-1].out, True)
+    model, _ = recipes.train_stages(configs, partial(cells.cell_training_set, split.learned))
+    reading = cell_readings.chosen_reading(model, split, configs[-1].gap)
+    return Shown(model, reading, split.name, steps, recipe, configs[-1].out, True)
 
 
 def steps_of(model: Network, run: Path) -> int:
@@ -159,7 +165,7 @@ def predict(sequences: cells.Sequences, network: Shown) -> Result:
     """Find and score the cells of one frame of the sequence that the network has not seen."""
     (sequence,) = (name for name in cells.SEQUENCES if name != network.trained_on)
     one = best_annotated(sequences.frames[sequence])
-    found = cells.predicted_cells(network.model, one)
+    found = network.reading(cells.predicted_maps(network.model, one))
     return Result(
         sequences,
         network,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ablation
+import cells_study
 import learning_curve
 import learning_rate
 import records
@@ -26,6 +27,7 @@ from matplotlib.figure import Figure
 
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "ablation": lambda found: ablation.draw(found["table"], found["rows"], found["base"]),
+    "cells_study": lambda found: cells_study.draw(found["rows"]),
     "learning_curve": lambda found: learning_curve.draw(found["rows"], learning_curve.title(found)),
     "learning_rate": lambda found: learning_rate.draw(found["rows"]),
     "table1_isbi2012": lambda found: table1_isbi2012.draw(found["rows"], found["source"]),

@@ -60,7 +60,8 @@ PLANS = {
     "cpu": (
         Part("table1", "table1_isbi2012", f"{SMALL} --weights bundled", "table1_isbi2012"),
         Part(
-            "table2", "table2_cell_tracking", f"{SMALL} {FAST}", "table2_cell_tracking"
+            "table2", "table2_cell_tracking", f"{SMALL} {FAST} --warmup 100 --steps 2500",
+            "table2_cell_tracking",
         ),
         Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
         Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate"),

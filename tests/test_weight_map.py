@@ -16,6 +16,7 @@ from skimage.measure import label as connected_components
 from paper_unet import border_weight_map, separate_touching, weight_map
 from paper_unet.errors import InputError
 from paper_unet.metrics import seg_measure
+from paper_unet.metrics.instances import grow_back
 from paper_unet.weight_map import class_weights
 
 Labels = NDArray[np.integer]
@@ -334,6 +335,44 @@ def test_separation_against_the_loop_and_its_promise(
     assert not (changed & ~neighbours_of_another_cell(labels)).any()
 
 
+@given(
+    seed=st.integers(0, 2**32),
+    shape=st.tuples(st.integers(1, 25), st.integers(1, 25)),
+    count=st.integers(0, 8),
+    gap=st.sampled_from([1.0, 1.2, 1.5, 2.0, 3.0, 4.5, 40.0]),
+    noisy=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_wide_gap_pixel_by_pixel(
+    seed: int, shape: tuple[int, int], count: int, gap: float, noisy: bool
+) -> None:
+    """A cell loses what the rule of one pixel takes, and what is nearer than that to another."""
+    rng = np.random.default_rng(seed)
+    labels = random_instances(rng, shape, count, 12)
+    if noisy:
+        labels = rng.integers(0, count + 1, shape)
+    expected = literal_separation(labels)
+    points = np.argwhere(labels)
+    values = labels[labels != 0]
+    for (y, x), value in zip(points, values, strict=True):
+        others = points[values != value]
+        if gap > 1 and len(others) and np.hypot(*(others - (y, x)).T).min() < gap:
+            expected[y, x] = 0
+    np.testing.assert_array_equal(separate_touching(labels, gap), expected)
+
+
+def test_a_gap_is_two_times_one_less_wide() -> None:
+    labels = np.repeat([[1] * 10 + [2] * 10], 9, axis=0)
+    for gap in (2, 3, 5):
+        assert ((separate_touching(labels, gap) == 0).sum(1) == 2 * (gap - 1)).all()
+
+
+@pytest.mark.parametrize("gap", [0, 0.9, -1, float("nan"), float("inf")])
+def test_no_gap_is_refused(gap: float) -> None:
+    with pytest.raises(InputError, match=f"gap is {gap} pixels; it must be at least 1"):
+        separate_touching(np.ones((3, 3), np.uint8), gap)
+
+
 def test_a_gap_by_hand() -> None:
     labels = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 3, 3]])
     np.testing.assert_array_equal(
@@ -344,7 +383,9 @@ def test_a_gap_by_hand() -> None:
 def test_sections_are_separated_one_by_one() -> None:
     rng = np.random.default_rng(4)
     stack = rng.integers(0, 4, (3, 9, 11))
-    np.testing.assert_array_equal(separate_touching(stack), [separate_touching(s) for s in stack])
+    for gap in (1, 2.5):
+        one_by_one = [separate_touching(section, gap) for section in stack]
+        np.testing.assert_array_equal(separate_touching(stack, gap), one_by_one)
     identical = np.stack([np.full((3, 3), 1), np.full((3, 3), 2)])  # touch in z only
     np.testing.assert_array_equal(separate_touching(identical), identical)
 
@@ -375,3 +416,19 @@ def test_what_the_gap_is_worth_on_real_cells(hela_truth: list[Labels]) -> None:
     assert without.objects == 195
     assert round(without.seg, 3) == 0.554
     assert round(with_gap.seg, 3) == 0.996
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(("gap", "kept", "given_back"), [(2, 0.994, 0.995), (4, 0.983, 0.978)])
+def test_what_a_wide_gap_takes_and_gives_back_on_real_cells(
+    hela_truth: list[Labels], gap: float, kept: float, given_back: float
+) -> None:
+    """Neighbours that did not touch get what was between them, too: that costs more when wide."""
+    parts = [
+        connected_components(separate_touching(frame, gap) != 0, connectivity=2)
+        for frame in hela_truth
+    ]
+    assert round(seg_measure(hela_truth, parts).seg, 3) == kept
+    grown = [grow_back(part.astype(np.int32), gap) for part in parts]
+    assert round(seg_measure(hela_truth, grown).seg, 3) == given_back

@@ -87,6 +87,12 @@ class TrainConfig(AugmentSettings):
     ] = 1.0
     w0: Annotated[float, "border weight (sec. 3: 10)", Limits(0)] = 10.0
     sigma: Annotated[float, "width of the border weight, pixels (sec. 3: 5)", Limits(1e-6)] = 5.0
+    gap: Annotated[
+        float,
+        "instance labels: pixels nearer than this to two cells become background (sec. 3: a border "
+        "by morphological operations; not in the paper: its width); 1: one pixel between them",
+        Limits(1),
+    ] = 1.0
     normalise: Annotated[
         bool,
         "divide the energy by the sum of the weights (not in the paper); without it the rate "

@@ -98,6 +98,7 @@ def training_set(
     sigma: float = 5.0,
     balance: float = 1.0,
     separate: bool = True,
+    gap: float = 1.0,
 ) -> TrainingSet:
     """Turn sections and their instances into classes and loss weights (sec. 3).
 
@@ -115,6 +116,8 @@ def training_set(
         Power of the inverse frequency that w_c of Eq. 2 is; 1 balances the classes (sec. 3).
     separate : bool
         Draw the gap between touching cells first.
+    gap : float
+        Its width as `separate_touching` takes it, pixels.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def training_set(
     ignore = checked_mask(ignore, instances.shape)
     _check_unit_range(images)
     if separate:
-        instances = separate_touching(instances)
+        instances = separate_touching(instances, gap)
     classes = (instances != 0).astype(np.uint8)
     if ignore is not None and ignore.all():
         raise InputError("every pixel is marked as not annotated; nothing to learn from")

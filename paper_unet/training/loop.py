@@ -85,6 +85,11 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             "there are no cells to tell from what is around them; give other labels or sections"
         )
     kind, count = config.label_kind, class_count(config)
+    if config.gap > 1 and kind != "instance":
+        raise InputError(
+            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave "
+            f"it out with {kind} labels"
+        )
     if kind == "class":
         return training_set_of_classes(images, labels, count, config.balance)
     if count > 2:
@@ -100,6 +105,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
         sigma=config.sigma,
         balance=config.balance,
         separate=kind == "instance",
+        gap=config.gap,
     )
 
 

@@ -68,7 +68,7 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
         "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
-        "finish_balance": 1.0, "finish_sets": (HELA,),
+        "finish_balance": 1.0, "finish_sets": (HELA,), "gap": None, "balance": None,
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
@@ -140,9 +140,9 @@ def test_the_frame_is_annotated_in_full_and_has_most_cells(fig4: Any) -> None:
 
 
 def test_the_frame_is_of_the_sequence_that_was_not_trained_on(fig4: Any) -> None:
-    both = sequences(fig4)
+    both, reading = sequences(fig4), fig4.cell_readings.Reading(0.9, 0.5)
     for trained_on, other in (("01", "02"), ("02", "01")):
-        network = fig4.Shown(UNet(width=2).eval(), trained_on, 5, "r", "x", False)
+        network = fig4.Shown(UNet(width=2).eval(), reading, trained_on, 5, "r", "x", False)
         result = fig4.predict(both, network)
         assert (result.sequence, result.frame) == (other, 11)
         np.testing.assert_array_equal(result.image, both.frames[other].images[1])
@@ -173,7 +173,9 @@ def drawn(fig4: Any, found: np.ndarray, here: bool = False, source: str | None =
     frames = blocks()
     results = []
     for name in fig4.cells.SETS:
-        network = fig4.Shown(UNet(width=2), "01", 4000, "its recipe", "x", here)
+        network = fig4.Shown(
+            UNet(width=2), fig4.cell_readings.Reading(), "01", 4000, "its recipe", "x", here
+        )
         one = CellFrames((11,), frames.images[1:], frames.instances[1:], frames.ignore[1:])
         results.append(
             fig4.Result(

@@ -8,7 +8,14 @@ from hypothesis.extra import numpy as arrays
 from skimage.measure import label, regionprops
 
 from paper_unet.errors import InputError
-from paper_unet.metrics.instances import FIELD_OF_INTEREST, MIN_AREA, cell_instances
+from paper_unet.metrics.instances import (
+    FIELD_OF_INTEREST,
+    MIN_AREA,
+    cell_instances,
+    cells_of_map,
+    grow_back,
+)
+from paper_unet.weight_map import separate_touching
 
 
 def literal(mask: np.ndarray, min_area: int, border: int) -> np.ndarray:
@@ -173,3 +180,139 @@ def test_what_is_no_mask_is_refused(mask, words):
 def test_negative_sizes_are_refused(settings):
     with pytest.raises(InputError, match="both must be at least 0"):
         cell_instances(np.zeros((3, 4), bool), **settings)
+
+
+def literal_growth(cells: np.ndarray, gap: float) -> np.ndarray:
+    """Pixel by pixel: the nearest cell, if it and a second one are near enough."""
+    out = cells.copy()
+    points = {c: np.argwhere(cells == c) for c in np.unique(cells[cells > 0])}
+    for pixel in np.argwhere(cells == 0):
+        far = sorted((np.hypot(*(p - pixel).T).min(), c) for c, p in points.items())
+        if len(far) > 1 and far[0][0] < gap and far[1][0] < 2 * gap:
+            out[tuple(pixel)] = far[0][1]
+    return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("gap", [1.5, 3, 7])
+def test_cells_are_grown_back_into_the_gaps_between_them(seed, gap):
+    cells = cell_instances(blobs(seed, (40, 50)), min_area=20)
+    found, expected = grow_back(cells, gap), literal_growth(cells, gap)
+    assert found.dtype == np.int32
+    differing = found != expected  # where two cells are equally near, either may have the pixel
+    for pixel in np.argwhere(differing):
+        distances = [
+            np.hypot(*(np.argwhere(cells == c[tuple(pixel)]) - pixel).T).min()
+            for c in (found, expected)
+        ]
+        assert distances[0] == distances[1]
+    assert ((found != cells) == (expected != cells)).all()
+    assert gap < 3 or (found != cells).any()
+    np.testing.assert_array_equal(
+        cell_instances(blobs(seed, (40, 50)), min_area=20, gap=gap), found
+    )
+
+
+@pytest.mark.parametrize("gap", [2, 3, 5])
+def test_what_a_wide_gap_took_comes_back(gap):
+    labels = np.zeros((40, 60), np.int32)
+    labels[5:35, 5:30], labels[5:35, 30:55] = 1, 2
+    parted = separate_touching(labels, gap)
+    assert (parted != labels).sum() == 30 * 2 * (gap - 1)
+    grown = grow_back(parted, gap)
+    np.testing.assert_array_equal(grown[5:35], labels[5:35])
+    beyond = np.argwhere((grown != 0) & (labels == 0))  # at the two mouths of the gap
+    assert (np.abs(beyond[:, 1] - 29.5) < gap).all()
+    assert (np.minimum(np.abs(beyond[:, 0] - 5), np.abs(beyond[:, 0] - 34)) < gap).all()
+    np.testing.assert_array_equal(cell_instances(parted != 0, min_area=50, gap=gap), grown)
+
+
+def test_a_cell_without_a_neighbour_stays_as_it_is():
+    alone = square(5, 3, 3).astype(np.int32)
+    np.testing.assert_array_equal(grow_back(alone, 4), alone)
+    np.testing.assert_array_equal(grow_back(alone * 0, 4), alone * 0)
+
+
+@pytest.mark.parametrize("gap", [0, 0.5, float("nan"), float("inf")])
+def test_a_gap_that_cannot_be_is_refused(gap):
+    for function in (grow_back, lambda cells, gap: cell_instances(cells > 0, gap=gap)):
+        with pytest.raises(InputError, match=f"gap is {gap} pixels; it must be at least 1"):
+            function(square(5, 3, 3).astype(np.int32), gap)
+
+
+def two_hills(valley: float) -> np.ndarray:
+    """Two cells of probability 0.96 with flanks of 0.6, and a border of ``valley`` between them."""
+    interior = np.zeros((30, 41), np.float32)
+    interior[5:25, 3:38] = 0.6
+    interior[8:22, 6:18] = interior[8:22, 23:35] = 0.96
+    interior[:, 20] = np.minimum(interior[:, 20], valley)
+    return interior
+
+
+@pytest.mark.parametrize("valley", [0.1, 0.55])
+def test_cells_are_told_apart_at_the_core_and_grow_to_the_edge(valley):
+    interior = two_hills(valley)
+    whole = cell_instances(interior > 0.5, min_area=50)
+    assert whole.max() == (1 if valley > 0.5 else 2)  # a leak joins them
+    found = cells_of_map(interior, core=0.9, edge=0.5, min_core=50, min_area=50)
+    assert found.dtype == np.int32 and found.max() == 2
+    assert (found[5:25, 3:20] == 1).all() and (found[5:25, 21:38] == 2).all()
+    np.testing.assert_array_equal(found > 0, interior > 0.5)
+    # nothing grows where both are the same
+    cores = cells_of_map(interior, core=0.9, edge=0.9, min_core=50, min_area=50)
+    np.testing.assert_array_equal(cores, cell_instances(interior > 0.9, min_area=50))
+
+
+@given(seed=st.integers(0, 99), edge=st.floats(-1, 1), more=st.floats(0, 1))
+def test_grown_cells_fill_what_a_core_reaches_and_no_more(seed, edge, more):
+    """Of the regions above the edge, those with a core: each whole, and cores keep their cells."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = np.random.default_rng(seed).standard_normal((30, 40))
+    interior = gaussian_filter(noise, 2).astype(np.float32)
+    interior /= interior.std()
+    core = edge + more
+    found = cells_of_map(interior, core=core, edge=edge, min_core=0, min_area=0)
+    regions = label(interior > edge, connectivity=2)
+    reached = np.isin(regions, np.unique(regions[interior > core]))
+    np.testing.assert_array_equal(found > 0, reached & (regions > 0))
+    cores = label(interior > core, connectivity=2)
+    assert found.max() == cores.max()
+    for k in range(1, cores.max() + 1):
+        assert len(np.unique(found[cores == k])) == 1
+
+
+def test_cells_at_the_border_hold_their_place_while_the_others_grow():
+    interior = np.full((40, 60), 0.6, np.float32)
+    interior[10:30, 2:8] = interior[10:30, 20:30] = 0.96
+    found = cells_of_map(interior, core=0.9, edge=0.5, min_core=20, min_area=20, border=9)
+    assert found.max() == 2  # grown, both reach beyond the border
+    interior[:, 12:18] = 0
+    found = cells_of_map(interior, core=0.9, edge=0.5, min_core=20, min_area=20, border=13)
+    assert found.max() == 1 and not found[:, :18].any()  # dropped when all have grown
+
+
+def test_a_wide_gap_is_given_back_to_grown_cells():
+    interior = two_hills(0.1)
+    found = cells_of_map(interior, core=0.9, min_core=50, min_area=50, gap=2)
+    assert (found[5:25, 3:38] > 0).all() and not cells_of_map(interior, core=0.9, min_core=50)[
+        5:25, 20
+    ].any()
+
+
+def test_what_cells_of_map_refuses():
+    interior = two_hills(0.1)
+    with pytest.raises(InputError, match="the map is bool of shape"):
+        cells_of_map(interior > 0.5, core=0.5)
+    with pytest.raises(InputError, match=r"the map is float32 of shape \(2, 30, 41\)"):
+        cells_of_map(np.stack([interior] * 2), core=0.5)
+    with pytest.raises(InputError, match=r"core is 0\.3, edge 0\.5"):
+        cells_of_map(interior, core=0.3)
+    with pytest.raises(InputError, match="core is nan"):
+        cells_of_map(interior, core=float("nan"))
+    with pytest.raises(InputError, match="min_core is -1"):
+        cells_of_map(interior, core=0.9, min_core=-1)
+    with pytest.raises(InputError, match="min_area is -1"):
+        cells_of_map(interior, core=0.9, min_area=-1)
+    with pytest.raises(InputError, match="gap is 0 pixels"):
+        cells_of_map(interior, core=0.9, gap=0)

@@ -43,6 +43,7 @@ def test_devices_that_are_no_place_to_train_are_refused() -> None:
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"balance": -0.5}, "balance is -0.5"),
         ({"balance": 1.5}, "balance is 1.5"),
+        ({"gap": 0.5}, "gap is 0.5; it must be finite and at least 1"),
         ({"lr": 0.0}, "lr is 0.0; it must be finite and above 0"),
         ({"lr": math.inf}, "lr is inf"),
         ({"value_range": (1.0,)}, "value_range is .* a pair of numbers"),
@@ -80,7 +81,7 @@ def test_settings_are_refused_before_anything_is_written(
 def test_the_defaults_are_those_of_the_paper() -> None:
     config = TrainConfig()
     assert (config.momentum, config.tile, config.width) == (0.99, 572, 64)
-    assert (config.w0, config.sigma, config.balance) == (10, 5, 1)
+    assert (config.w0, config.sigma, config.balance, config.gap) == (10, 5, 1, 1)
     assert (config.grid, config.elastic) == (3, 10)
     assert (config.label_kind, config.network) == ("membrane", "paper")
     assert config.augmentation.rotate

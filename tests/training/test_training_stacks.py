@@ -60,6 +60,26 @@ def test_instance_labels_get_their_gaps(tmp_path: Path) -> None:
         read_training_set(small(tmp_path, images=images, labels=labels))
 
 
+def test_the_gap_of_instance_labels_is_as_wide_as_asked_for(tmp_path: Path) -> None:
+    numbered = np.zeros((4, 90, 90), np.uint16)
+    numbered[:, 10:40, 10:40], numbered[:, 10:40, 40:70] = 300, 7
+    images, labels = write_stacks(tmp_path, labels=numbered)
+    config = small(tmp_path, images=images, labels=labels, label_kind="instance", gap=4.0)
+    data = read_training_set(config)
+    np.testing.assert_array_equal(data.classes[:, 10:40, 37:43], 0)
+    np.testing.assert_array_equal(data.classes, separate_touching(numbered, 4) != 0)
+    expected = training_set(data.images, numbered, gap=4.0, w0=config.w0, sigma=config.sigma)
+    np.testing.assert_array_equal(data.weights, expected.weights)
+
+
+@pytest.mark.parametrize("kind", ["membrane", "class"])
+def test_a_gap_that_nothing_would_be_drawn_by_is_refused(tmp_path: Path, kind: str) -> None:
+    images, labels = write_stacks(tmp_path)
+    config = small(tmp_path, images=images, labels=labels, label_kind=kind, classes=2, gap=2.0)
+    with pytest.raises(InputError, match=f"gap is 2.0.*leave it out with {kind} labels"):
+        read_training_set(config)
+
+
 def test_the_scale_of_other_types_is_stored_and_used(tmp_path: Path) -> None:
     images, labels = write_stacks(tmp_path, np.uint16)
     config = small(tmp_path / "run", images=images, labels=labels, steps=1)
