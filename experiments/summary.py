@@ -155,6 +155,7 @@ def learning_rate(metrics: dict[str, Any]) -> Iterator[Cells]:
 
 ROWS = {
     "table1_isbi2012": table1,
+    "table1_width64": table1,
     "table2_cell_tracking": table2,
     "cells_study": cells_study,
     "ablation": ablation,

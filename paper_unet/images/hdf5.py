@@ -31,7 +31,7 @@ def library(path: Path) -> Any:
     if not hasattr(h5py.h5d.DatasetID, "chunk_iter"):
         raise InputError(
             f"{path}: h5py is built with HDF5 {h5py.version.hdf5_version}; 1.14 or later is "
-            "needed: pip install --upgrade h5py"
+            "needed: install a later h5py"
         )
     return h5py
 
