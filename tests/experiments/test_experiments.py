@@ -215,12 +215,14 @@ def test_the_table_of_results_is_what_the_files_say(
     page.write_text((EXPERIMENTS / "README.md").read_text())
     monkeypatch.setattr(summary, "HERE", tmp_path)
     metrics = tmp_path / "results" / "bundled_weights" / "metrics.json"
-    metrics.write_text(metrics.read_text().replace('"v_rand": 0.96', '"v_rand": 0.97'))
+    scores = json.loads(metrics.read_text())
+    scores["scores"]["none"]["v_rand"] = 0.12345
+    metrics.write_text(json.dumps(scores))
     with pytest.raises(SystemExit, match="out of date"):
         summary.main()
     monkeypatch.setattr(sys, "argv", ["summary.py"])
     summary.main()
-    assert "v_rand 0.9739" in page.read_text()
+    assert "v_rand 0.1235" in page.read_text() or "v_rand 0.1234" in page.read_text()
 
 
 @pytest.mark.parametrize("page", ["fidelity", "departures"])
@@ -320,7 +322,7 @@ def test_a_run_that_finishes_as_the_papers_network(
     train(replace(first, seed=1), data, overwrite=True, progress=False)
     assert recipes.finished(last) is None  # it went on from other weights
     (tmp_path / "first" / "weights.safetensors").unlink()
-    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be read"):
+    with pytest.raises(InputError, match=r"weights\.safetensors: no such file of weights"):
         recipes.finished(last)
 
 
