@@ -44,9 +44,10 @@ def run_quickly(name: str, tmp_path: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_learning_rate(tmp_path: Path) -> None:
     rows = run_quickly("learning_rate", tmp_path)["rows"]
-    assert {(row["lr"], row["centre"]) for row in rows} == {
-        (lr, centre) for lr in (1e-3, 1e-2) for centre in (0.0, 0.5)
+    assert {(row["on"], row["lr"], row["warmup"], row["centre"]) for row in rows} == {
+        (on, lr, 2, 0.5) for on in ("ISBI 2012", "DIC-C2DH-HeLa") for lr in (1e-3, 1e-2)
     }
+    assert all(0 < row["losses"]["1"] < 2 for row in rows)
     assert (tmp_path / "out" / "learning_rate.png").stat().st_size > 10_000
 
 
@@ -55,7 +56,7 @@ def test_bundled_weights(tmp_path: Path) -> None:
     from paper_unet import load_model
 
     metrics = run_quickly("bundled_weights", tmp_path)
-    record = load_model(tmp_path / "out" / "isbi2012.safetensors").record
+    record = load_model(tmp_path / "out" / "isbi2012-width2.safetensors").record
     assert record["held_out_24_29"] == metrics["scores"]
     assert set(metrics["scores"]) == {"none", "flips", "rotations"}
 
