@@ -58,24 +58,25 @@ PLANS = {
         ),
     ),
     "cpu": (
-        Part("table1", "table1_isbi2012", f"{SMALL} --weights bundled", "table1_isbi2012"),
+        Part("table1", "table1_isbi2012", SMALL, "table1_isbi2012"),
         Part(
             "table2", "table2_cell_tracking", f"{SMALL} {FAST} --warmup 100 --steps 2500",
             "table2_cell_tracking",
         ),
         Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
-        Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate"),
+        Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate_width16"),
         Part(
             "ablation", "ablation", f"{SMALL} --sets 'ISBI 2012' --steps 8000 --seeds 3",
-            "ablation",
+            "ablation_width16",
         ),
         Part(
             "ablation_cells", "ablation",
-            f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4", "ablation_cells",
+            f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4",
+            "ablation_cells_width16",
         ),
         Part(
             "learning_curve", "learning_curve", f"{SMALL} --steps 8000 --seeds 3",
-            "learning_curve",
+            "learning_curve_width16",
         ),
     ),
 }  # fmt: skip
