@@ -153,18 +153,39 @@ def learning_rate(metrics: dict[str, Any]) -> Iterator[Cells]:
     yield "rate with the highest V_info", "-", f"{best['lr']:g} with centre {best['centre']:g}"
 
 
+def sweep(metrics: dict[str, Any]) -> Iterator[Cells]:
+    """Give the loss at the end for each rate and warm-up, or that the run collapsed."""
+    for on in dict.fromkeys(row["on"] for row in metrics["rows"]):
+        shown = [
+            f"{row['lr']:g} after {row['warmup']}: "
+            + ("collapsed or diverged" if "diverged" in row else number(row["losses"]["1"]))
+            for row in metrics["rows"]
+            if row["on"] == on
+        ]
+        yield f"{on}, loss at the end for each rate and warm-up", "-", "; ".join(shown)
+
+
 ROWS = {
     "table1_isbi2012": table1,
     "table1_width64": table1,
     "table2_cell_tracking": table2,
+    "table2_width64": table2,
     "cells_study": cells_study,
     "ablation": ablation,
+    "ablation_width16": ablation,
+    "ablation_width64": ablation,
     "ablation_cells": ablation,
+    "ablation_cells_width16": ablation,
     "ablation_borders": ablation,
     "learning_curve": learning_curve,
+    "learning_curve_width16": learning_curve,
+    "learning_curve_width64": learning_curve,
     "variants": variants,
     "bundled_weights": bundled_weights,
+    "bundled_width32": bundled_weights,
     "learning_rate": learning_rate,
+    "learning_rate_width16": sweep,
+    "learning_rate_width64": sweep,
 }
 
 

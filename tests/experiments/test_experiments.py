@@ -280,6 +280,18 @@ def test_what_the_summary_says_of_a_choice(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
+def test_what_the_summary_says_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = import_experiment("summary", monkeypatch)
+    row = {"on": "ISBI 2012", "lr": 1e-3, "warmup": 100, "losses": {"1": 0.25}}
+    rows = [row, row | {"lr": 1e-2, "losses": {}, "diverged": "why"}]
+    assert list(summary.sweep({"rows": rows})) == [
+        (
+            "ISBI 2012, loss at the end for each rate and warm-up", "-",
+            "0.001 after 100: 0.2500; 0.01 after 100: collapsed or diverged",
+        )
+    ]  # fmt: skip
+
+
 def test_a_run_that_finishes_as_the_papers_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

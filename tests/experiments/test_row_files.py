@@ -157,6 +157,16 @@ def test_a_long_log_is_kept_in_short(row_files: Any, tmp_path: Path) -> None:
     assert row_files.short_log(tmp_path / "nothing") == []
 
 
+@pytest.mark.usefixtures("row_files")
+def test_what_is_reproduced_stands_in_the_table_of_results() -> None:
+    reproduce, summary = (importlib.import_module(name) for name in ("reproduce", "summary"))
+    parts = [part for plan in reproduce.PLANS.values() for part in plan]
+    assert len(parts) > 10 and {part.results for part in parts} <= summary.ROWS.keys()
+    assert all((EXPERIMENTS / f"{part.script}.py").is_file() for part in parts)
+    results = [part.results for part in parts]
+    assert len(set(results)) == len(results)  # no part writes over another
+
+
 @pytest.mark.slow
 def test_reproducing_goes_on_where_it_ended(tmp_path: Path) -> None:
     def call(minutes: float) -> str:
