@@ -26,6 +26,7 @@ from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
+from paper_unet.networks.base import Network
 from paper_unet.system.device import using_threads
 from paper_unet.system.stop import Stop
 
@@ -123,6 +124,9 @@ class Dask:
             if heard:
                 return heard
             time.sleep(0.2)
+
+    def take(self, network: Network) -> None:
+        """Drop it: every worker reads its own."""
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs; yield each piece that is on disk."""

@@ -14,6 +14,7 @@ from paper_unet.images import GreyCount, Output, Task
 from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import WRITERS, Prediction, Worker
+from paper_unet.networks.base import Network
 from paper_unet.system.device import free_memory, pick_device, using_threads
 from paper_unet.system.memory import resident_memory
 from paper_unet.system.overlap import behind
@@ -33,6 +34,9 @@ class Executor(Protocol):
 
     greys: dict[int, GreyCount]
     timings: Timings | None
+
+    def take(self, network: Network) -> None:
+        """Take the network that was read for the plan, in place of reading it again here."""
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs, taking few at a time; yield each piece that is on disk."""
@@ -69,6 +73,11 @@ class LocalExecutor:
 
     def __init__(self) -> None:
         self.greys: dict[int, GreyCount] = {}
+        self._network: Network | None = None
+
+    def take(self, network: Network) -> None:
+        """Keep it for `pieces`."""
+        self._network = network
 
     def longest(self, pieces: int) -> int | None:
         """Return None: the longer the better."""
@@ -94,7 +103,8 @@ class LocalExecutor:
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
         """Compute the runs one after the other."""
-        with using_threads(prediction.threads), closing(Worker(prediction)) as worker:
+        network, self._network = self._network, None
+        with using_threads(prediction.threads), closing(Worker(prediction, network)) as worker:
             self.greys = worker.greys
             yield from worker.compute(runs, stop)
             self.timings = worker.timings

@@ -122,6 +122,7 @@ def prepare(
             "`overwrite`"
         )
     prediction = _prediction(config, output, grid, device, facts, value_range)
+    executor.take(model)
     return Job(prediction, engine, most, allowed, executor.workers())
 
 

@@ -27,6 +27,7 @@ from paper_unet.inference.timings import Timings
 from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Done, Grid, Piece
+from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model, weights_digest
 from paper_unet.system.memory import Budget
 from paper_unet.system.overlap import behind, behind_by
@@ -63,6 +64,12 @@ WRITERS = min(4, os.cpu_count() or 1)
 class Worker:
     """A process's open stack and loaded network; it computes with the threads that it is given.
 
+    Parameters
+    ----------
+    prediction : Prediction
+    network : Network, optional
+        Of the prediction, where this process has read it already.
+
     Attributes
     ----------
     greys : dict of int to GreyCount
@@ -72,15 +79,11 @@ class Worker:
         The seconds of each stage.
     """
 
-    def __init__(self, prediction: Prediction) -> None:
+    def __init__(self, prediction: Prediction, network: Network | None = None) -> None:
         self.prediction = prediction
         device = torch.device(prediction.device)
-        model = load_model(prediction.weights, device)
-        if weights_digest(model) != prediction.digest:
-            raise InputError(
-                f"{prediction.weights}: the weights changed after the prediction began; restore "
-                "them, or start anew with `overwrite`"
-            )
+        model = _read(prediction) if network is None else network
+        model.to(device)
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
             channels=model.config.in_channels, missing=prediction.missing,
@@ -238,3 +241,14 @@ def _not_finite(stack: Stack, z: int, name: str) -> InputError:
         f"{name}: {values - good} of {values} pixels are NaN or infinite; repair them, or give "
         "the grey value to take there with `fill`"
     )
+
+
+def _read(prediction: Prediction) -> Network:
+    """Read the network that the prediction began with."""
+    model = load_model(prediction.weights)
+    if weights_digest(model) != prediction.digest:
+        raise InputError(
+            f"{prediction.weights}: the weights changed after the prediction began; restore "
+            "them, or start anew with `overwrite`"
+        )
+    return model
