@@ -25,7 +25,13 @@ from paper_unet.system.files import check_free_name, write_atomic
 
 @contextmanager
 def recorded(options: argparse.Namespace) -> Iterator[None]:
-    """Write config.json and environment.json, and keep what is printed meanwhile in log.txt."""
+    """Write config.json and environment.json, and keep what is printed meanwhile in log.txt.
+
+    Where only what is missing is listed, nothing is written.
+    """
+    if getattr(options, "minutes", None) == 0:
+        yield
+        return
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     settings = {name: _plain(value) for name, value in sorted(vars(options).items())}

@@ -38,24 +38,35 @@ class Part:
 FULL = "--width 64 --tile 572 --precision bfloat16"
 SMALL = "--width 16 --tile 380 --precision bfloat16"
 FAST = "--network paper_batch_norm --optimizer adam"
-"""What learns cells at a quarter of the width; see docs/fidelity.md."""
+"""What learns cells in minutes; see docs/fidelity.md."""
+COMPARED = (
+    Part(
+        "ablation", "ablation",
+        "--width 16 --tile 572 --precision bfloat16 --sets 'ISBI 2012' --steps 5000 --seeds 3",
+        "ablation_width16",
+    ),
+    Part("learning_curve", "learning_curve", f"{SMALL} --steps 6000 --seeds 3",
+         "learning_curve_width16"),
+    Part(
+        "ablation_cells", "ablation",
+        f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4",
+        "ablation_cells_width16",
+    ),
+)  # fmt: skip
+"""Runs that are compared with one another: many, narrow, and the same on every machine."""
 PLANS = {
     "gpu": (
         Part("table1", "table1_isbi2012", f"{FULL} --steps 15000 --seeds 3", "table1_width64"),
-        Part("table2", "table2_cell_tracking", f"{FULL} --steps 15000", "table2_width64"),
+        Part(
+            "table2", "table2_cell_tracking", f"{FULL} {FAST} --warmup 100 --steps 2500",
+            "table2_width64",
+        ),
         Part(
             "bundled", "bundled_weights",
             "--width 32 --tile 572 --precision bfloat16 --steps 15000", "bundled_width32",
         ),
         Part("rates", "learning_rate", f"{FULL} --steps 1600", "learning_rate_width64"),
-        Part(
-            "ablation", "ablation", f"{FULL} --steps 6000 --cell-steps 6000 --seeds 3",
-            "ablation_width64",
-        ),
-        Part(
-            "learning_curve", "learning_curve", f"{FULL} --steps 6000 --seeds 3",
-            "learning_curve_width64",
-        ),
+        *COMPARED,
     ),
     "cpu": (
         Part("table1", "table1_isbi2012", SMALL, "table1_isbi2012"),
@@ -65,19 +76,7 @@ PLANS = {
         ),
         Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
         Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate_width16"),
-        Part(
-            "ablation", "ablation", f"{SMALL} --sets 'ISBI 2012' --steps 8000 --seeds 3",
-            "ablation_width16",
-        ),
-        Part(
-            "ablation_cells", "ablation",
-            f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4",
-            "ablation_cells_width16",
-        ),
-        Part(
-            "learning_curve", "learning_curve", f"{SMALL} --steps 8000 --seeds 3",
-            "learning_curve_width16",
-        ),
+        *COMPARED,
     ),
 }  # fmt: skip
 NAMES = tuple(dict.fromkeys(part.name for plan in PLANS.values() for part in plan))

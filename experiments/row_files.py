@@ -74,7 +74,8 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")
     options.add_argument(
         "--minutes", type=float, metavar="M",
-        help="begin no row that would end later than that; the same command goes on",
+        help="begin no row that would end later than that; the same command goes on; 0: only say "
+        "what is missing",
     )  # fmt: skip
 
 
@@ -113,7 +114,8 @@ def run_rows(
 ) -> list[Any]:
     """Return the results of the rows that are there or can be made in time, in order.
 
-    Those that are missing are named, one a line, with what they are expected to take.
+    Those that are missing are named, one a line, with what they are expected to take. Without any
+    time that is all: nothing is returned, so that nothing that is there is written again.
     """
     every = list(jobs)
     files = [path_of(options.out, job) for job in every]
@@ -125,6 +127,8 @@ def run_rows(
         print(f"missing: {job.name}{takes}", flush=True)
     if missing:
         print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
+    if options.minutes == 0:
+        return []
     return [_with_place(row) for path in files if (row := read(path)) is not None]
 
 

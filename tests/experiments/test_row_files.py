@@ -92,7 +92,8 @@ def test_finished_rows_are_kept_and_the_others_are_made(
     first = row_files.run_rows(result_of, every[1:2], options(tmp_path))
     rows = row_files.run_rows(result_of, every, options(tmp_path))
     assert [row["seed"] for row in rows] == [0, 1, 2] and rows[1] == first[0]
-    assert row_files.run_rows(failing, every, options(tmp_path, minutes=0)) == rows
+    assert row_files.run_rows(failing, every, options(tmp_path)) == rows
+    assert row_files.run_rows(failing, every, options(tmp_path, minutes=0)) == []
     assert all(re.search(r", \d{4}-\d\d-\d\d$", row["made_on"]) for row in rows)
     kept = json.loads(row_files.path_of(tmp_path, every[0]).read_text())
     assert kept["settings"]["data"] == "made up" and "torch" in kept["environment"]
@@ -163,8 +164,8 @@ def test_what_is_reproduced_stands_in_the_table_of_results() -> None:
     parts = [part for plan in reproduce.PLANS.values() for part in plan]
     assert len(parts) > 10 and {part.results for part in parts} <= summary.ROWS.keys()
     assert all((EXPERIMENTS / f"{part.script}.py").is_file() for part in parts)
-    results = [part.results for part in parts]
-    assert len(set(results)) == len(results)  # no part writes over another
+    made = {(part.results, part.script, part.options) for part in parts}
+    assert len({part.results for part in parts}) == len(made)  # none writes over another
 
 
 @pytest.mark.slow
@@ -182,7 +183,7 @@ def test_reproducing_goes_on_where_it_ended(tmp_path: Path) -> None:
         "bundled", "width4-seed0", "width2-seed0",
     ]  # fmt: skip
     assert "table1: 2 rows are missing" in listed and "bundled: 1 rows are missing" in listed
-    assert not list(tmp_path.rglob("rows/*.json"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     made = call(10)
     assert "table1: complete" in made and "bundled: complete" in made
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows/*.json")}
@@ -191,5 +192,9 @@ def test_reproducing_goes_on_where_it_ended(tmp_path: Path) -> None:
     )
     assert "table1: complete" in call(10)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows/*.json")} == files
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert "table1: complete" in call(0)
+    for path, when in written.items():
+        assert path.stat().st_mtime_ns == when, path
     metrics = json.loads((tmp_path / "out/table1_isbi2012/metrics.json").read_text())
     assert len(metrics["rows"]) == 2 and "--minutes" not in metrics["command"]

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 import torch
 
-from paper_unet import TrainConfig, UNet, load_model, settings
+from paper_unet import TrainConfig, UNet, load_model, predict_image, settings
 from paper_unet.cli import build_parser, main
 from paper_unet.errors import InputError
 from paper_unet.large import PredictConfig, predict_file
@@ -23,6 +23,7 @@ from paper_unet.networks.known_weights import (
 )
 from paper_unet.networks.weights_file import channels_of, read_tensors, save_model, weights_digest
 from paper_unet.settings import options
+from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.initial_weights import start_network
 from paper_unet.training.run_folder import refuse_own_input, start_digest
 
@@ -128,7 +129,7 @@ def test_a_folder_of_data_of_this_name_does_not(fetched, tmp_path):
     [
         ("isbi2021", "did you mean isbi2012?"),
         ("isbi2012-width46", "did you mean isbi2012-width64?"),
-        ("runs/none/here.safetensors", "one of isbi2012, isbi2012-width64"),
+        ("runs/none/here.safetensors", "one of isbi2012, isbi2012-width32, isbi2012-width64"),
     ],
 )
 def test_what_is_neither_file_nor_name(word, suggested, tmp_path, monkeypatch):
@@ -159,6 +160,15 @@ def test_every_name_that_is_offered_is_there_or_pinned():
             assert known.path.is_file() and read_tensors(known.path)
 
 
+def test_the_wider_weights_of_the_package_predict() -> None:
+    model = load_model("isbi2012-width32")
+    assert model.config.width == 32 and model.record["sections"] == 24
+    assert model.record["held_out_24_29"]["none"]["v_rand"] > 0.975
+    section = synthetic_stack(sections=1, side=64, seed=0).images[0]
+    probability = predict_image(model, section)
+    assert probability.shape == section.shape and probability.std() > 0.1
+
+
 def test_what_a_process_elsewhere_is_told(fetched, tmp_path, monkeypatch):
     """A worker has another working folder, and its package may lie elsewhere."""
     narrow(fetched)
@@ -186,5 +196,5 @@ def test_training_starts_from_a_name(fetched, tmp_path):
 def test_the_options_say_which_names_there_are():
     for kind, name in ((PredictConfig, "weights"), (TrainConfig, "start")):
         (option,) = (option for option in options(kind) if option.name == name)
-        assert "isbi2012 in the package, isbi2012-width64 once fetched" in option.help
+        assert "isbi2012, isbi2012-width32 in the package, isbi2012-width64 once fetched" in option.help
     assert build_parser().parse_args(["fetch", "weights"]).name == "weights"
