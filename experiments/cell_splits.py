@@ -39,7 +39,9 @@ class Split:
     def facts(self) -> dict[str, Any]:
         """What a row is known by: the frames, and their size, which a quick run has smaller."""
         parts = {part: {q: list(n) for q, n in of.items()} for part, of in self.frames.items()}
-        return {"protocol": self.protocol, "frames": parts, "shape": self.scored.images.shape[1:]}
+        shape = self.scored.images.shape[1:]
+        border = self.learned.border  # of which nothing is learned
+        return {"protocol": self.protocol, "frames": parts, "shape": shape, "unlearned": border}
 
     @property
     def pixels(self) -> int:

@@ -31,7 +31,8 @@ class CellFrames:
     ignore : ndarray of bool, shape (T, Y, X)
         Pixels that may belong to a cell that was tracked but not segmented.
     border : int
-        Pixels at each side of a frame; a cell wholly within them was neither tracked nor segmented.
+        Pixels at each side of a frame, the border of the challenge's field of interest: a cell
+        wholly within them was neither tracked nor segmented.
     """
 
     frames: tuple[int, ...]
@@ -42,12 +43,17 @@ class CellFrames:
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Pixels that nobody annotated: `ignore`, and what has no mask within ``border``."""
+        """Pixels that are annotated in part, or by nobody: `ignore`, and all of the border.
+
+        In the border a cell has a mask if it reaches out of it, and no background can be told
+        from a cell that does not. Were the masks there kept and the rest left out, a network would
+        see nothing but cells at the sides, and learn that what lies there is cell.
+        """
         unknown = self.ignore.copy()
         _, rows, columns = unknown.shape
         outside = np.ones((rows, columns), np.bool_)
         outside[self.border : rows - self.border, self.border : columns - self.border] = False
-        unknown[:, outside] |= self.instances[:, outside] == 0
+        unknown[:, outside] = True
         return unknown
 
 
