@@ -26,7 +26,7 @@ from typing import Any
 from paper_unet.errors import InputError
 from paper_unet.images import Stored
 from paper_unet.large.difference import first_difference
-from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines
+from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines, first_entry
 from paper_unet.large.recorded import Recorded
 from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
 from paper_unet.system.files import naming_full_disk
@@ -105,14 +105,7 @@ class Journal:
 
     def compare(self, header: dict[str, Any], aside: Collection[str] = ()) -> None:
         """Raise InputError if the interrupted run had another header, but for fields ``aside``."""
-        left = {name: value for name, value in (self.header or {}).items() if name not in aside}
-        difference = first_difference(left, header)
-        if difference is not None:
-            name, then, now = difference
-            raise InputError(
-                f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, `overwrite` to start anew, or another output name"
-            )
+        refuse_other(self.out, self.header or {}, header, aside)
 
     def amend(self, fields: dict[str, Any]) -> None:
         """Change fields of the header of an interrupted run, and keep its pieces."""
@@ -248,8 +241,26 @@ class Journal:
             self.stored.pop(piece, None)
 
 
+def refuse_other(
+    out: Path,
+    then: dict[str, Any],
+    now: dict[str, Any],
+    aside: Collection[str] = (),
+    who: str = "an interrupted run of it",
+) -> None:
+    """Raise InputError unless two headers agree, but for fields ``aside``; ``who`` had the one."""
+    left = {name: value for name, value in then.items() if name not in aside}
+    difference = first_difference(left, now)
+    if difference is not None:
+        name, had, has = difference
+        raise InputError(
+            f"{out}: {who} had {name} = {had}, this one has {has}; give the same to go on, "
+            "`overwrite` to start anew, or another output name"
+        )
+
+
 @contextmanager
-def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journal]:
+def open_journal(out: str | Path, *, overwrite: bool = False, part: str = "") -> Iterator[Journal]:
     """Open the journal of an output, for this process alone.
 
     Parameters
@@ -258,6 +269,8 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         The output's final name; the journal is ``<name>.journal`` beside it.
     overwrite : bool
         Whether one that is damaged is dropped.
+    part : str
+        Such as ``2-of-3``: the journal is that of a part, and has this behind its name.
 
     Yields
     ------
@@ -267,12 +280,13 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
 
     Raises
     ------
+    TakenError
+        If another process has it.
     InputError
-        If another process has it, the folder cannot be written, something else has its name, or it
-        is damaged.
+        If the folder cannot be written, something else has its name, or it is damaged.
     """
     out = Path(out)
-    claim = claim_output(out)
+    claim = claim_output(out, part)
     keep = True
     try:
         journal = Journal(out, claim, overwrite=overwrite)
@@ -289,18 +303,22 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         claim.release(keep=keep)
 
 
+def header_of(out: Path) -> dict[str, Any] | None:
+    """Read the header of an output's journal, whoever has it; None if there is no whole one."""
+    try:
+        with journal_path(out).open("rb") as file:
+            return first_entry(without_mark(file.readline(LONGEST)) or file.readline(LONGEST))
+    except OSError:
+        return None
+
+
 def current_run(out: Path) -> str | None:
     """Return the ``run`` of the header of an output's journal; None if there is no run.
 
     What computes for a run looks here before it writes: a run that was killed and started anew
     with other settings may have left workers behind.
     """
-    try:
-        with journal_path(out).open("rb") as file:
-            header = json.loads(without_mark(file.readline(LONGEST)) or file.readline(LONGEST))
-    except (OSError, ValueError, RecursionError):
-        return None
-    run = header.get("run") if isinstance(header, dict) else None
+    run = (header_of(out) or {}).get("run")
     return run if isinstance(run, str) else None
 
 
