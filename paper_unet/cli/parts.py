@@ -80,8 +80,8 @@ def run_parts(options: argparse.Namespace, config: PredictConfig, report: Report
 
 
 def _script(options: argparse.Namespace, config: PredictConfig) -> str:
+    from paper_unet.cli.batch import CORES, sbatch_script
     from paper_unet.images import file_of
-    from paper_unet.large.batch import CORES, sbatch_script
 
     if re.fullmatch("[0-9]{1,9}", options.print_sbatch, re.ASCII) is None:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, file_of
+from paper_unet.images import Chunk, Output, Stored, file_of
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.executor import Executor, LocalExecutor
 from paper_unet.large.journal import Journal, open_journal
@@ -23,7 +24,7 @@ from paper_unet.large.prepare import facts_of, open_input
 from paper_unet.large.recorded import Recorded
 from paper_unet.large.report import Report
 from paper_unet.large.run import described_output, refuse_changed_input, refuse_inputs
-from paper_unet.large.verify import check_frame, find_damaged, where_in
+from paper_unet.large.verify import READ_ALWAYS, SHARE, check_frame, find_damaged, where_in
 from paper_unet.networks.weights_file import load_model, weights_digest
 from paper_unet.system.claim import TakenError, journal_path
 from paper_unet.system.files import refuse_same_file
@@ -86,6 +87,7 @@ def join_parts(
                 output.prepare(resume=True)
                 check_frame(shared, output)
                 parts.refuse_damaged(verify, report, stop)
+                output.leave_out(parts.whole_chunks(verify))
                 do_stages(output, executor.tasks, stop)
                 refuse_changed_input(config, shared.header)
                 output.finish()
@@ -146,6 +148,7 @@ class _Parts:
         take_frame(shared)
         self.grid = Grid(*output.shape, left_in(shared, output).plan)
         self.stored = Recorded()
+        self.derived: dict[Chunk, Stored] = {}
         self.unfinished: dict[int, str] = {}
         for number in range(1, self.count + 1):
             self._take(Part(number, self.count))
@@ -166,6 +169,7 @@ class _Parts:
                 raise journal.damaged(f"it has pieces that are not of {part}")
             if len(journal.done) < len(pieces):
                 self.unfinished[part.number] = f"{len(journal.done)} of {len(pieces)} pieces"
+            self.derived |= journal.derived
             for piece, stored in journal.stored.items():
                 self.stored[piece] = stored
 
@@ -176,6 +180,25 @@ class _Parts:
                 yield journal
         except TakenError:
             raise running(self.out, part.name) from None
+
+    def whole_chunks(self, every: bool) -> list[Chunk]:
+        """Return the chunks of the pyramid that parts completed, and that are as they were then.
+
+        All are read where they are few, or if asked; else all sizes are compared, and a share read.
+        """
+        size = sum(stored.size for stored in self.derived.values())
+        share = 1.0 if every or size <= READ_ALWAYS else SHARE
+        draw = random.Random()  # noqa: S311  (no secret)
+        return [
+            chunk
+            for chunk, stored in self.derived.items()
+            if self._is_whole(chunk, stored, read=draw.random() < share)
+        ]
+
+    def _is_whole(self, chunk: Chunk, stored: Stored, *, read: bool) -> bool:
+        found = self.output.stored_derived(chunk) if read else None
+        same = self.output.size_derived(chunk) == stored.size if found is None else found == stored
+        return same and stored.size > 0
 
     def refuse_unfinished(self) -> None:
         """Raise InputError unless all parts are finished."""

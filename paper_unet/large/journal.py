@@ -4,8 +4,10 @@
 `paper_unet.system.claim`); then the header, all that has to agree for a run to be the same run;
 then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
-bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
-the header. Each line behind the mark has a checksum itself. What a crash cut off the end is
+bytes there, and in the journal of a part the chunks of a pyramid that it completed, as
+``"derived": [[level, z, row, column, bytes, CRC-32], ...]``; ``{"again": [k, ...]}`` takes pieces
+back, and ``{"amended": {...}}`` changes fields of the header. Each line behind the mark has a
+checksum itself. What a crash cut off the end is
 ignored, so its pieces are done again; anything else that is not as it was written is refused.
 Journals of earlier versions have no mark and no checksums.
 
@@ -17,14 +19,14 @@ second at most.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Stored
+from paper_unet.images import Chunk, Stored
 from paper_unet.large.difference import first_difference
 from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines, first_entry
 from paper_unet.large.recorded import Recorded
@@ -52,6 +54,8 @@ class Journal:
         What `Output.stored` is of each piece that is recorded; None where it is not known.
     done : set of int
         The pieces that are recorded: the keys of ``stored``.
+    derived : dict of Chunk to Stored
+        The chunks of a pyramid that the pieces of a part completed.
     left : bool
         Whether there is a run to go on with, or was one whose damaged journal was dropped.
     claim : Claim
@@ -65,6 +69,7 @@ class Journal:
         self.left = False
         self.frame: Stored | None = None
         self.stored = Recorded()
+        self.derived: dict[Chunk, Stored] = {}
         self._lines = SealedLines(claim.fileno(), claim.start)
         self._read(overwrite)
 
@@ -120,8 +125,14 @@ class Journal:
         self._lines = SealedLines(self.claim.fileno(), self.claim.start)
         self.header = self.frame = None
         self.stored.clear()
+        self.derived.clear()
 
-    def record(self, piece: int, stored: Stored | None = None) -> None:
+    def record(
+        self,
+        piece: int,
+        stored: Stored | None = None,
+        derived: Mapping[Chunk, Stored] | None = None,
+    ) -> None:
         """Note that a piece is done; on disk after the next `flush`, or on its own some time later.
 
         Parameters
@@ -129,6 +140,8 @@ class Journal:
         piece : int
         stored : Stored, optional
             Its bytes on disk.
+        derived : mapping of Chunk to Stored, optional
+            The chunks of a pyramid that it completed.
 
         Raises
         ------
@@ -138,7 +151,10 @@ class Journal:
         if self.header is None:
             raise ValueError(f"{self.path}: begin comes before record")
         if piece not in self.stored:
-            entry = {} if stored is None else {"stored": list(stored)}
+            entry: dict[str, Any] = {} if stored is None else {"stored": list(stored)}
+            if derived:
+                self.derived.update(derived)
+                entry["derived"] = [[*chunk, *found] for chunk, found in derived.items()]
             self.stored[piece] = stored
             self._append({"done": int(piece), **entry})
 
@@ -216,7 +232,8 @@ class Journal:
     def _take(self, entry: dict[str, Any]) -> bool:
         """Take over what a line says; return whether it says something."""
         if "done" in entry:
-            return self._take_piece(entry["done"], entry.get("stored"))
+            derived = entry.get("derived", [])
+            return self._take_piece(entry["done"], entry.get("stored")) and self._derive(derived)
         if "frame" in entry:
             self.frame = _stored(entry["frame"])
             return self.frame is not None
@@ -234,6 +251,13 @@ class Journal:
         if not _are_counts([piece]) or (values is not None and stored is None):
             return False
         self.stored[piece] = stored
+        return True
+
+    def _derive(self, chunks: Any) -> bool:
+        for chunk in chunks if isinstance(chunks, list) else [None]:
+            if not isinstance(chunk, list) or len(chunk) != 6 or not _are_counts(chunk):
+                return False
+            self.derived[Chunk(*chunk[:4])] = Stored(*chunk[4:])
         return True
 
     def _forget(self, pieces: Iterable[int]) -> None:

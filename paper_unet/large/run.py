@@ -142,7 +142,9 @@ def compute_pieces(
     ) as bar:
         runs = grid.runs(missing, executor.longest(left))
         for piece, stored, derived in executor.pieces(prediction, runs, stop):
-            journal.record(piece, stored)
+            in_part = "part" in (journal.header or {})  # whose chunks another process has to know
+            kept = {chunk: output.stored_derived(chunk) for chunk in derived if in_part}
+            journal.record(piece, stored, kept)
             output.leave_out(derived)
             bar.update(_pixels(grid, piece))
             warn_of_greys(report.say, prediction, executor, piece)

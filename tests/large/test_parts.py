@@ -79,6 +79,23 @@ def test_parts_in_any_order_and_one_that_crashed_are_one_run(
     }  # fmt: skip
 
 
+@pytest.mark.exact
+def test_the_join_makes_only_the_chunks_that_parts_share(folder: Path) -> None:
+    """And those that are not as the part wrote them."""
+    sections(folder / "in.tif", (1, 2100, 150))
+    single = predict_file(settings(folder, "single.zarr"))
+    for damage in (False, True):
+        for part in ("1/2", "2/2"):
+            predict_part(settings(folder, "out.zarr"), part, overwrite=True)
+        if damage:
+            (folder / "out.zarr.partial/1/c/0/0/0").write_bytes(b"mine")
+        counted = Crashing()
+        join_parts(settings(folder, "out.zarr"), executor=counted, overwrite=True)
+        # of 3 + 2 + 1 chunks: the first of level 2, of rows 0 to 2047; and level 3
+        assert 10**9 - counted.left["tasks"] == (3 if damage else 2)
+        assert content(folder / "out.zarr") == content(single)
+
+
 def fail() -> None:
     raise Fails
 

@@ -268,6 +268,14 @@ class Output(ABC):
         No window under them may be written with other pixels any more.
         """
 
+    def stored_derived(self, chunk: Chunk) -> Stored:
+        """Read the bytes on disk of a chunk that `derive` computed; none where it is not there."""
+        return Stored(0, 0)
+
+    def size_derived(self, chunk: Chunk) -> int:
+        """Return how many bytes `stored_derived` would read."""
+        return 0
+
     def stages(self) -> Sequence[Sequence[Task]]:
         """Return what is to be computed when all windows are written; no tasks unless it says so.
 

@@ -156,6 +156,19 @@ class ZarrOutput(Output):
                 self._derived[level] = Marks(*grid)
             self._derived[level].set(z, row // CHUNK, column // CHUNK)
 
+    def stored_derived(self, chunk: Chunk) -> Stored:
+        """Read the file of a chunk above level 0; see `Output.stored_derived`."""
+        return stored_file(self._file_of(chunk))
+
+    def size_derived(self, chunk: Chunk) -> int:
+        """Return the bytes of that file."""
+        path = self._file_of(chunk)
+        return path.stat().st_size if path.is_file() else 0
+
+    def _file_of(self, chunk: Chunk) -> Path:
+        level, z, row, column = chunk
+        return next(self._files_of(level).files(z, (row, row + 1), (column, column + 1)))
+
     def stages(self) -> list[Tasks]:
         """Return one stage for each level above 0: a task for each row with chunks to compute."""
         return [
