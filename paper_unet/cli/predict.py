@@ -99,8 +99,17 @@ def _run(options: argparse.Namespace) -> None:
     except Stopped:
         go_on_with(sys.argv[1:])
         raise
+    print(f"wrote {Path(config.out)}: {_what(config)}, {config.stored}")
+
+
+def _what(config: PredictConfig) -> str:
+    """Say what an output holds."""
+    if config.argmax:
+        return "number of the most probable class"
+    if config.all_classes:
+        return "probability of each class, a channel for each"
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
-    print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
+    return f"probability of {kind}"
 
 
 def _say(command: argparse.ArgumentParser, line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from paper_unet.errors import InputError
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.large.memory import bytes_of
 from paper_unet.networks.known_weights import weights_help
@@ -47,6 +48,12 @@ class PredictConfig(InferenceSettings):
     of_class: Annotated[
         int | None, "class whose probability is written, from 0; default: the last one", Limits(0)
     ] = None
+    all_classes: Annotated[bool, "write the probabilities of all classes, a channel for each"] = (
+        False
+    )
+    argmax: Annotated[
+        bool, "write the number of the most probable class, from 0, as a label image of uint8"
+    ] = False
     dtype: Annotated[
         Literal["float32", "uint8", "uint16"], "of the probability: 0 to 1, 255 or 65535"
     ] = "float32"
@@ -69,3 +76,10 @@ class PredictConfig(InferenceSettings):
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)
+        if self.argmax and self.dtype == "uint16":
+            raise InputError("`argmax` writes numbers of uint8; leave `dtype` out")
+
+    @property
+    def stored(self) -> str:
+        """The dtype of the output."""
+        return "uint8" if self.argmax else self.dtype

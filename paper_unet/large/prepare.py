@@ -13,7 +13,7 @@ import torch
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
-from paper_unet.inference.predict import check_class, engine_for
+from paper_unet.inference.predict import check_class, engine_for, wanted_classes
 from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
@@ -93,7 +93,8 @@ class Settled:
 
     def needed(self, plan: Plan) -> int:
         """Return the bytes that a process takes at its peak."""
-        return self.base + self.engine.peak_bytes(plan, self.output.shape[1:])
+        shape, values = self.output.shape[1:], max(1, len(self.output.channels))
+        return self.base + self.engine.peak_bytes(plan, shape, values)
 
     def wanted(self) -> dict[str, Any]:
         """Return the facts, and the number of threads if it is given."""
@@ -110,7 +111,7 @@ class Settled:
         """
         plan = choose_plan(
             self.engine, self.output.shape[1:], self.allowed, alignment=self.output.alignment,
-            base=self.base,
+            base=self.base, values=max(1, len(self.output.channels)),
         )  # fmt: skip
         return Left(plan, self.config.threads or self.executor.threads(), uuid.uuid4().hex)
 
@@ -236,7 +237,8 @@ def _checked_range(
     config: PredictConfig, stack: Stack, model: Network
 ) -> tuple[float, float] | None:
     """Return the range of grey values; refuse what every section would be refused for."""
-    check_class(model, config.of_class)
+    classes = wanted_classes(config.of_class, config.all_classes, config.argmax)
+    check_class(model, config.of_class, classes)
     value_range = stack.value_range(config.value_range, model.grey_ranges)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
     return value_range
@@ -264,6 +266,7 @@ def _prediction(
         settings=part(config, InferenceSettings),
         precision=config.precision,
         of_class=config.of_class,
+        classes=wanted_classes(config.of_class, config.all_classes, config.argmax),
         value_range=value_range,
         fill=config.fill,
         device=device,
@@ -287,12 +290,16 @@ def facts_of(
         "class": config.of_class,
         "range": config.value_range,
         "fill": config.fill,
-        "dtype": config.dtype,
+        "dtype": config.stored,
         "format": [type(output).__name__, config.ome_zarr],
         "pixel_size": stack.pixel_size,
         "device": torch.device(device).type,
         "torch": torch.__version__,
     }
+    if config.all_classes or config.argmax:
+        facts["classes"] = "all" if config.all_classes else "argmax"
+    if output.channels:
+        facts["channels"] = output.channels
     if config.missing != "fail":  # a run that fails has nothing to go on with
         facts["missing"] = config.missing
     plain: dict[str, Any] = json.loads(json.dumps(facts))

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
+from paper_unet.inference.in_memory import class_names
+from paper_unet.inference.predict import wanted_classes
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
@@ -24,6 +26,7 @@ from paper_unet.large.recorded import Recorded
 from paper_unet.large.report import Report, nothing
 from paper_unet.large.verify import take_back_damaged
 from paper_unet.networks.known_weights import locate
+from paper_unet.networks.weights_file import load_model
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -111,13 +114,16 @@ def refuse_inputs(config: PredictConfig, stack: Stack) -> None:
 def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
     """Return the output that a configuration names; nothing is made yet."""
     chosen = parse_slices(config.slices, len(stack))
+    wanted_classes(config.of_class, config.all_classes, config.argmax)
     return create_output(
         config.out,
         (len(chosen), *stack.shape[1:]),
-        config.dtype,
+        config.stored,
         pixel_size=stack.pixel_size,
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
+        labels=config.argmax,
+        channels=class_names(load_model(config.weights)) if config.all_classes else (),
     )
 
 

@@ -26,8 +26,8 @@ from paper_unet.system.files import check_free_name, make_folder, refuse_same_fi
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 FIXED = (
-    "of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory",
-    "timings",
+    "of_class", "all_classes", "argmax", "engine", "tile", "tiling", "halo", "average", "dtype",
+    "ome_zarr", "memory", "timings",
 )  # fmt: skip
 """What the driver leaves no choice in."""
 

@@ -33,6 +33,7 @@ def create_output(
     overwrite: bool = False,
     ome_zarr: str = "0.5",
     labels: bool = False,
+    channels: tuple[str, ...] = (),
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -56,6 +57,9 @@ def create_output(
         Whether the values are numbers of cells: smaller versions of the image then hold some of
         the values, not their means, and OME-Zarr says that they are labels. A name in the folder
         ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
+    channels : tuple of str
+        What the values of a pixel are called, where it has several: the output is then
+        (C, Z, Y, X), and windows are (C, rows, columns).
 
     Returns
     -------
@@ -93,4 +97,11 @@ def create_output(
     more: dict[str, Any] = {} if inside is None else {"inside": inside}
     if labels:  # an output from outside need not know of it
         more["labels"] = True
+    if channels:
+        if not kind.holds_channels:
+            raise InputError(
+                f"{path}: this format holds one value for each pixel, not {len(channels)}; end its "
+                "name in .tif, .ome.tif, .h5 or .zarr"
+            )
+        more["channels"] = channels
     return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)

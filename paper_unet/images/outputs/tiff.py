@@ -43,14 +43,14 @@ class TiffOutput(BlockOutput):
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
 
     def _size(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize + BYTES_PER_PAGE * (self.shape[0] + 1)
+        return self._pixel_bytes + BYTES_PER_PAGE * (self.planes + 1)
 
     def _find_pixels(self) -> int:
         """Read the header; raise InputError if it is not the one of this output."""
         self._require_file()
         try:
             with tifffile.TiffFile(self.partial) as file:
-                page, count = file.pages.first, math.prod(self.shape)
+                page, count = file.pages.first, math.prod(self.full_shape)
                 offset = int(file.series[0].dataoffset or 0)
                 same = (page.dtype, page.is_memmappable) == (self.dtype, True)
                 same &= offset > 0 and math.prod(file.series[0].shape) == count
@@ -69,9 +69,10 @@ class TiffOutput(BlockOutput):
         """Write everything but the pixels, which are left to be filled in."""
         ome = self._ome
         resolution = self._resolution()
-        about: dict[str, Any] = {"metadata": {"axes": "ZYX", **self._about()}}
+        axes = "CZYX" if self.channels else "ZYX"
+        about: dict[str, Any] = {"metadata": {"axes": axes, **self._about()}}
         if ome:
-            about["metadata"] = {"axes": "ZYX", **self._about_ome()}
+            about["metadata"] = {"axes": axes, **self._about_ome()}
         elif resolution and (text := self._about_imagej()):
             about = {"metadata": None, "description": text}
         # never imagej=True: beyond 4 GB that writes one page and a warning
@@ -80,7 +81,7 @@ class TiffOutput(BlockOutput):
         ) as writer:
             writer.write(
                 None,
-                shape=self.shape,
+                shape=self.full_shape,
                 dtype=self.dtype,
                 photometric="minisblack",
                 returnoffset=True,
@@ -105,7 +106,9 @@ class TiffOutput(BlockOutput):
         into micrometres. "" where the depth is not known, or no reader would find the axes by it.
         """
         z = self.pixel_size[0]
-        if z is None or min(self.shape) == 1:
+        if (
+            z is None or min(self.shape) == 1 or self.channels
+        ):  # ImageJ has channels within sections
             return ""
         count = self.shape[0]
         return (
@@ -115,7 +118,8 @@ class TiffOutput(BlockOutput):
 
     def _about(self) -> dict[str, Any]:
         z = self.pixel_size[0]
-        return {} if z is None else {"spacing": z, "unit": "um"}
+        channels = {"channels": list(self.channels)} if self.channels else {}
+        return channels if z is None else {"spacing": z, "unit": "um", **channels}
 
     def _about_ome(self) -> dict[str, Any]:
         sizes = {
@@ -125,6 +129,8 @@ class TiffOutput(BlockOutput):
         }
         units = {f"{name}Unit": "µm" for name in sizes}
         # the writer's default is a new UUID each time; the same pixels shall give the same bytes
-        name = repr((self.shape, self.dtype.name, self.pixel_size))
+        about = (self.shape, self.dtype.name, self.pixel_size)
+        name = repr((*about, self.channels) if self.channels else about)
         fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
-        return {**sizes, **units, "UUID": str(fixed), "Creator": "paper_unet"}
+        channels = {"Channel": {"Name": list(self.channels)}} if self.channels else {}
+        return {**sizes, **units, **channels, "UUID": str(fixed), "Creator": "paper_unet"}
