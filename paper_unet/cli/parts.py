@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from paper_unet.errors import InputError, shown
 from paper_unet.large.config import PredictConfig
+from paper_unet.settings import FLAGS, PERCENTILE
 from paper_unet.settings import options as settings_of
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def _words(config: PredictConfig) -> Iterator[str]:
     for option in settings_of(PredictConfig):
         value: Any = getattr(config, option.name)
         if option.name == "source" or value == option.default:
+            continue
+        if option.name == "percentiles":
+            yield from (FLAGS["value_range"], PERCENTILE + ",".join(map(repr, value)))
             continue
         if option.kind is bool:
             yield option.flag if value else option.flag.replace("--", "--no-", 1)

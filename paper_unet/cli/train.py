@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
     from paper_unet.training.checkpoint import WEIGHTS
-    from paper_unet.training.loop import open_images, read_training_set, train
+    from paper_unet.training.loop import grey_range, open_images, read_training_set, train
     from paper_unet.training.run_folder import save_scores
 
     config = given_settings(options, TrainConfig)
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
     if validate and config.label_kind == "membrane":
         with open_images(config) as stack:
             images = np.stack([stack[z] for z in held_out])
-            own = stack.value_range(config.value_range, model.grey_ranges)
+            own = stack.value_range(grey_range(config), model.grey_ranges)
         labels = read_stack(options.labels, labels=True, missing=config.missing, say=_nothing)
         scores = score_sections(model, images, labels[held_out], value_range=own, progress=True)
         found = headline(scores)

@@ -9,7 +9,7 @@ from paper_unet.errors import InputError
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.large.memory import bytes_of
 from paper_unet.networks.known_weights import weights_help
-from paper_unet.settings import Limits
+from paper_unet.settings import Limits, read_percentiles
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,12 @@ class PredictConfig(InferenceSettings):
     series: Annotated[int | None, "of a file that has several"] = None
     value_range: Annotated[
         tuple[float, float] | None,
-        "grey values that mean 0 and 1; needed for uint16 unless the weights know it",
+        "grey values that mean 0 and 1; needed for uint16 unless the weights know it. Or "
+        "percentile:LOW,HIGH, such as percentile:0.5,99.5: the values there in a sample",
+    ] = None
+    percentiles: Annotated[
+        tuple[float, float] | None,
+        "of a sample of the stack: the grey values there mean 0 and 1",
     ] = None
     missing: Annotated[
         Literal["fail", "fill"],
@@ -73,6 +78,7 @@ class PredictConfig(InferenceSettings):
     ] = None
 
     def __post_init__(self) -> None:
+        read_percentiles(self)
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)

@@ -22,7 +22,7 @@ from paper_unet.images import Stored, file_of
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
-from paper_unet.large.greys import say_greys
+from paper_unet.large.greys import say_greys, warn_of_scaling
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.layout import lay_out, refuse_other_settings
 from paper_unet.large.left import left_in
@@ -31,6 +31,7 @@ from paper_unet.large.report import Report, nothing
 from paper_unet.large.run import (
     compute_pieces,
     described_output,
+    has_range,
     refuse_changed_input,
     refuse_inputs,
     say_timings,
@@ -139,6 +140,7 @@ def predict_part(
                 report.say(f"{own}: {len(job.pieces)} of {len(job.prediction.grid)} pieces")
                 announce(report.say, job, journal)
                 say_greys(report.say, stack, job.prediction)
+                warn_of_scaling(report.say, job.engine.network.record, has_range(config))
             try:
                 check_frame(journal, output)
                 if journal.done:

@@ -174,7 +174,7 @@ def settle(config: PredictConfig, stack: Stack, output: Output, executor: Execut
     if device == "cpu":
         stack.check_memory(allowed)  # before anything of it is decoded
     model = load_model(config.weights)
-    value_range = _checked_range(config, stack, model)
+    value_range = _checked_range(config, stack, output, model)
     facts = facts_of(config, stack, output, device, weights_digest(model))
     engine = engine_for(
         model, part(config, InferenceSettings), config.precision, device=torch.device(device)
@@ -234,14 +234,23 @@ def added_to(header: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked_range(
-    config: PredictConfig, stack: Stack, model: Network
+    config: PredictConfig, stack: Stack, output: Output, model: Network
 ) -> tuple[float, float] | None:
     """Return the range of grey values; refuse what every section would be refused for."""
     classes = wanted_classes(config.of_class, config.all_classes, config.argmax)
     check_class(model, config.of_class, classes)
-    value_range = stack.value_range(config.value_range, model.grey_ranges)
+    given = given_range(config, output)
+    value_range = stack.value_range(given, model.grey_ranges)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
     return value_range
+
+
+def given_range(config: PredictConfig, output: Output) -> tuple[float, float] | None:
+    """Return the range that was asked for, by grey values or percentiles; None if none was."""
+    if config.percentiles is None:
+        return config.value_range
+    low, high = output.about["grey_range"]
+    return low, high
 
 
 def _prediction(
@@ -288,7 +297,7 @@ def facts_of(
         "procedure": asdict(part(config, InferenceSettings)),
         "precision": config.precision,
         "class": config.of_class,
-        "range": config.value_range,
+        "range": given_range(config, output),
         "fill": config.fill,
         "dtype": config.stored,
         "format": [type(output).__name__, config.ome_zarr],
@@ -298,6 +307,8 @@ def facts_of(
     }
     if config.all_classes or config.argmax:
         facts["classes"] = "all" if config.all_classes else "argmax"
+    if config.percentiles is not None:
+        facts["scaling"] = output.about
     if output.channels:
         facts["channels"] = output.channels
     if config.missing != "fail":  # a run that fails has nothing to go on with

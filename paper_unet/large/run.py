@@ -10,15 +10,23 @@ from typing import Any
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
+from paper_unet.images import (
+    Output,
+    Stack,
+    create_output,
+    file_of,
+    parse_slices,
+    percentile_range,
+)
 from paper_unet.inference.in_memory import class_names
 from paper_unet.inference.predict import wanted_classes
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
-from paper_unet.large.greys import say_greys, warn_of_greys
+from paper_unet.large.greys import say_greys, warn_of_greys, warn_of_scaling
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.layout import drop_parts
+from paper_unet.large.memory import bytes_of
 from paper_unet.large.partial import do_stages, goes_on, nothing_for_nothing
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import Job, open_input, prepare, settle
@@ -89,6 +97,7 @@ def predict_file(
             if report.say is not nothing:
                 announce(report.say, job, journal)
                 say_greys(report.say, stack, job.prediction)
+                warn_of_scaling(report.say, job.engine.network.record, has_range(config))
             with nothing_for_nothing(output, journal):
                 if goes_on(output, journal, overwrite):
                     take_back_damaged(
@@ -124,7 +133,22 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
         ome_zarr=config.ome_zarr,
         labels=config.argmax,
         channels=class_names(load_model(config.weights)) if config.all_classes else (),
+        about=_scaling(config, stack),
     )
+
+
+def has_range(config: PredictConfig) -> bool:
+    """Whether a range of grey values was asked for."""
+    return config.value_range is not None or config.percentiles is not None
+
+
+def _scaling(config: PredictConfig, stack: Stack) -> dict[str, Any]:
+    """Return what an output says of grey values that are scaled from content."""
+    if config.percentiles is None:
+        return {}
+    if config.memory is not None:
+        stack.check_memory(bytes_of(config.memory))  # before anything of it is decoded
+    return percentile_range(stack, config.percentiles, fill=config.fill).record()
 
 
 def compute_pieces(

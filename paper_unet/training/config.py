@@ -10,7 +10,7 @@ from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.networks.known_weights import weights_help
 from paper_unet.networks.table import RENAMED, network_class, network_names
-from paper_unet.settings import AugmentSettings, Choices, Limits, part
+from paper_unet.settings import AugmentSettings, Choices, Limits, part, read_percentiles
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,13 @@ class TrainConfig(AugmentSettings):
         "without border weights",
     ] = "membrane"
     value_range: Annotated[
-        tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
+        tuple[float, float] | None,
+        "grey values that mean 0 and 1; default for uint8: 0 255. Or percentile:LOW,HIGH, such as "
+        "percentile:0.5,99.5: the values there in a sample of the stack",
+    ] = None
+    percentiles: Annotated[
+        tuple[float, float] | None,
+        "of a sample of the stack of images: the grey values there mean 0 and 1",
     ] = None
     missing: Annotated[
         Literal["fail", "fill"],
@@ -154,6 +160,7 @@ class TrainConfig(AugmentSettings):
     ] = 0
 
     def __post_init__(self) -> None:
+        read_percentiles(self)
         self._set(tile=self.tile or None)
         super().__post_init__()
         kind = network_class(self.network)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from paper_unet.errors import DivergedError, InputError
-from paper_unet.images import Stack, open_stack, parse_slices, read_stack, to_unit_range
+from paper_unet.images import (
+    Stack,
+    open_stack,
+    parse_slices,
+    percentile_range,
+    read_stack,
+    to_unit_range,
+)
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import load_model, save_model
@@ -113,7 +121,17 @@ def grey_range(config: TrainConfig) -> tuple[float, float] | None:
     """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
     known = load_model(config.start).grey_ranges if config.start else None
     with open_images(config) as stack:
+        if config.percentiles is not None:  # of the whole stack: held-out sections are scaled alike
+            return percentile_range(stack, config.percentiles).grey_range
         return stack.value_range(config.value_range, known)
+
+
+def _scaling(config: TrainConfig) -> dict[str, Any]:
+    """Return what the record says of grey values that were scaled from content."""
+    if config.percentiles is None or config.images is None:
+        return {}
+    with open_images(config) as stack:
+        return {"scaling": percentile_range(stack, config.percentiles).record()}
 
 
 def open_images(config: TrainConfig) -> Stack:
@@ -172,6 +190,7 @@ def train(
     refuse_own_input(config)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
+    scaling = _scaling(config)
     model = start_network(config, data.images.shape[1]).to(device)
     if config.value_range and (dtype := _grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
@@ -196,6 +215,7 @@ def train(
             "sections": len(data.images),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            **scaling,
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]

@@ -34,6 +34,7 @@ def create_output(
     ome_zarr: str = "0.5",
     labels: bool = False,
     channels: tuple[str, ...] = (),
+    about: dict[str, Any] | None = None,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -60,6 +61,8 @@ def create_output(
     channels : tuple of str
         What the values of a pixel are called, where it has several: the output is then
         (C, Z, Y, X), and windows are (C, rows, columns).
+    about : dict, optional
+        What else is to be said of the pixels, as JSON: kept where the format has a place for it.
 
     Returns
     -------
@@ -104,4 +107,6 @@ def create_output(
                 "name in .tif, .ome.tif, .h5 or .zarr"
             )
         more["channels"] = channels
-    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)
+    output = kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)
+    output.about = about or {}
+    return output

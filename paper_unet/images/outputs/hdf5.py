@@ -8,6 +8,7 @@ nothing else is touched.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,7 +42,8 @@ class Hdf5Output(BlockOutput):
     Notes
     -----
     The data set has the attributes ``element_size_um`` and ``resolution`` where the size of a pixel
-    is known, ``axes``, and ``channels`` where a pixel has several values.
+    is known, ``axes``, ``channels`` where a pixel has several values, and
+    ``paper_unet`` where more is said of them.
     """
 
     kind = "an HDF5 file"
@@ -67,8 +69,9 @@ class Hdf5Output(BlockOutput):
         super().__init__(path, shape, dtype, pixel_size, **choices)
 
     def _size(self) -> int:
-        names = HEADER * bool(self.channels) + sum(len(name) * 4 + 32 for name in self.channels)
-        return self._pixel_bytes + names + HEADER + BYTES_PER_GROUP * (self.inside.count("/") + 1)
+        names = sum(len(name) * 4 + 32 for name in self.channels)
+        said = HEADER + names if self.channels or self.about else 0
+        return self._pixel_bytes + said + HEADER + BYTES_PER_GROUP * (self.inside.count("/") + 1)
 
     def _check(self) -> None:
         super()._check()
@@ -111,6 +114,8 @@ class Hdf5Output(BlockOutput):
             made_set = h5py.h5d.create(parent.id, name.encode(), kind, space, settings)
             about = h5py.Dataset(made_set).attrs
             about["axes"] = np.bytes_("czyx" if self.channels else "zyx")
+            if self.about:
+                about["paper_unet"] = json.dumps(self.about)
             if self.channels:
                 about["channels"] = list(self.channels)
             for attribute, sizes in size_attributes(self.pixel_size).items():

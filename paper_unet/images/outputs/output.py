@@ -66,6 +66,8 @@ class Output(ABC):
     channels : tuple of str
         What the values of a pixel are called, where it has several: then the stack is
         (C, Z, Y, X) on disk. Empty where a pixel has one value.
+    about : dict
+        What else is said of the pixels, as JSON; empty where there is nothing.
     """
 
     alignment: tuple[int, int] = (1, 1)
@@ -93,6 +95,7 @@ class Output(ABC):
         self.version = ome_zarr
         self.labels = labels
         self.channels = channels
+        self.about: dict[str, Any] = {}
         self._handle: Any = None  # what is open in this process
         self._claim: Claim | None = None  # of the driver alone
         self._check_stack()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from typing import Any, BinaryIO
@@ -114,12 +115,14 @@ class TiffOutput(BlockOutput):
         return (
             f"ImageJ={IMAGEJ}\nimages={count}\nslices={count}\nunit=cm\n"
             f"spacing={z / 1e4!r}\nloop=false\n"
+            + (f"paper_unet={json.dumps(self.about)}\n" if self.about else "")
         )
 
     def _about(self) -> dict[str, Any]:
         z = self.pixel_size[0]
-        channels = {"channels": list(self.channels)} if self.channels else {}
-        return channels if z is None else {"spacing": z, "unit": "um", **channels}
+        about: dict[str, Any] = {"channels": list(self.channels)} if self.channels else {}
+        about |= {"paper_unet": self.about} if self.about else {}
+        return about if z is None else {"spacing": z, "unit": "um", **about}
 
     def _about_ome(self) -> dict[str, Any]:
         sizes = {
@@ -131,6 +134,7 @@ class TiffOutput(BlockOutput):
         # the writer's default is a new UUID each time; the same pixels shall give the same bytes
         about = (self.shape, self.dtype.name, self.pixel_size)
         name = repr((*about, self.channels) if self.channels else about)
+        said = {"Description": json.dumps(self.about)} if self.about else {}
         fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
         channels = {"Channel": {"Name": list(self.channels)}} if self.channels else {}
-        return {**sizes, **units, **channels, "UUID": str(fixed), "Creator": "paper_unet"}
+        return {**sizes, **units, **channels, **said, "UUID": str(fixed), "Creator": "paper_unet"}

@@ -309,6 +309,8 @@ class ZarrOutput(Output):
             self.version, len(self.levels), self.pixel_size, labels=self.labels,
             channels=self.channels, dtype=self.dtype,
         )  # fmt: skip
+        if self.about:
+            attributes["paper_unet"] = self.about
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
         for level, shape in enumerate(self._shapes()):
             group.create_array(
