@@ -11,6 +11,7 @@ from paper_unet.geometry import PAPER_TILE
 from paper_unet.networks.known_weights import weights_help
 from paper_unet.networks.table import RENAMED, network_class, network_names
 from paper_unet.settings import AugmentSettings, Choices, Limits, part, read_percentiles
+from paper_unet.training.label_map import meanings_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,16 @@ class TrainConfig(AugmentSettings):
         "0 = membrane and one value = cell; or a number per cell; or a number per class, from 0, "
         "without border weights",
     ] = "membrane"
+    label_map: Annotated[
+        str | None,
+        "what values of the labels mean: VALUES:CLASSES, such as 0,255:0,1 or "
+        "0,1,2,255:0,1,1,ignore; all that occur are needed",
+    ] = None
+    ignore: Annotated[
+        int | None,
+        "value of labels that are not annotated: these pixels count nothing",
+        Limits(-(2**63), 2**64 - 1, closed=True),
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         "grey values that mean 0 and 1; default for uint8: 0 255. Or percentile:LOW,HIGH, such as "
@@ -163,6 +174,7 @@ class TrainConfig(AugmentSettings):
         read_percentiles(self)
         self._set(tile=self.tile or None)
         super().__post_init__()
+        meanings_of(self.label_map, self.ignore)
         kind = network_class(self.network)
         own = 560 if kind.context.padded else PAPER_TILE
         self._set(init=self.init or kind.initial, tile=self.tile or own)

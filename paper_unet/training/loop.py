@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -44,6 +45,8 @@ from paper_unet.training.data import (
 )
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
+from paper_unet.training.label_map import meanings_of
+from paper_unet.training.labels import Labels, mapped_labels, without
 from paper_unet.training.log import append_log
 from paper_unet.training.run_folder import (
     locked,
@@ -71,25 +74,21 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
     if config.images is None or config.labels is None:
         raise InputError("images or labels are not given; name a stack of each")
     images = read_stack(config.images, channels=config.channels, missing=config.missing)
-    labels = read_stack(config.labels, labels=True, missing=config.missing)
+    labels = read_labels(config)
     size = (images.shape[0], *images.shape[-2:])
     if size != labels.shape:
         raise InputError(
             f"{config.images} is {size}, {config.labels} is {labels.shape} (Z, Y, X); "
             "give one label section of the same size for each image section"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{config.labels}: labels are {labels.dtype}; integers are needed: convert them to "
-            "uint8 or uint16"
-        )
     chosen = list(parse_slices(config.slices, len(images)))
     value_range = grey_range(config)
     images = to_unit_range(images[chosen], value_range, name=config.images)
-    labels = labels[chosen]
-    if (labels == labels[0, 0, 0]).all():
+    labels, ignored = chosen_labels(config, labels[chosen])
+    counted = labels if ignored is None else labels[~ignored]
+    if (counted == counted.flat[0]).all():
         raise InputError(
-            f"{config.labels}: labels are {labels[0, 0, 0]} everywhere in the sections chosen, so "
+            f"{config.labels}: labels are {counted.flat[0]} everywhere in the sections chosen, so "
             "there are no cells to tell from what is around them; give other labels or sections"
         )
     kind, count = config.label_kind, class_count(config)
@@ -99,22 +98,70 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             f"it out with {kind} labels"
         )
     if kind == "class":
-        return training_set_of_classes(images, labels, count, config.balance)
+        found = training_set_of_classes(images, labels, count, config.balance, ignore=ignored)
+        return found.without(ignored)
     if count > 2:
         raise InputError(
             f"classes is {count}; {kind} labels have two: give a number per class with "
             "`label_kind` class, or leave `classes` out"
         )
     instances = instances_from_membranes(labels) if kind == "membrane" else labels
-    return training_set(
+    found = training_set(
         images,
         instances,
+        ignore=ignored,
         w0=config.w0,
         sigma=config.sigma,
         balance=config.balance,
         separate=kind == "instance",
         gap=config.gap,
     )
+    return found.without(ignored)
+
+
+def read_labels(config: TrainConfig, say: Callable[[str], object] | None = None) -> NDArray[Any]:
+    """Read all labels that a configuration names, as stored; ``say`` takes what is said of them."""
+    name, more = str(config.labels), {} if say is None else {"say": say}
+    try:
+        return read_stack(name, labels=True, missing=config.missing, **more)
+    except InputError as error:
+        if not any(_opens(name, channels) for channels in (3, 4)):
+            raise
+        raise InputError(
+            f"{name}: a mask in colours, and labels are numbers, one for each pixel; give each "
+            "colour a number first (ImageJ: Image > Type > 8-bit Color, whose numbers are read)"
+        ) from error
+
+
+def _opens(name: str, channels: int) -> bool:
+    try:
+        open_stack(name, channels=channels).close()
+    except InputError:
+        return False
+    return True
+
+
+def chosen_labels(config: TrainConfig, labels: NDArray[Any]) -> Labels:
+    """Return labels as the configuration maps them, and which pixels it ignores.
+
+    Raises
+    ------
+    InputError
+        If a value is not mapped, none is left, or they are no whole numbers.
+    """
+    name, ignored = str(config.labels), None
+    if (meanings := meanings_of(config.label_map, config.ignore)) is not None:
+        labels, ignored = mapped_labels(labels, meanings, name)
+    elif config.ignore is not None:
+        labels, ignored = without(labels, config.ignore)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"{name}: labels are {labels.dtype}; integers are needed: convert them to uint8 or "
+            "uint16, or say with `label_map` what each value means"
+        )
+    if ignored is not None and ignored.all():
+        raise InputError(f"{name}: every pixel of the sections chosen is ignored; choose others")
+    return labels, ignored
 
 
 def grey_range(config: TrainConfig) -> tuple[float, float] | None:
