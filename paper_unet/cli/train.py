@@ -49,7 +49,8 @@ def _run(options: argparse.Namespace) -> None:
 
     from paper_unet.inference.scoring import score_sections
     from paper_unet.training.checkpoint import WEIGHTS
-    from paper_unet.training.loop import grey_range, open_images, read_training_set, train
+    from paper_unet.training.loop import train
+    from paper_unet.training.reading import grey_range, open_images, read_training_set
     from paper_unet.training.run_folder import save_scores
 
     config = given_settings(options, TrainConfig)
@@ -88,7 +89,7 @@ def _describe(config: TrainConfig) -> None:
     import numpy as np
 
     from paper_unet.images import describe_section, parse_slices, to_unit_range
-    from paper_unet.training.loop import grey_range, open_images
+    from paper_unet.training.reading import grey_range, open_images
 
     value_range = grey_range(config)
     with open_images(config) as stack:
@@ -100,7 +101,7 @@ def _describe(config: TrainConfig) -> None:
 
 def _labels_of(config: TrainConfig, sections: list[int]) -> Labels:
     """Return the labels of sections as training takes them, and which pixels are ignored."""
-    from paper_unet.training.loop import chosen_labels, read_labels
+    from paper_unet.training.reading import chosen_labels, read_labels
 
     return chosen_labels(config, read_labels(config, say=_nothing)[sections])
 
@@ -112,7 +113,7 @@ def _nothing(line: str) -> None:
 def _held_out(config: TrainConfig, validate: str) -> list[int]:
     """Return the sections to score in the end, checked before hours of training."""
     from paper_unet.images import parse_slices
-    from paper_unet.training.loop import open_images
+    from paper_unet.training.reading import open_images
 
     if not validate:
         if config.validate_every:

@@ -8,46 +8,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from paper_unet.errors import DivergedError, InputError
-from paper_unet.images import (
-    Stack,
-    open_stack,
-    parse_slices,
-    percentile_range,
-    read_stack,
-    to_unit_range,
-)
+from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
-from paper_unet.networks.weights_file import load_model, save_model
+from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
-from paper_unet.training.data import (
-    TrainingSet,
-    instances_from_membranes,
-    training_set,
-    training_set_of_classes,
-)
+from paper_unet.training.data import TrainingSet
 from paper_unet.training.held_out import HeldOut
-from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
-from paper_unet.training.label_map import meanings_of
-from paper_unet.training.labels import Labels, mapped_labels, without
+from paper_unet.training.initial_weights import absorb_shift, start_network
 from paper_unet.training.log import append_log
+from paper_unet.training.reading import grey_dtype, read_training_set, scaling_of
 from paper_unet.training.run_folder import (
     locked,
     prepare_folder,
@@ -60,130 +44,6 @@ from paper_unet.training.tiles import TileSampler
 
 STATISTICS_TILES = 64
 """Tiles whose mean and variance a trained network with batch normalisation keeps."""
-
-
-def read_training_set(config: TrainConfig) -> TrainingSet:
-    """Read the sections and labels that a configuration names, and weigh them.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be used, the stacks differ in shape, or the labels are not of the kind
-        that the configuration says.
-    """
-    if config.images is None or config.labels is None:
-        raise InputError("images or labels are not given; name a stack of each")
-    images = read_stack(config.images, channels=config.channels, missing=config.missing)
-    labels = read_labels(config)
-    size = (images.shape[0], *images.shape[-2:])
-    if size != labels.shape:
-        raise InputError(
-            f"{config.images} is {size}, {config.labels} is {labels.shape} (Z, Y, X); "
-            "give one label section of the same size for each image section"
-        )
-    chosen = list(parse_slices(config.slices, len(images)))
-    value_range = grey_range(config)
-    images = to_unit_range(images[chosen], value_range, name=config.images)
-    labels, ignored = chosen_labels(config, labels[chosen])
-    counted = labels if ignored is None else labels[~ignored]
-    if (counted == counted.flat[0]).all():
-        raise InputError(
-            f"{config.labels}: labels are {counted.flat[0]} everywhere in the sections chosen, so "
-            "there are no cells to tell from what is around them; give other labels or sections"
-        )
-    kind, count = config.label_kind, class_count(config)
-    if config.gap > 1 and kind != "instance":
-        raise InputError(
-            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave "
-            f"it out with {kind} labels"
-        )
-    if kind == "class":
-        found = training_set_of_classes(images, labels, count, config.balance, ignore=ignored)
-        return found.without(ignored)
-    if count > 2:
-        raise InputError(
-            f"classes is {count}; {kind} labels have two: give a number per class with "
-            "`label_kind` class, or leave `classes` out"
-        )
-    instances = instances_from_membranes(labels) if kind == "membrane" else labels
-    found = training_set(
-        images,
-        instances,
-        ignore=ignored,
-        w0=config.w0,
-        sigma=config.sigma,
-        balance=config.balance,
-        separate=kind == "instance",
-        gap=config.gap,
-    )
-    return found.without(ignored)
-
-
-def read_labels(config: TrainConfig, say: Callable[[str], object] | None = None) -> NDArray[Any]:
-    """Read all labels that a configuration names, as stored; ``say`` takes what is said of them."""
-    name, more = str(config.labels), {} if say is None else {"say": say}
-    try:
-        return read_stack(name, labels=True, missing=config.missing, **more)
-    except InputError as error:
-        if not any(_opens(name, channels) for channels in (3, 4)):
-            raise
-        raise InputError(
-            f"{name}: a mask in colours, and labels are numbers, one for each pixel; give each "
-            "colour a number first (ImageJ: Image > Type > 8-bit Color, whose numbers are read)"
-        ) from error
-
-
-def _opens(name: str, channels: int) -> bool:
-    try:
-        open_stack(name, channels=channels).close()
-    except InputError:
-        return False
-    return True
-
-
-def chosen_labels(config: TrainConfig, labels: NDArray[Any]) -> Labels:
-    """Return labels as the configuration maps them, and which pixels it ignores.
-
-    Raises
-    ------
-    InputError
-        If a value is not mapped, none is left, or they are no whole numbers.
-    """
-    name, ignored = str(config.labels), None
-    if (meanings := meanings_of(config.label_map, config.ignore)) is not None:
-        labels, ignored = mapped_labels(labels, meanings, name)
-    elif config.ignore is not None:
-        labels, ignored = without(labels, config.ignore)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{name}: labels are {labels.dtype}; integers are needed: convert them to uint8 or "
-            "uint16, or say with `label_map` what each value means"
-        )
-    if ignored is not None and ignored.all():
-        raise InputError(f"{name}: every pixel of the sections chosen is ignored; choose others")
-    return labels, ignored
-
-
-def grey_range(config: TrainConfig) -> tuple[float, float] | None:
-    """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
-    known = load_model(config.start).grey_ranges if config.start else None
-    with open_images(config) as stack:
-        if config.percentiles is not None:  # of the whole stack: held-out sections are scaled alike
-            return percentile_range(stack, config.percentiles).grey_range
-        return stack.value_range(config.value_range, known)
-
-
-def _scaling(config: TrainConfig) -> dict[str, Any]:
-    """Return what the record says of grey values that were scaled from content."""
-    if config.percentiles is None or config.images is None:
-        return {}
-    with open_images(config) as stack:
-        return {"scaling": percentile_range(stack, config.percentiles).record()}
-
-
-def open_images(config: TrainConfig) -> Stack:
-    """Open the sections that a configuration names."""
-    return open_stack(str(config.images), channels=config.channels, missing=config.missing)
 
 
 def train(
@@ -237,9 +97,9 @@ def train(
     refuse_own_input(config)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
-    scaling = _scaling(config)
+    scaling = scaling_of(config)
     model = start_network(config, data.images.shape[1]).to(device)
-    if config.value_range and (dtype := _grey_dtype(config)):
+    if config.value_range and (dtype := grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -322,17 +182,6 @@ def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
     unseen = range(config.steps, config.steps + STATISTICS_TILES)
     with reproducible(config.precision, sampler.images.device):
         model.settle(laid_out(sampler[k].image - config.centre, config) for k in unseen)
-
-
-def _grey_dtype(config: TrainConfig) -> str | None:
-    """Return the dtype that the range of grey values is of; of data in memory it is uint8.
-
-    None if the range is of fewer bits than its dtype has.
-    """
-    if not config.images:
-        return "uint8"
-    with open_images(config) as stack:
-        return None if stack.own_range else str(stack.dtype.name)
 
 
 def train_step(trainer: Trainer, step: int) -> Tensor:

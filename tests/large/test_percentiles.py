@@ -20,7 +20,8 @@ from paper_unet.large import PredictConfig, join_parts, predict_file, predict_pa
 from paper_unet.large.journal import header_of
 from paper_unet.large.report import Report
 from paper_unet.training.config import TrainConfig
-from paper_unet.training.loop import read_training_set, train
+from paper_unet.training.loop import train
+from paper_unet.training.reading import read_training_set
 
 WORD = "percentile:2,98.5"
 

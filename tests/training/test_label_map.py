@@ -22,7 +22,7 @@ from paper_unet.training.data import IGNORED, TrainingSet
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.label_map import parse_label_map
 from paper_unet.training.labels import mapped_labels
-from paper_unet.training.loop import read_training_set
+from paper_unet.training.reading import read_training_set
 from paper_unet.training.tiles import TileSampler, energy
 
 CELLS = blobs(sections=4)
