@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
@@ -151,13 +152,17 @@ class Option:
         if not fits or (isinstance(value, bool) and self.kind is not bool):
             raise InputError(f"{self.name} is {_quoted(value)}; it must be {WORDS[self.kind]}")
         value = value.item() if numpy_number else value
-        if isinstance(value, int) and not -LARGEST <= value < LARGEST:
+        most = self.limits.high + 1 if self.limits and self.limits.high < math.inf else LARGEST
+        if isinstance(value, int) and not -LARGEST <= value < max(LARGEST, most):
             raise InputError(f"{self.name} is {shown(value)}; it must be {WORDS[int]} of 64 bits")
         return value
 
 
-FLAGS: Final = {"value_range": "--range"}
-"""Options that are not called as their field is."""
+FLAGS: Final = {"value_range": "--range", "label_map": "--map", "percentiles": ""}
+"""Options that are not called as their field is; empty: part of another option."""
+
+PERCENTILE: Final = "percentile:"
+"""How a range of grey values by percentiles begins, where it is written as text."""
 
 LARGEST: Final = 2**63
 """Whole numbers beyond it are none that anything here computes with."""
@@ -213,6 +218,45 @@ def check(settings: Any) -> None:
         kept = option.accepted(value)
         if kept is not value:
             object.__setattr__(settings, option.name, kept)
+
+
+def read_percentiles(settings: Any) -> None:
+    """Take ``value_range`` apart that is the text ``percentile:LOW,HIGH``, and check percentiles.
+
+    To be called before `check`; ``percentiles`` are kept in a field of this name.
+
+    Raises
+    ------
+    InputError
+        If the text is of another form, or the percentiles are none.
+    """
+    given = settings.value_range
+    if isinstance(given, str) and given.strip().startswith(PERCENTILE):
+        number = r"\s*([0-9]*\.?[0-9]+)\s*"
+        found = re.fullmatch(f"{PERCENTILE}{number},{number}", given.strip(), re.ASCII)
+        if found is None:
+            raise InputError(
+                f'`value_range` is "{shown(given)}"; give two grey values, or percentiles as in '
+                f"{PERCENTILE}0.5,99.5"
+            )
+        object.__setattr__(settings, "value_range", None)
+        object.__setattr__(settings, "percentiles", (float(found[1]), float(found[2])))
+        given = None
+    if settings.percentiles is not None:
+        checked_percentiles(settings.percentiles)
+        if given is not None:
+            raise InputError("`value_range` is given by grey values and by percentiles; give one")
+
+
+def checked_percentiles(given: tuple[float, float]) -> tuple[float, float]:
+    """Return percentiles; raise InputError unless they are two of 0 to 100, in order."""
+    low, high = given
+    if not 0 <= low < high <= 100:
+        raise InputError(
+            f"`value_range` by percentiles {low:g} and {high:g}; give two from 0 to 100, the lower "
+            "one first"
+        )
+    return float(low), float(high)
 
 
 def part(settings: Any, kind: type[Part]) -> Part:

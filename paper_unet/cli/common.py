@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from paper_unet.errors import DivergedError, InputError, nearest, shown
 from paper_unet.metrics.table import METRICS
-from paper_unet.settings import Option, options
+from paper_unet.settings import FLAGS, PERCENTILE, Option, options
 
 Settings = TypeVar("Settings")
 
@@ -29,8 +29,49 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if silent else super()._get_help_string(action)
 
 
+def _two_words(words: Sequence[str]) -> list[str]:
+    """Make two words of a range by percentiles, ``percentile:LOW,HIGH``, as its option takes."""
+    result: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if equals and flag == RANGE and value.startswith(PERCENTILE):
+            result += [flag, PERCENTILE, value.removeprefix(PERCENTILE)]
+        elif word.startswith(PERCENTILE) and result[-1:] == [RANGE]:
+            result += [PERCENTILE, word.removeprefix(PERCENTILE)]
+        else:
+            result.append(word)
+    return result
+
+
+class _Range(argparse.Action):
+    """Takes two numbers, or the two words that `_two_words` makes."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if values[0] == PERCENTILE:
+            found: object = "".join(values)
+        else:
+            try:
+                found = tuple(map(float, values))
+            except ValueError:
+                bad = next(value for value in values if not _is_number(value))
+                raise argparse.ArgumentError(self, f"invalid float value: {bad!r}") from None
+        setattr(namespace, self.dest, found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+RANGE = FLAGS["value_range"]
 NEGATIVE = r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|-(inf|infinity|nan)"
 """What is a number and no option; argparse itself takes -1e3 for one."""
+
+LIST = r"-\d[\d.]*[,:]"
+"""How a list of numbers begins whose first one is below 0."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +79,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self._negative_number_matcher = re.compile(rf"(?:{NEGATIVE})$", re.IGNORECASE)
+        self._negative_number_matcher = re.compile(rf"(?:{NEGATIVE})$|{LIST}", re.IGNORECASE)
 
     def check_words(self, arguments: Sequence[str]) -> None:
         """Refuse an option that is none, with the nearest one; argparse would name it last."""
@@ -47,6 +88,12 @@ class Parser(argparse.ArgumentParser):
             flag = word.partition("=")[0]
             if flag.startswith("--") and not any(name.startswith(flag) for name in known):
                 self.error(f"no option is called {flag}{nearest(flag, known)}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; a range by percentiles is one word, and one of grey values two."""
+        has_range = RANGE in self._option_string_actions
+        words = _two_words(args) if has_range and args is not None else args
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Refuse in one line: how an option is used, ``--help`` says."""
@@ -113,7 +160,7 @@ def add_settings(
     """Turn every field of a configuration into one option, unless the command has it already."""
     there = {action.dest for action in command._actions}
     for option in options(kind):
-        if option.name not in there:
+        if option.name not in there and option.flag:
             _add_option(command, option, required=option.name in required)
 
 
@@ -128,7 +175,7 @@ def _add_option(command: argparse.ArgumentParser, option: Option, *, required: b
         if option.choices.renamed:
             more["type"] = option.choices.word
     elif option.kind is tuple:
-        more |= {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")}
+        more |= {"action": _Range, "nargs": 2, "metavar": ("LOW", "HIGH")}
     else:
         more |= {"type": option.kind, "required": required or option.required}
     command.add_argument(option.flag, **more)

@@ -18,6 +18,7 @@ from paper_unet.cli.common import (
     say,
     with_flags,
 )
+from paper_unet.cli.parts import add_parts, has_parts, run_parts
 from paper_unet.errors import InputError
 from paper_unet.large.config import PredictConfig
 from paper_unet.release.settings import ReleaseSettings
@@ -47,6 +48,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--dask", metavar="ADDRESS", help="compute on a dask scheduler; local:N for N workers here"
     )
+    add_parts(command)
     command.add_argument("--overwrite", action="store_true", help="replace the output")
     command.add_argument(
         "--verify",
@@ -71,6 +73,7 @@ def _run(options: argparse.Namespace) -> None:
 
     config = given_settings(options, PredictConfig)
     settings = given_settings(options, ReleaseSettings)
+    in_parts = has_parts(options)
     keep_freed_memory()
     report = Report(say=partial(_say, options.command), progress=True)
     if options.release:
@@ -85,6 +88,9 @@ def _run(options: argparse.Namespace) -> None:
         names = ", ".join(option.flag for option in settings_of(ReleaseSettings))
         raise InputError(f"{names} are of --release; add it or leave them out")
     try:
+        if in_parts:
+            run_parts(options, config, report)
+            return
         with _executor(options.dask, config) as executor:
             predict_file(
                 config, overwrite=options.overwrite, verify=options.verify, executor=executor,
@@ -93,8 +99,17 @@ def _run(options: argparse.Namespace) -> None:
     except Stopped:
         go_on_with(sys.argv[1:])
         raise
+    print(f"wrote {Path(config.out)}: {_what(config)}, {config.stored}")
+
+
+def _what(config: PredictConfig) -> str:
+    """Say what an output holds."""
+    if config.argmax:
+        return "number of the most probable class"
+    if config.all_classes:
+        return "probability of each class, a channel for each"
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
-    print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
+    return f"probability of {kind}"
 
 
 def _say(command: argparse.ArgumentParser, line: str) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import (
     Commands,
@@ -21,6 +22,9 @@ from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
 from paper_unet.system.stop import Stopped
 from paper_unet.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from paper_unet.training.labels import Labels
 
 
 def add(commands: Commands) -> None:
@@ -43,10 +47,10 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from paper_unet.images import read_stack
     from paper_unet.inference.scoring import score_sections
     from paper_unet.training.checkpoint import WEIGHTS
-    from paper_unet.training.loop import open_images, read_training_set, train
+    from paper_unet.training.loop import train
+    from paper_unet.training.reading import grey_range, open_images, read_training_set
     from paper_unet.training.run_folder import save_scores
 
     config = given_settings(options, TrainConfig)
@@ -68,9 +72,12 @@ def _run(options: argparse.Namespace) -> None:
     if validate and config.label_kind == "membrane":
         with open_images(config) as stack:
             images = np.stack([stack[z] for z in held_out])
-            own = stack.value_range(config.value_range, model.grey_ranges)
-        labels = read_stack(options.labels, labels=True, missing=config.missing, say=_nothing)
-        scores = score_sections(model, images, labels[held_out], value_range=own, progress=True)
+            own = stack.value_range(grey_range(config), model.grey_ranges)
+        labels, ignored = _labels_of(config, held_out)
+        if ignored is not None:
+            say("not scored: the scores of whole sections cannot leave ignored pixels out")
+            return
+        scores = score_sections(model, images, labels, value_range=own, progress=True)
         found = headline(scores)
         print_scores(found)
         model.record["held_out"] = {"sections": validate, **found}
@@ -82,7 +89,7 @@ def _describe(config: TrainConfig) -> None:
     import numpy as np
 
     from paper_unet.images import describe_section, parse_slices, to_unit_range
-    from paper_unet.training.loop import grey_range, open_images
+    from paper_unet.training.reading import grey_range, open_images
 
     value_range = grey_range(config)
     with open_images(config) as stack:
@@ -92,6 +99,13 @@ def _describe(config: TrainConfig) -> None:
             say(line)
 
 
+def _labels_of(config: TrainConfig, sections: list[int]) -> Labels:
+    """Return the labels of sections as training takes them, and which pixels are ignored."""
+    from paper_unet.training.reading import chosen_labels, read_labels
+
+    return chosen_labels(config, read_labels(config, say=_nothing)[sections])
+
+
 def _nothing(line: str) -> None:
     """Say nothing: it was said when the training began."""
 
@@ -99,7 +113,7 @@ def _nothing(line: str) -> None:
 def _held_out(config: TrainConfig, validate: str) -> list[int]:
     """Return the sections to score in the end, checked before hours of training."""
     from paper_unet.images import parse_slices
-    from paper_unet.training.loop import open_images
+    from paper_unet.training.reading import open_images
 
     if not validate:
         if config.validate_every:
@@ -117,5 +131,11 @@ def _held_out(config: TrainConfig, validate: str) -> list[int]:
         raise InputError(
             f"--validate {validate} shares section {min(shared)} with the training sections; give "
             "--slices and --validate that do not overlap"
+        )
+    maps = config.label_map is not None or config.ignore is not None
+    if maps and not config.validate_every and _labels_of(config, list(held_out))[1] is not None:
+        raise InputError(
+            f"--validate {validate} has ignored pixels, which the scores of whole sections cannot "
+            "leave out; follow the loss of these sections with --validate-every"
         )
     return list(held_out)

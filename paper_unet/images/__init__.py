@@ -15,6 +15,7 @@ from paper_unet.images.outputs.output import Output
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
+from paper_unet.images.percentiles import PercentileRange, percentile_range
 from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers import open_stack, read_stack
 from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
@@ -24,6 +25,7 @@ __all__ = [
     "Chunk",
     "GreyCount",
     "Output",
+    "PercentileRange",
     "PixelSize",
     "Stack",
     "StackWriter",
@@ -38,6 +40,7 @@ __all__ = [
     "make_labels",
     "open_stack",
     "parse_slices",
+    "percentile_range",
     "read_stack",
     "scale_of",
     "stored_files",

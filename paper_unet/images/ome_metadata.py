@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paper_unet.images.stack import PixelSize
+
+COLOURS = ("0072B2", "E69F00", "009E73", "D55E00", "CC79A7", "56B4E9", "F0E442")
+"""Of channels, as viewers show them; told apart by the colour-blind (Okabe and Ito, 2008)."""
 
 
 def ome_attributes(
-    version: str, levels: int, pixel_size: PixelSize, *, labels: bool = False
+    version: str,
+    levels: int,
+    pixel_size: PixelSize,
+    *,
+    labels: bool = False,
+    channels: tuple[str, ...] = (),
+    dtype: np.dtype[Any] | type = np.float32,
 ) -> dict[str, Any]:
     """Return the attributes of the group that holds the levels ``0``, ``1``, ...
 
@@ -23,6 +34,10 @@ def ome_attributes(
         Of level 0, in micrometres; where it is not known the scale has no unit.
     labels : bool
         Whether it is a label image: smaller levels hold the first of 2 x 2 pixels, else their mean.
+    channels : tuple of str
+        What the values of a pixel are called, where the levels are (C, Z, Y, X); else empty.
+    dtype : numpy.dtype
+        Of the channels: probabilities, whose range is shown.
 
     Returns
     -------
@@ -37,16 +52,39 @@ def ome_attributes(
         from ome_zarr_models.v04.multiscales import Multiscale as Multiscale04
 
         pyramid = _pyramid(
-            Multiscale04, Dataset04, Axis04, levels, pixel_size, labels, version="0.4"
+            Multiscale04, Dataset04, Axis04, levels, pixel_size, labels, channels, version="0.4"
         )
-        return {**_json(Image04(multiscales=[pyramid])), **_label(version, labels)}
+        more = {**_label(version, labels), **_omero(channels, np.dtype(dtype))}
+        return {**_json(Image04(multiscales=[pyramid])), **more}
     from ome_zarr_models.v05.axes import Axis
     from ome_zarr_models.v05.image import ImageAttrs
     from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 
-    pyramid = _pyramid(Multiscale, Dataset, Axis, levels, pixel_size, labels)
+    pyramid = _pyramid(Multiscale, Dataset, Axis, levels, pixel_size, labels, channels)
     image = _json(ImageAttrs(multiscales=[pyramid], version="0.5"))
-    return {"ome": {**image, **_label(version, labels)}}
+    more = {**_label(version, labels), **_omero(channels, np.dtype(dtype))}
+    return {"ome": {**image, **more}}
+
+
+def _omero(channels: tuple[str, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return what viewers show of channels: their names, colours and range."""
+    if not channels:
+        return {}
+    white = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    window = {"min": 0.0, "max": white, "start": 0.0, "end": white}
+    return {
+        "omero": {
+            "channels": [
+                {
+                    "label": name,
+                    "color": COLOURS[k % len(COLOURS)],
+                    "window": window,
+                    "active": True,
+                }
+                for k, name in enumerate(channels)
+            ]
+        }
+    }
 
 
 def _label(version: str, labels: bool) -> dict[str, Any]:
@@ -76,22 +114,31 @@ def check_ome(folder: Path, version: str, *, labels: bool = False) -> None:
 
 def _pyramid(
     multiscale: Any, dataset: Any, axis: Any, levels: int, pixel_size: PixelSize, labels: bool,
-    **more: str,
+    channels: tuple[str, ...], **more: str,
 ) -> Any:  # fmt: skip
+    before = [axis(name="c", type="channel")] if channels else []
     axes = [
-        axis(name=name, type="space", unit=None if size is None else "micrometer")
-        for name, size in zip("zyx", pixel_size, strict=True)
+        *before,
+        *(
+            axis(name=name, type="space", unit=None if size is None else "micrometer")
+            for name, size in zip("zyx", pixel_size, strict=True)
+        ),
     ]
     sizes = [1.0 if size is None else float(size) for size in pixel_size]
     datasets = [
         dataset.build(
             path=str(k),
-            scale=_scale(sizes, k),
-            translation=None if labels else _shift(sizes, k),  # the first pixel stays where it is
+            scale=[1.0] * len(before) + _scale(sizes, k),
+            translation=_placed(len(before), None if labels else _shift(sizes, k)),
         )
         for k in range(levels)
     ]
     return multiscale(axes=axes, datasets=datasets, type="nearest" if labels else "mean", **more)
+
+
+def _placed(before: int, shift: list[float] | None) -> list[float] | None:
+    """Put the axes before Z, Y, X to a shift; of labels the first pixel stays where it is."""
+    return None if shift is None else [0.0] * before + shift
 
 
 def _scale(sizes: list[float], level: int) -> list[float]:

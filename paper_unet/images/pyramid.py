@@ -134,10 +134,12 @@ class GrowingPyramid:
         Of `level_shapes`.
     side : int
         Pixels of a side of a chunk, even.
+    together : int
+        Windows that come with the same rows and columns, of as many sections.
     """
 
-    def __init__(self, levels: list[tuple[int, int, int]], side: int) -> None:
-        self._levels, self._side = levels, side
+    def __init__(self, levels: list[tuple[int, int, int]], side: int, together: int = 1) -> None:
+        self._levels, self._side, self._together = levels, side, together
         self._waiting: OrderedDict[Chunk, _Waiting] = OrderedDict()
         self._held = self._room = 0
         self._lock = Lock()
@@ -161,7 +163,7 @@ class GrowingPyramid:
         """
         if level + 1 == len(self._levels):
             return
-        self._room = max(self._room, 2 * pixels.nbytes)
+        self._room = max(self._room, 2 * self._together * pixels.nbytes)
         for chunk, y, x, part in self._parts(z, row, column, pixels, level + 1):
             whole = self._joined(chunk, y, x, part)
             if whole is not None:

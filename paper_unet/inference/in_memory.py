@@ -26,6 +26,20 @@ from paper_unet.system.overlap import behind_by
 Wait = Callable[[], NDArray[Any]]
 
 
+def class_count(model: Network) -> int:
+    """Return how many classes a network tells apart: one score is a logit, of two."""
+    return max(model.config.out_channels, 2)
+
+
+def class_names(model: Network) -> tuple[str, ...]:
+    """Return what the classes of a network are called: by its record, or by their numbers."""
+    count = class_count(model)
+    names = model.record.get("class_names")
+    if isinstance(names, list) and len(names) == count and all(isinstance(n, str) for n in names):
+        return tuple(" ".join(name.split()) or f"class {k}" for k, name in enumerate(names))
+    return tuple(f"class {k}" for k in range(count))
+
+
 @dataclass
 class _Job:
     """A section on its way."""
@@ -74,7 +88,9 @@ class InMemory:
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, images: Iterable[tuple[str | None, NDArray[Any]]]) -> Iterator[NDArray[Any]]:
-        """Yield the prediction (Y, X) of each image, (Y, X) or (C, Y, X), in order.
+        """Yield the prediction of each image, (Y, X) or (C, Y, X), in order.
+
+        It is (Y, X), or (K, Y, X) if it is that of all classes.
 
         Parameters
         ----------
@@ -90,7 +106,7 @@ class InMemory:
             with naming(job.name) if job.name else nullcontext():
                 finished = job.take(wait)
             if finished:
-                yield job.result
+                yield self._readout.placed(job.result)
 
     def _begun(
         self, images: Iterable[tuple[str | None, NDArray[Any]]]
@@ -124,7 +140,7 @@ class InMemory:
         intake = self._intake(stacked.dtype.newbyteorder("="))
         section = whole(stacked, intake)
         rows = begun_rows(self._scorer, section, self._readout, *section.everything)
-        result = np.empty(shape, self._readout.dtype)
+        result = np.empty(self._readout.shape(shape, class_count(self._model)), self._readout.dtype)
         return _Job(stacked, name, intake.value_range, result), rows
 
     def _intake(self, dtype: np.dtype[Any]) -> Intake:

@@ -87,7 +87,12 @@ def weights_bytes(config: NetworkConfig) -> int:
 
 
 def held_bytes(
-    classes: int, settings: InferenceSettings, plan: Plan, shape: tuple[int, int], row: int
+    classes: int,
+    settings: InferenceSettings,
+    plan: Plan,
+    shape: tuple[int, int],
+    row: int,
+    values: int = 1,
 ) -> float:
     """Return the bytes of the scores, what is computed from them, and the rows not yet written.
 
@@ -100,14 +105,16 @@ def held_bytes(
         Height and width of a section, pixels.
     row : int
         Pixels of a row of tiles at most; 0 when rows stream.
+    values : int
+        Values of a pixel that are written: one for each class if all are.
     """
     height, columns = shape[0], min(plan.strip, shape[1])
-    piece = min(plan.rows, height) * columns
+    piece = min(plan.rows, height) * columns * values
     if settings.average == "rotations":
         turned = (TURNED + TURNED_SCORES * classes) * canvas_side(shape) ** 2
         return turned + WRITTEN * piece + 8 * classes * row
     if settings.average == "flips":  # of all rows of a strip at once
-        scores = (AVERAGED * classes + PROBABILITY) * height * columns
+        scores = (AVERAGED * classes + PROBABILITY * values) * height * columns
         return scores + WRITTEN * piece + 8 * classes * row
     if not row:
         return 16 * classes * plan.band * columns + WRITTEN * piece

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import Stack
-from paper_unet.inference.in_memory import InMemory
+from paper_unet.inference.in_memory import InMemory, class_count
 from paper_unet.inference.readout import Readout
-from paper_unet.inference.settings import Average, Engine, InferenceSettings, Precision
+from paper_unet.inference.settings import Average, Classes, Engine, InferenceSettings, Precision
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.networks.base import Network
@@ -86,9 +86,11 @@ def predict_image(
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
     of_class: int | None = None,
+    all_classes: bool = False,
+    argmax: bool = False,
     dtype: OutputDtype = "float32",
 ) -> NDArray[Any]:
-    """Return the probability of a class at every pixel of an image.
+    """Return the probability of a class, or of all, at every pixel of an image.
 
     Parameters
     ----------
@@ -121,13 +123,18 @@ def predict_image(
         Grey values that mean 0 and 1; default: the model's own for the image's dtype.
     of_class : int, optional
         Whose probability it is, from 0; default: the last one's.
+    all_classes : bool
+        Return the probability of every class.
+    argmax : bool
+        Return the number of the most probable class, from 0; of several that are, the first.
     dtype : {"float32", "uint8", "uint16"}
         Of the result: the probability as it is, or times 255 or 65535 and rounded.
 
     Returns
     -------
-    ndarray, shape (Y, X)
-        In [0, 1] as float32; for the usual two classes, the probability of a cell.
+    ndarray, shape (Y, X); (K, Y, X) of all classes
+        In [0, 1] as float32; for the usual two classes, the probability of a cell. Of ``argmax``
+        uint8.
 
     Raises
     ------
@@ -137,9 +144,8 @@ def predict_image(
     settings = InferenceSettings(
         engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
     )
-    check_class(model, of_class)
+    readout = _readout(model, of_class, all_classes, argmax, dtype)
     scorer = engine_for(model, settings, precision)
-    readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
     return next(InMemory(model, scorer, value_range, readout)([(None, image)]))
 
 
@@ -156,6 +162,8 @@ def predict_stack(
     precision: Precision = "float32",
     value_range: tuple[float, float] | None = None,
     of_class: int | None = None,
+    all_classes: bool = False,
+    argmax: bool = False,
     dtype: OutputDtype = "float32",
     progress: bool = False,
 ) -> NDArray[Any] | Sink:
@@ -170,15 +178,17 @@ def predict_stack(
     stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
     out : array-like, shape (Z, Y, X), optional
-        Takes each section by assignment; default: a new ndarray.
-    engine, tile, tiling, average, halo, precision, value_range, of_class, dtype
+        Takes each section by assignment, (Y, X) or (K, Y, X); default: a new ndarray.
+    engine, tile, tiling, average, halo, precision, value_range, of_class, all_classes, argmax
+        As in `predict_image`.
+    dtype
         As in `predict_image`.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
-    ndarray, shape (Z, Y, X), or ``out``
+    ndarray, shape (Z, Y, X), (K, Z, Y, X) of all classes, or ``out``
         Probabilities of the class, as `predict_image` gives them.
 
     Raises
@@ -191,23 +201,23 @@ def predict_stack(
     if len(stack.shape) != (4 if colour and not opened else 3):
         wanted = f"(Z, {model.config.in_channels}, Y, X)" if colour else "(Z, Y, X)"
         raise InputError(f"the stack has shape {stack.shape}; {wanted} is needed")
-    check_class(model, of_class)
+    readout = _readout(model, of_class, all_classes, argmax, dtype)
     settings = InferenceSettings(
         engine=engine, tile=tile, tiling=tiling, average=average, halo=halo
     )
     scorer = engine_for(model, settings, precision)
     if isinstance(stack, Stack):
         value_range = stack.value_range(value_range)
-    readout = Readout(model.sigmoid, of_class, _output_dtype(dtype))
-    target: Sink | NDArray[Any]
-    size = (stack.shape[0], *stack.shape[-2:])
-    target = np.empty(size, readout.dtype) if out is None else out
+    kinds = (class_count(model),) if all_classes else ()
+    size = (*kinds, stack.shape[0], *stack.shape[-2:])
+    result = np.empty(size, readout.dtype) if out is None else out
+    target: Any = np.asarray(result).swapaxes(0, 1) if out is None and kinds else result
     sections = InMemory(model, scorer, value_range, readout)(_named(stack))
     for z, section in enumerate(
         tqdm(sections, total=len(stack), unit="section", disable=not progress)
     ):
         target[z] = section
-    return target
+    return result
 
 
 def _named(stack: Slices) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -224,8 +234,28 @@ def _output_dtype(name: OutputDtype) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def check_class(model: Network, of_class: int | None) -> None:
-    """Raise InputError unless the network has a class of this number; None is the last one."""
-    count = max(model.config.out_channels, 2)
+def _readout(
+    model: Network, of_class: int | None, all_classes: bool, argmax: bool, dtype: OutputDtype
+) -> Readout:
+    classes = wanted_classes(of_class, all_classes, argmax)
+    check_class(model, of_class, classes)
+    stored = np.dtype(np.uint8) if argmax else _output_dtype(dtype)
+    return Readout(model.sigmoid, of_class, stored, classes)
+
+
+def wanted_classes(of_class: int | None, all_classes: bool, argmax: bool) -> Classes:
+    """Return what is wanted of the classes; raise InputError if that is more than one thing."""
+    given = {"of_class": of_class is not None, "all_classes": all_classes, "argmax": argmax}
+    names = [f"`{name}`" for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} are given; give one of them")
+    return "argmax" if argmax else "all" if all_classes else "one"
+
+
+def check_class(model: Network, of_class: int | None, classes: Classes = "one") -> None:
+    """Raise InputError unless the network has what is wanted; None is the last class."""
+    count = class_count(model)
+    if classes == "argmax" and count > 256:
+        raise InputError(f"the network has {count} classes; a label image of uint8 has 256")
     if of_class is not None and not 0 <= of_class < count:
         raise InputError(f"no class {of_class}; the network has {count}, from 0 to {count - 1}")

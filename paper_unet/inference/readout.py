@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.errors import InputError
+from paper_unet.inference.settings import Classes
 
 
 class Readout:
@@ -24,6 +25,9 @@ class Readout:
         Whose probability it is; default: the last one's.
     dtype : numpy.dtype
         float32: the probability; uint8 or uint16: that times the dtype's largest value, rounded.
+    classes : {"one", "all", "argmax"}
+        Whether it is the probability of a class, of each, or the number of the most probable one;
+        the first of several that are.
     """
 
     def __init__(
@@ -31,8 +35,10 @@ class Readout:
         sigmoid: bool = False,
         of_class: int | None = None,
         dtype: np.dtype[Any] | type = np.float32,
+        classes: Classes = "one",
     ) -> None:
         self.sigmoid, self.of_class, self.dtype = sigmoid, of_class, np.dtype(dtype)
+        self.classes = classes
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values of scores, and whether all scores are finite.
@@ -44,11 +50,35 @@ class Readout:
         Returns
         -------
         Tensor of the dtype, shape (n, columns), and Tensor of bool, shape ()
-            On the device of the scores.
+            On the device of the scores. Of all classes (n, K, columns).
         """
         low, high = scores.aminmax()  # NaN if one is
-        found = self._probability(scores)
-        return stored(found, self.dtype), low.isfinite() & high.isfinite()
+        finite = low.isfinite() & high.isfinite()
+        if self.classes == "argmax":
+            return self._most_probable(scores), finite
+        if self.classes == "all":
+            every = self._probabilities(scores).transpose(0, 1).contiguous()
+            return stored(every, self.dtype), finite
+        return stored(self._probability(scores), self.dtype), finite
+
+    def shape(self, section: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return the shape of the values of a section (Y, X) with so many classes, rows first."""
+        height, width = section
+        return (height, count, width) if self.classes == "all" else (height, width)
+
+    def placed(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values, rows first, as (Y, X), or (K, Y, X)."""
+        return values.swapaxes(0, 1) if self.classes == "all" else values
+
+    def _most_probable(self, scores: Tensor) -> Tensor:
+        if self.sigmoid:
+            return (scores[0] > 0).to(torch.uint8)
+        return scores.argmax(dim=0).to(torch.uint8)
+
+    def _probabilities(self, scores: Tensor) -> Tensor:
+        if self.sigmoid:
+            return torch.stack([sigmoid_of_rows(-scores[0]), sigmoid_of_rows(scores[0])])
+        return softmax_of_rows(scores)
 
     def _probability(self, scores: Tensor) -> Tensor:
         if self.sigmoid:

@@ -13,6 +13,9 @@ Engine = Literal["stream", "tiles"]
 Average = Literal["none", "flips", "rotations"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
+Classes = Literal["one", "all", "argmax"]
+"""What is wanted of the classes: the probability of one, of all, or which is the most probable."""
+
 BAND = 64
 """Rows that enter the network at a time on a CPU where memory is no concern; measured."""
 

@@ -201,7 +201,7 @@ class Streaming:
         last = self.bands[-1]
         return tuple(band for band in self.bands if band * columns <= FULL or band == last)
 
-    def peak_bytes(self, plan: Plan, shape: tuple[int, int]) -> int:
+    def peak_bytes(self, plan: Plan, shape: tuple[int, int], values: int = 1) -> int:
         """Return the estimated peak memory of a prediction, besides what the process has already.
 
         Parameters
@@ -209,13 +209,15 @@ class Streaming:
         plan : Plan
         shape : (int, int)
             Height and width of a section, pixels.
+        values : int
+            Values of a pixel that are written.
         """
         config = self.network.config
         side = canvas_side(shape) if self.settings.average == "rotations" else 0
         columns = max(min(plan.strip, shape[1]), side)
         band = min(plan.band, input_size(max(shape[0], side)))
         maps = maps_bytes(config, self.precision, columns, band)
-        held = held_bytes(config.out_channels, self.settings, plan, shape, row=0)
+        held = held_bytes(config.out_channels, self.settings, plan, shape, 0, values)
         if self._on_card:
             return round(NETWORK * weights_bytes(config) + CARD_STARTED + CARD * maps + held)
         return round(NETWORK * weights_bytes(config) + STARTED + ALLOCATOR * maps + held)

@@ -136,7 +136,7 @@ class Tiled:
         widths = {rounded_up(width, steps[1]) for width in strip_widths(shape[1], core)}
         return [Plan(BAND, width, rows) for width in sorted(widths, reverse=True)]
 
-    def peak_bytes(self, plan: Plan, shape: tuple[int, int]) -> int:
+    def peak_bytes(self, plan: Plan, shape: tuple[int, int], values: int = 1) -> int:
         """Return the estimated peak memory of a prediction, besides what the process has already.
 
         Parameters
@@ -144,6 +144,8 @@ class Tiled:
         plan : Plan
         shape : (int, int)
             Height and width of a section, pixels.
+        values : int
+            Values of a pixel that are written.
         """
         turned = self.settings.average == "rotations"
         whole = (canvas_side(shape),) * 2 if turned else shape
@@ -151,7 +153,7 @@ class Tiled:
         output = self.network.output_side(side)
         width = whole[1] if turned else min(plan.strip, shape[1])
         row = output * (width + output)
-        held = held_bytes(self.network.config.out_channels, self.settings, plan, shape, row)
+        held = held_bytes(self.network.config.out_channels, self.settings, plan, shape, row, values)
         return round(self.forward.loaded + ALLOCATOR * self.forward.maps_bytes(side) + held)
 
     def work(self, plan: Plan, shape: tuple[int, int]) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from paper_unet.errors import InputError
 from paper_unet.inference.settings import InferenceSettings
 from paper_unet.large.memory import bytes_of
 from paper_unet.networks.known_weights import weights_help
-from paper_unet.settings import Limits
+from paper_unet.settings import Limits, read_percentiles
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,12 @@ class PredictConfig(InferenceSettings):
     series: Annotated[int | None, "of a file that has several"] = None
     value_range: Annotated[
         tuple[float, float] | None,
-        "grey values that mean 0 and 1; needed for uint16 unless the weights know it",
+        "grey values that mean 0 and 1; needed for uint16 unless the weights know it. Or "
+        "percentile:LOW,HIGH, such as percentile:0.5,99.5: the values there in a sample",
+    ] = None
+    percentiles: Annotated[
+        tuple[float, float] | None,
+        "of a sample of the stack: the grey values there mean 0 and 1",
     ] = None
     missing: Annotated[
         Literal["fail", "fill"],
@@ -47,6 +53,12 @@ class PredictConfig(InferenceSettings):
     of_class: Annotated[
         int | None, "class whose probability is written, from 0; default: the last one", Limits(0)
     ] = None
+    all_classes: Annotated[bool, "write the probabilities of all classes, a channel for each"] = (
+        False
+    )
+    argmax: Annotated[
+        bool, "write the number of the most probable class, from 0, as a label image of uint8"
+    ] = False
     dtype: Annotated[
         Literal["float32", "uint8", "uint16"], "of the probability: 0 to 1, 255 or 65535"
     ] = "float32"
@@ -66,6 +78,14 @@ class PredictConfig(InferenceSettings):
     ] = None
 
     def __post_init__(self) -> None:
+        read_percentiles(self)
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)
+        if self.argmax and self.dtype == "uint16":
+            raise InputError("`argmax` writes numbers of uint8; leave `dtype` out")
+
+    @property
+    def stored(self) -> str:
+        """The dtype of the output."""
+        return "uint8" if self.argmax else self.dtype

@@ -31,14 +31,15 @@ def announce(say: Callable[[str], None], job: Job, journal: Journal) -> None:
     how = job.engine.describe(grid.strips, plan)
     say(f"{size}; {how}; {prediction.device}, {prediction.threads} thread(s)")
     say(f"memory: about {megabytes(job.needed)} of {megabytes(job.allowed)} allowed")
-    share = 1 - len(journal.done) / len(grid)
+    wanted = len(job.pieces)
+    share = (wanted - len(journal.done)) / len(grid)
     if prediction.device == "cpu" or torch.cuda.is_available():
         rate = matrix_rate(prediction)
         seconds = share * _operations(job) / rate / job.workers
         faster = _with_bfloat16(prediction, rate)
         say(f"time: about {_duration(seconds)}, if the machine is ours alone{faster}")
     if journal.done:
-        say(f"going on: {len(journal.done)} of {len(grid)} pieces are there already")
+        say(f"going on: {len(journal.done)} of {wanted} pieces are there already")
 
 
 def _with_bfloat16(prediction: Prediction, rate: float) -> str:

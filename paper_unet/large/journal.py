@@ -4,8 +4,10 @@
 `paper_unet.system.claim`); then the header, all that has to agree for a run to be the same run;
 then ``{"frame": [bytes, CRC-32]}``, of what lies beside the pixels; then
 ``{"done": k, "stored": [bytes, CRC-32]}`` for each piece that is on disk, with the checksum of its
-bytes there; ``{"again": [k, ...]}`` takes pieces back, and ``{"amended": {...}}`` changes fields of
-the header. Each line behind the mark has a checksum itself. What a crash cut off the end is
+bytes there, and in the journal of a part the chunks of a pyramid that it completed, as
+``"derived": [[level, z, row, column, bytes, CRC-32], ...]``; ``{"again": [k, ...]}`` takes pieces
+back, and ``{"amended": {...}}`` changes fields of the header. Each line behind the mark has a
+checksum itself. What a crash cut off the end is
 ignored, so its pieces are done again; anything else that is not as it was written is refused.
 Journals of earlier versions have no mark and no checksums.
 
@@ -17,16 +19,16 @@ second at most.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Stored
+from paper_unet.images import Chunk, Stored
 from paper_unet.large.difference import first_difference
-from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines
+from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines, first_entry
 from paper_unet.large.recorded import Recorded
 from paper_unet.system.claim import Claim, claim_output, journal_path, without_mark
 from paper_unet.system.files import naming_full_disk
@@ -52,6 +54,8 @@ class Journal:
         What `Output.stored` is of each piece that is recorded; None where it is not known.
     done : set of int
         The pieces that are recorded: the keys of ``stored``.
+    derived : dict of Chunk to Stored
+        The chunks of a pyramid that the pieces of a part completed.
     left : bool
         Whether there is a run to go on with, or was one whose damaged journal was dropped.
     claim : Claim
@@ -65,6 +69,7 @@ class Journal:
         self.left = False
         self.frame: Stored | None = None
         self.stored = Recorded()
+        self.derived: dict[Chunk, Stored] = {}
         self._lines = SealedLines(claim.fileno(), claim.start)
         self._read(overwrite)
 
@@ -105,14 +110,7 @@ class Journal:
 
     def compare(self, header: dict[str, Any], aside: Collection[str] = ()) -> None:
         """Raise InputError if the interrupted run had another header, but for fields ``aside``."""
-        left = {name: value for name, value in (self.header or {}).items() if name not in aside}
-        difference = first_difference(left, header)
-        if difference is not None:
-            name, then, now = difference
-            raise InputError(
-                f"{self.out}: an interrupted run of it had {name} = {then}, this one has {now}; "
-                "give the same to go on, `overwrite` to start anew, or another output name"
-            )
+        refuse_other(self.out, self.header or {}, header, aside)
 
     def amend(self, fields: dict[str, Any]) -> None:
         """Change fields of the header of an interrupted run, and keep its pieces."""
@@ -127,8 +125,14 @@ class Journal:
         self._lines = SealedLines(self.claim.fileno(), self.claim.start)
         self.header = self.frame = None
         self.stored.clear()
+        self.derived.clear()
 
-    def record(self, piece: int, stored: Stored | None = None) -> None:
+    def record(
+        self,
+        piece: int,
+        stored: Stored | None = None,
+        derived: Mapping[Chunk, Stored] | None = None,
+    ) -> None:
         """Note that a piece is done; on disk after the next `flush`, or on its own some time later.
 
         Parameters
@@ -136,6 +140,8 @@ class Journal:
         piece : int
         stored : Stored, optional
             Its bytes on disk.
+        derived : mapping of Chunk to Stored, optional
+            The chunks of a pyramid that it completed.
 
         Raises
         ------
@@ -145,7 +151,10 @@ class Journal:
         if self.header is None:
             raise ValueError(f"{self.path}: begin comes before record")
         if piece not in self.stored:
-            entry = {} if stored is None else {"stored": list(stored)}
+            entry: dict[str, Any] = {} if stored is None else {"stored": list(stored)}
+            if derived:
+                self.derived.update(derived)
+                entry["derived"] = [[*chunk, *found] for chunk, found in derived.items()]
             self.stored[piece] = stored
             self._append({"done": int(piece), **entry})
 
@@ -223,7 +232,8 @@ class Journal:
     def _take(self, entry: dict[str, Any]) -> bool:
         """Take over what a line says; return whether it says something."""
         if "done" in entry:
-            return self._take_piece(entry["done"], entry.get("stored"))
+            derived = entry.get("derived", [])
+            return self._take_piece(entry["done"], entry.get("stored")) and self._derive(derived)
         if "frame" in entry:
             self.frame = _stored(entry["frame"])
             return self.frame is not None
@@ -243,13 +253,38 @@ class Journal:
         self.stored[piece] = stored
         return True
 
+    def _derive(self, chunks: Any) -> bool:
+        for chunk in chunks if isinstance(chunks, list) else [None]:
+            if not isinstance(chunk, list) or len(chunk) != 6 or not _are_counts(chunk):
+                return False
+            self.derived[Chunk(*chunk[:4])] = Stored(*chunk[4:])
+        return True
+
     def _forget(self, pieces: Iterable[int]) -> None:
         for piece in pieces:
             self.stored.pop(piece, None)
 
 
+def refuse_other(
+    out: Path,
+    then: dict[str, Any],
+    now: dict[str, Any],
+    aside: Collection[str] = (),
+    who: str = "an interrupted run of it",
+) -> None:
+    """Raise InputError unless two headers agree, but for fields ``aside``; ``who`` had the one."""
+    left = {name: value for name, value in then.items() if name not in aside}
+    difference = first_difference(left, now)
+    if difference is not None:
+        name, had, has = difference
+        raise InputError(
+            f"{out}: {who} had {name} = {had}, this one has {has}; give the same to go on, "
+            "`overwrite` to start anew, or another output name"
+        )
+
+
 @contextmanager
-def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journal]:
+def open_journal(out: str | Path, *, overwrite: bool = False, part: str = "") -> Iterator[Journal]:
     """Open the journal of an output, for this process alone.
 
     Parameters
@@ -258,6 +293,8 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         The output's final name; the journal is ``<name>.journal`` beside it.
     overwrite : bool
         Whether one that is damaged is dropped.
+    part : str
+        Such as ``2-of-3``: the journal is that of a part, and has this behind its name.
 
     Yields
     ------
@@ -267,12 +304,13 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
 
     Raises
     ------
+    TakenError
+        If another process has it.
     InputError
-        If another process has it, the folder cannot be written, something else has its name, or it
-        is damaged.
+        If the folder cannot be written, something else has its name, or it is damaged.
     """
     out = Path(out)
-    claim = claim_output(out)
+    claim = claim_output(out, part)
     keep = True
     try:
         journal = Journal(out, claim, overwrite=overwrite)
@@ -289,18 +327,22 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         claim.release(keep=keep)
 
 
+def header_of(out: Path) -> dict[str, Any] | None:
+    """Read the header of an output's journal, whoever has it; None if there is no whole one."""
+    try:
+        with journal_path(out).open("rb") as file:
+            return first_entry(without_mark(file.readline(LONGEST)) or file.readline(LONGEST))
+    except OSError:
+        return None
+
+
 def current_run(out: Path) -> str | None:
     """Return the ``run`` of the header of an output's journal; None if there is no run.
 
     What computes for a run looks here before it writes: a run that was killed and started anew
     with other settings may have left workers behind.
     """
-    try:
-        with journal_path(out).open("rb") as file:
-            header = json.loads(without_mark(file.readline(LONGEST)) or file.readline(LONGEST))
-    except (OSError, ValueError, RecursionError):
-        return None
-    run = header.get("run") if isinstance(header, dict) else None
+    run = (header_of(out) or {}).get("run")
     return run if isinstance(run, str) else None
 
 

@@ -49,6 +49,13 @@ def sealed_line(entry: Entry, crc: int) -> tuple[bytes, int]:
     return text[:-1] + b', "check": "%08x"}\n' % crc, crc
 
 
+def first_entry(line: bytes) -> Entry | None:
+    """Return the entry of the first line of a file; None if it is not whole, or none."""
+    text, check = _parted(line.removesuffix(b"\n"))
+    whole = line.endswith(b"\n") and (check is None or zlib.crc32(text) == check)
+    return _parsed(text) if whole else None
+
+
 class SealedLines:
     """An open file of such lines, read from the start and then written at its end.
 

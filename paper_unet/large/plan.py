@@ -16,6 +16,7 @@ def choose_plan(
     *,
     alignment: tuple[int, int] = (1, 1),
     base: int = 0,
+    values: int = 1,
 ) -> Plan:
     """Choose bands and strips: the least work within the memory allowed.
 
@@ -30,6 +31,8 @@ def choose_plan(
         Rows and columns, in pixels, on whose multiples pieces must begin: the chunks of a Zarr.
     base : int
         What the process takes before the network is loaded, and what the files keep decoded.
+    values : int
+        Values of a pixel that are written.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def choose_plan(
         If even the narrowest strip does not fit; the message says what would.
     """
     plans = engine.plans(shape, alignment)
-    needed = {plan: base + engine.peak_bytes(plan, shape) for plan in plans}
+    needed = {plan: base + engine.peak_bytes(plan, shape, values) for plan in plans}
     fitting = [plan for plan in plans if needed[plan] <= memory]
     if not fitting:
         least = min(needed.values())

@@ -13,7 +13,7 @@ import torch
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
-from paper_unet.inference.predict import check_class, engine_for
+from paper_unet.inference.predict import check_class, engine_for, wanted_classes
 from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
@@ -30,6 +30,9 @@ from paper_unet.networks.known_weights import elsewhere
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 from paper_unet.settings import part
 from paper_unet.system.memory import SHARE, Budget
+
+OF_A_RUN = {"plan", "threads", "run"}
+"""Fields of a header that a run which goes on takes over, unless they are given."""
 
 PIECE = 200
 """Bytes that the record of a piece takes, at least."""
@@ -48,6 +51,8 @@ class Job:
         Estimated peak of the memory of a process, and what it may take, bytes.
     workers : int
         How many processes compute.
+    pieces : range
+        Which are to be computed: all, or those of a part.
     """
 
     prediction: Prediction
@@ -55,6 +60,91 @@ class Job:
     needed: int
     allowed: int
     workers: int
+    pieces: range
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All that is known of a prediction before it is known what an interrupted run left of it.
+
+    Attributes
+    ----------
+    config : PredictConfig
+    output : Output
+    device : str
+    engine : Streaming or Tiled
+    base, allowed : int
+        What a process takes before it begins, and what it may take, bytes.
+    value_range : tuple of two floats or None
+    facts : dict
+        What has to agree for two runs to give the same bytes, but for threads and plan.
+    executor : Executor
+    """
+
+    config: PredictConfig
+    output: Output
+    device: str
+    engine: Streaming | Tiled
+    base: int
+    allowed: int
+    value_range: tuple[float, float] | None
+    facts: dict[str, Any]
+    executor: Executor
+
+    def needed(self, plan: Plan) -> int:
+        """Return the bytes that a process takes at its peak."""
+        shape, values = self.output.shape[1:], max(1, len(self.output.channels))
+        return self.base + self.engine.peak_bytes(plan, shape, values)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return the facts, and the number of threads if it is given."""
+        given = {} if self.config.threads is None else {"threads": self.config.threads}
+        return {**self.facts, **given}
+
+    def begun(self) -> Left:
+        """Return what a run begins with that goes on from nothing.
+
+        Raises
+        ------
+        InputError
+            If the memory does not suffice.
+        """
+        plan = choose_plan(
+            self.engine, self.output.shape[1:], self.allowed, alignment=self.output.alignment,
+            base=self.base, values=max(1, len(self.output.channels)),
+        )  # fmt: skip
+        return Left(plan, self.config.threads or self.executor.threads(), uuid.uuid4().hex)
+
+    def header(self, left: Left) -> dict[str, Any]:
+        """Return what a journal begins with."""
+        return {**self._complete(left), "plan": asdict(left.plan)}
+
+    def job(self, left: Left) -> Job:
+        """Return what is to be computed; all pieces.
+
+        Raises
+        ------
+        InputError
+            If the memory does not suffice.
+        """
+        grid = Grid(*self.output.shape, left.plan)
+        source, allowed = self.config.source, self.allowed
+        Budget(allowed).allow(PIECE * len(grid), source, f"is predicted in {len(grid)} pieces")
+        if (most := self.needed(left.plan)) > allowed:
+            raise InputError(
+                f"{self.config.out}: the interrupted run was planned for {megabytes(most)} of "
+                f"memory, {megabytes(allowed)} are allowed; allow more with `memory`, or start "
+                "anew with `overwrite`"
+            )
+        prediction = _prediction(
+            self.config, self.output, grid, self.device, self._complete(left), self.value_range
+        )
+        workers = self.executor.workers()
+        return Job(prediction, self.engine, most, allowed, workers, range(len(grid)))
+
+    def _complete(self, left: Left) -> dict[str, Any]:
+        threads = self.config.threads or left.threads
+        return {**self.facts, "threads": threads, "run": left.run}
 
 
 def open_input(config: PredictConfig) -> Stack:
@@ -69,21 +159,13 @@ def open_input(config: PredictConfig) -> Stack:
     )
 
 
-def prepare(
-    config: PredictConfig,
-    stack: Stack,
-    output: Output,
-    executor: Executor,
-    journal: Journal,
-    overwrite: bool,
-) -> Job:
-    """Compare with what an interrupted run left, take its plan or make one, and record it.
+def settle(config: PredictConfig, stack: Stack, output: Output, executor: Executor) -> Settled:
+    """Find out all that does not depend on what an interrupted run left.
 
     Raises
     ------
     InputError
-        If the network or the memory does not fit, the grey values need a range, or an interrupted
-        run had other settings and nobody said ``overwrite``.
+        If the network or the memory does not fit, or the grey values need a range.
     """
     device = executor.device(config.device)
     base, allowed = executor.allowed(device)
@@ -92,38 +174,33 @@ def prepare(
     if device == "cpu":
         stack.check_memory(allowed)  # before anything of it is decoded
     model = load_model(config.weights)
-    value_range = _checked_range(config, stack, model)
-    facts = _facts(config, stack, output, device, weights_digest(model))
-    shape = stack.shape[1], stack.shape[2]
+    value_range = _checked_range(config, stack, output, model)
+    facts = facts_of(config, stack, output, device, weights_digest(model))
     engine = engine_for(
         model, part(config, InferenceSettings), config.precision, device=torch.device(device)
     )
+    executor.take(model)
+    return Settled(config, output, device, engine, base, allowed, value_range, facts, executor)
 
-    def needed(plan: Plan) -> int:
-        return base + engine.peak_bytes(plan, shape)
 
-    given = {} if config.threads is None else {"threads": config.threads}
-    left = _left(journal, {**facts, **given}, output, overwrite)
-    if left is not None and overwrite and needed(left.plan) > allowed:
+def prepare(settled: Settled, journal: Journal, overwrite: bool) -> Job:
+    """Compare with what an interrupted run left, take its plan or make one, and record it.
+
+    Raises
+    ------
+    InputError
+        If the memory does not suffice, or an interrupted run had other settings and nobody said
+        ``overwrite``.
+    """
+    left = _left(journal, settled.wanted(), settled.output, overwrite)
+    if left is not None and overwrite and settled.needed(left.plan) > settled.allowed:
         journal.restart()
         left = None
     if left is None:
-        plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
-        left = Left(plan, config.threads or executor.threads(), uuid.uuid4().hex)
-    plan = left.plan
-    grid = Grid(output.shape[0], *shape, plan)
-    Budget(allowed).allow(PIECE * len(grid), config.source, f"is predicted in {len(grid)} pieces")
-    facts |= {"threads": config.threads or left.threads, "run": left.run}
-    journal.begin({**facts, "plan": asdict(plan)})
-    if (most := needed(plan)) > allowed:
-        raise InputError(
-            f"{config.out}: the interrupted run was planned for {megabytes(most)} of memory, "
-            f"{megabytes(allowed)} are allowed; allow more with `memory`, or start anew with "
-            "`overwrite`"
-        )
-    prediction = _prediction(config, output, grid, device, facts, value_range)
-    executor.take(model)
-    return Job(prediction, engine, most, allowed, executor.workers())
+        left = settled.begun()
+    job = settled.job(left)
+    journal.begin(settled.header(left))
+    return job
 
 
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
@@ -134,10 +211,10 @@ def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: b
         journal.restart()
     if journal.header is None:
         return None
-    added = _added(journal.header, wanted)
-    same = {name: value for name, value in wanted.items() if name not in added}
+    added = added_to(journal.header, wanted)
     try:
-        journal.compare(same, aside=({"plan", "threads", "run"} - wanted.keys()) | added.keys())
+        same = {name: value for name, value in wanted.items() if name not in added}
+        journal.compare(same, aside=(OF_A_RUN - wanted.keys()) | added.keys())
         left = left_in(journal, output)
     except InputError:
         if not overwrite:
@@ -148,7 +225,7 @@ def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: b
     return left
 
 
-def _added(header: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def added_to(header: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Return what an interrupted run may go on with: a value for pixels that are not finite.
 
     Without one, all that it finished had none of these, so the bytes are the same with any.
@@ -158,13 +235,23 @@ def _added(header: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked_range(
-    config: PredictConfig, stack: Stack, model: Network
+    config: PredictConfig, stack: Stack, output: Output, model: Network
 ) -> tuple[float, float] | None:
     """Return the range of grey values; refuse what every section would be refused for."""
-    check_class(model, config.of_class)
-    value_range = stack.value_range(config.value_range, model.grey_ranges)
+    classes = wanted_classes(config.of_class, config.all_classes, config.argmax)
+    check_class(model, config.of_class, classes)
+    given = given_range(config, output)
+    value_range = stack.value_range(given, model.grey_ranges)
     to_unit_range(np.zeros((1, 1), stack.dtype), value_range, name=config.source)
     return value_range
+
+
+def given_range(config: PredictConfig, output: Output) -> tuple[float, float] | None:
+    """Return the range that was asked for, by grey values or percentiles; None if none was."""
+    if config.percentiles is None:
+        return config.value_range
+    low, high = output.about["grey_range"]
+    return low, high
 
 
 def _prediction(
@@ -189,6 +276,7 @@ def _prediction(
         settings=part(config, InferenceSettings),
         precision=config.precision,
         of_class=config.of_class,
+        classes=wanted_classes(config.of_class, config.all_classes, config.argmax),
         value_range=value_range,
         fill=config.fill,
         device=device,
@@ -197,7 +285,7 @@ def _prediction(
     )
 
 
-def _facts(
+def facts_of(
     config: PredictConfig, stack: Stack, output: Output, device: str, digest: str
 ) -> dict[str, Any]:
     """Return what has to agree for two runs to give the same bytes; threads and plan come later."""
@@ -210,14 +298,20 @@ def _facts(
         "procedure": asdict(part(config, InferenceSettings)),
         "precision": config.precision,
         "class": config.of_class,
-        "range": config.value_range,
+        "range": given_range(config, output),
         "fill": config.fill,
-        "dtype": config.dtype,
+        "dtype": config.stored,
         "format": [type(output).__name__, config.ome_zarr],
         "pixel_size": stack.pixel_size,
         "device": torch.device(device).type,
         "torch": torch.__version__,
     }
+    if config.all_classes or config.argmax:
+        facts["classes"] = "all" if config.all_classes else "argmax"
+    if config.percentiles is not None:
+        facts["scaling"] = output.about
+    if output.channels:
+        facts["channels"] = output.channels
     if config.missing != "fail":  # a run that fails has nothing to go on with
         facts["missing"] = config.missing
     plain: dict[str, Any] = json.loads(json.dumps(facts))

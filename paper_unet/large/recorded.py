@@ -71,18 +71,18 @@ class Recorded(MutableMapping[int, Stored | None]):
                 return number * BLOCK + int(places[-1])
         return None
 
-    def missing(self, count: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the numbers below ``count`` that are not recorded, in order, some at a time.
+    def missing(self, numbers: range) -> Iterator[NDArray[np.int64]]:
+        """Yield the numbers, of a range, that are not recorded, in order, some at a time.
 
         What is recorded meanwhile, of those that were yielded, changes nothing.
         """
-        for first in range(0, count, BLOCK):
-            size = min(BLOCK, count - first)
+        for first in range(numbers.start - numbers.start % BLOCK, numbers.stop, BLOCK):
+            low, high = max(first, numbers.start) - first, min(BLOCK, numbers.stop - first)
             block = self._blocks.get(first // BLOCK)
             if block is None:
-                yield np.arange(first, first + size)
+                yield np.arange(first + low, first + high)
             else:
-                yield first + np.flatnonzero(block["state"][:size] == ABSENT)
+                yield first + low + np.flatnonzero(block["state"][low:high] == ABSENT)
 
     def _known(self, piece: int) -> tuple[int, int, int]:
         number, place = divmod(piece, BLOCK)

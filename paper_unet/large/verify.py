@@ -7,7 +7,7 @@ of the pieces takes 15 bytes for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,9 +65,50 @@ def take_back_damaged(
     journal : Journal
     output : Output
         Prepared to go on.
+    grid, every, say, stop, progress
+        As of `find_damaged`.
+
+    Raises
+    ------
+    Stopped
+        If a signal came.
+    """
+    bad = find_damaged(
+        journal.stored, output, grid, every=every, say=say, stop=stop, progress=progress
+    )
+    if bad.any():
+        say(
+            f"{np.count_nonzero(bad)} of {len(journal.done)} finished pieces are not on disk as "
+            "they were written, and are computed again; the first is "
+            f"{where_in(grid, int(bad.argmax()))}"
+        )
+        journal.take_back(numbers_of(bad))
+
+
+def find_damaged(
+    recorded: Mapping[int, Stored | None],
+    output: Output,
+    grid: Pieces,
+    *,
+    every: bool = False,
+    surely: Collection[int] = (),
+    say: Callable[[str], None] = lambda line: None,
+    stop: Stop | None = None,
+    progress: bool = False,
+) -> NDArray[np.bool_]:
+    """Compare the finished pieces with what was recorded of them.
+
+    Parameters
+    ----------
+    recorded : mapping of int to Stored or None
+        The finished pieces.
+    output : Output
+        Prepared to go on.
     grid : Pieces
     every : bool
         Whether to read all pieces, not a share.
+    surely : collection of int
+        Finished pieces that are read in any case.
     say : callable
         Takes what was found, in lines.
     stop : Stop, optional
@@ -75,18 +116,24 @@ def take_back_damaged(
     progress : bool
         Whether to show a progress bar.
 
+    Returns
+    -------
+    ndarray of bool, shape (pieces of the plan,)
+        Which are not on disk as they were written, as far as was read.
+
     Raises
     ------
     Stopped
         If a signal came.
     """
-    check = _Check(journal, output, grid)
+    check = _Check(recorded, output, grid)
     finished, unknown = check.compare_sizes()
     drawn = finished if every or check.bad.any() else _drawn(check.sizes, finished)
+    drawn[list(surely)] = True
 
     def read(pieces: NDArray[np.bool_]) -> None:
         with tqdm(desc="verify", unit="B", unit_scale=True, disable=not progress) as bar:
-            for index in _numbers(pieces & ~check.bad):
+            for index in numbers_of(pieces & ~check.bad):
                 if stop is not None and stop():
                     raise Stopped(stop.signal)
                 check.bad[index] = not check.bytes_are_right(index)
@@ -96,20 +143,14 @@ def take_back_damaged(
     if check.bad.any() and drawn is not finished:
         read(finished & ~drawn)
         drawn = finished
-    count = len(journal.done)
+    count = len(recorded)
     say(f"verified: {np.count_nonzero(drawn)} of {count} finished pieces, and the size of all")
     if unknown:
         say(
             f"{unknown} of them have no checksum (an earlier version recorded them): their size "
             "and that they can be read is all that was compared"
         )
-    if check.bad.any():
-        say(
-            f"{np.count_nonzero(check.bad)} of {count} finished pieces are not on disk as they "
-            "were written, and are computed again; the first is "
-            f"{_where(grid, int(check.bad.argmax()))}"
-        )
-        journal.take_back(_numbers(check.bad))
+    return check.bad
 
 
 class _Check:
@@ -123,15 +164,15 @@ class _Check:
         Which are not as they were written, as far as is known.
     """
 
-    def __init__(self, journal: Journal, output: Output, grid: Pieces) -> None:
-        self.journal, self.output, self.grid = journal, output, grid
+    def __init__(self, recorded: Mapping[int, Stored | None], output: Output, grid: Pieces) -> None:
+        self.recorded, self.output, self.grid = recorded, output, grid
         self.sizes = np.zeros(len(grid), np.int64)
         self.bad = np.zeros(len(grid), np.bool_)
 
     def compare_sizes(self) -> tuple[NDArray[np.bool_], int]:
         """Compare the sizes of all; return which are finished, and how many have no checksum."""
         finished, unknown = np.zeros(len(self.grid), np.bool_), 0
-        for index, recorded in self.journal.stored.items():
+        for index, recorded in self.recorded.items():
             found = _sum(self.output.size_stored(*place) for place in self.grid.windows(index))
             finished[index], self.sizes[index] = True, found or 0
             wrong = found == 0 if recorded is None else found != recorded.size
@@ -141,7 +182,7 @@ class _Check:
 
     def bytes_are_right(self, index: int) -> bool:
         places = self.grid.windows(index)
-        recorded: Stored | None = self.journal.stored[index]
+        recorded = self.recorded[index]
         if recorded is None:
             return all(self.output.looks_written(*place) for place in places)
         return together([self.output.stored(*place) for place in places]) == recorded
@@ -179,12 +220,13 @@ def _shuffled(count: int) -> NDArray[Any]:
     return numbers
 
 
-def _numbers(pieces: NDArray[np.bool_]) -> Iterator[int]:
+def numbers_of(pieces: NDArray[np.bool_]) -> Iterator[int]:
     """Yield which are True, in order; a list of all would take more than they do."""
     for first in range(0, len(pieces), 2**16):
         yield from (first + np.flatnonzero(pieces[first : first + 2**16])).tolist()
 
 
-def _where(grid: Pieces, index: int) -> str:
+def where_in(grid: Pieces, index: int) -> str:
+    """Return where a piece begins, in words."""
     z, rows, _ = grid.windows(index)[0]
     return f"rows {rows[0]} to {rows[1] - 1} of section {z}"

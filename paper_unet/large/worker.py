@@ -22,7 +22,7 @@ from paper_unet.inference.predict import engine_for
 from paper_unet.inference.readout import Readout
 from paper_unet.inference.rows import FlawedPixelsError, begun_rows
 from paper_unet.inference.section import Section, Span
-from paper_unet.inference.settings import InferenceSettings, Precision
+from paper_unet.inference.settings import Classes, InferenceSettings, Precision
 from paper_unet.inference.timings import Timings
 from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
@@ -50,6 +50,7 @@ class Prediction:
     settings: InferenceSettings
     precision: Precision
     of_class: int | None
+    classes: Classes
     value_range: tuple[float, float] | None
     fill: float | None
     device: str
@@ -98,7 +99,9 @@ class Worker:
         band = prediction.grid.plan.band
         self.engine = engine_for(model, prediction.settings, prediction.precision, band)
         sigmoid = self.engine.network.sigmoid
-        self.readout = Readout(sigmoid, prediction.of_class, prediction.output.dtype)
+        self.readout = Readout(
+            sigmoid, prediction.of_class, prediction.output.dtype, prediction.classes
+        )
         self._reading = ThreadPoolExecutor(1, "read")
         self._writing = ThreadPoolExecutor(WRITERS, "write")
 
@@ -128,7 +131,7 @@ class Worker:
 
     def _write(self, finished: tuple[Piece, NDArray[np.generic]]) -> Done:
         """Write a piece; return it when it is on disk."""
-        piece, pixels = finished
+        piece, pixels = finished[0], self.readout.placed(finished[1])
         output = self.prediction.output
         with self.timings("write"):
             if current_run(output.path) != self.prediction.run:

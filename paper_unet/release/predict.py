@@ -26,8 +26,8 @@ from paper_unet.system.files import check_free_name, make_folder, refuse_same_fi
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 FIXED = (
-    "of_class", "engine", "tile", "tiling", "halo", "average", "dtype", "ome_zarr", "memory",
-    "timings",
+    "of_class", "all_classes", "argmax", "engine", "tile", "tiling", "halo", "average", "dtype",
+    "ome_zarr", "memory", "timings", "percentiles",
 )  # fmt: skip
 """What the driver leaves no choice in."""
 
@@ -86,7 +86,8 @@ def _is_stack(out: str | Path) -> bool:
 def _refuse_others(config: PredictConfig) -> None:
     for option in options(PredictConfig):
         if option.name in FIXED and getattr(config, option.name) != option.default:
-            raise InputError(f"the release has a procedure of its own; leave `{option.name}` out")
+            name = "value_range" if option.name == "percentiles" else option.name
+            raise InputError(f"the release has a procedure of its own; leave `{name}` out")
     if config.weights is None:
         raise InputError(
             "the release needs `weights`: the authors' network, converted by paper-unet "

@@ -216,7 +216,7 @@ class Stages:
         return output, journal
 
     def _missing(self, journal: Journal) -> Iterator[int]:
-        for some in journal.stored.missing(len(self.job.blocks)):
+        for some in journal.stored.missing(range(len(self.job.blocks))):
             yield from some.tolist()
 
     def _records(self, ending: str) -> Records:

@@ -46,6 +46,10 @@ _EARLIER = b'{"version": 1, "input": {'
 """How every journal of an earlier version begins."""
 
 
+class TakenError(InputError):
+    """Another process has a name; it can be waited for."""
+
+
 class Claim:
     """The right of this process to a name and to what a run makes beside it; see `take_claim`.
 
@@ -191,15 +195,16 @@ def take_claim(
 
     Raises
     ------
+    TakenError
+        If another process has it.
     InputError
-        If another process has it, it cannot be written, or something else has its name, which is
-        left alone.
+        If it cannot be written, or something else has its name, which is left alone.
     """
     require_folder(path)
     try:
         file = _opened(path, kind) if kind_of(path) else _made(path, kind, _new_token())
     except FileExistsError:  # another process was faster
-        raise InputError(taken) from None
+        raise TakenError(taken) from None
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another output"
@@ -213,7 +218,7 @@ def take_claim(
             raise _no_mark(path, kind)
     except BlockingIOError:
         file.close()
-        raise InputError(taken) from None
+        raise TakenError(taken) from None
     except BaseException:
         file.close()
         raise
@@ -250,23 +255,34 @@ def without_mark(data: bytes) -> bytes:
     return data if found is None else data[found.end() :]
 
 
-def journal_path(out: Path) -> Path:
-    """Return where the marked file of an output lies."""
-    return out.with_name(out.name + JOURNAL)
+def journal_path(out: Path, part: str = "") -> Path:
+    """Return where the marked file of an output lies, or that of a part of it."""
+    return out.with_name(out.name + JOURNAL + (f".{part}" if part else ""))
 
 
-def claim_output(out: Path) -> Claim:
+def claim_output(out: Path, part: str = "") -> Claim:
     """Take an output for this process alone, with what an interrupted run left beside it.
+
+    Parameters
+    ----------
+    out : Path
+    part : str
+        Such as ``2-of-3``: take that part of it, and leave alone what all parts share.
 
     Raises
     ------
+    TakenError
+        If another process writes it.
     InputError
-        If another process writes it, or something else is called as its journal.
+        If something else is called as its journal.
     """
-    taken = f"{out}: another process is writing it; wait for it, or choose another output name"
+    what = f"part {part} of it" if part else "it"
+    taken = f"{out}: another process is writing {what}; wait for it, or choose another output name"
     claim = take_claim(
-        journal_path(out), "journal", taken, earlier=lambda head: head.startswith(_EARLIER)
+        journal_path(out, part), "journal", taken, earlier=lambda head: head.startswith(_EARLIER)
     )
+    if part:
+        return claim
     try:
         claim.sweep(out)
     except BaseException:

@@ -10,7 +10,8 @@ from paper_unet.errors import InputError
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.networks.known_weights import weights_help
 from paper_unet.networks.table import RENAMED, network_class, network_names
-from paper_unet.settings import AugmentSettings, Choices, Limits, part
+from paper_unet.settings import AugmentSettings, Choices, Limits, part, read_percentiles
+from paper_unet.training.label_map import meanings_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +40,24 @@ class TrainConfig(AugmentSettings):
         "0 = membrane and one value = cell; or a number per cell; or a number per class, from 0, "
         "without border weights",
     ] = "membrane"
+    label_map: Annotated[
+        str | None,
+        "what values of the labels mean: VALUES:CLASSES, such as 0,255:0,1 or "
+        "0,1,2,255:0,1,1,ignore; all that occur are needed",
+    ] = None
+    ignore: Annotated[
+        int | None,
+        "value of labels that are not annotated: these pixels count nothing",
+        Limits(-(2**63), 2**64 - 1, closed=True),
+    ] = None
     value_range: Annotated[
-        tuple[float, float] | None, "grey values that mean 0 and 1; default for uint8: 0 255"
+        tuple[float, float] | None,
+        "grey values that mean 0 and 1; default for uint8: 0 255. Or percentile:LOW,HIGH, such as "
+        "percentile:0.5,99.5: the values there in a sample of the stack",
+    ] = None
+    percentiles: Annotated[
+        tuple[float, float] | None,
+        "of a sample of the stack of images: the grey values there mean 0 and 1",
     ] = None
     missing: Annotated[
         Literal["fail", "fill"],
@@ -154,8 +171,10 @@ class TrainConfig(AugmentSettings):
     ] = 0
 
     def __post_init__(self) -> None:
+        read_percentiles(self)
         self._set(tile=self.tile or None)
         super().__post_init__()
+        meanings_of(self.label_map, self.ignore)
         kind = network_class(self.network)
         own = 560 if kind.context.padded else PAPER_TILE
         self._set(init=self.init or kind.initial, tile=self.tile or own)

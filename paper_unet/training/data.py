@@ -12,6 +12,9 @@ from scipy import ndimage
 from paper_unet.errors import InputError
 from paper_unet.weight_map import checked_mask, class_weights, separate_touching, weight_map
 
+IGNORED = 255
+"""The class of pixels that count nothing; there can be as many classes as this, from 0."""
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -22,7 +25,8 @@ class TrainingSet:
     images : ndarray of float32, shape (Z, C, Y, X)
         Grey values in [0, 1].
     classes : ndarray of uint8, shape (Z, Y, X)
-        0 is background or membrane, 1 is cell; or any classes from 0.
+        0 is background or membrane, 1 is cell; or any classes from 0. `IGNORED` where a pixel is
+        to be ignored, if that is to hold for every pixel of a tile that shows it.
     weights : ndarray of float32, shape (Z, Y, X)
         w(x) of Eq. 2; 0 where a pixel is to be ignored.
     """
@@ -48,6 +52,23 @@ class TrainingSet:
     def unweighted(self) -> TrainingSet:
         """Return the same with a weight of 1 wherever a pixel counts."""
         return replace(self, weights=(self.weights > 0).astype(np.float32))
+
+    def without(self, ignored: NDArray[np.bool_] | None) -> TrainingSet:
+        """Return the same without some pixels: no pixel of a tile that shows one counts.
+
+        A weight of 0 alone is not enough: tiles take weights between pixels, and classes from the
+        nearest one, so at the edge an ignored pixel's class would have a part of a weight.
+
+        Parameters
+        ----------
+        ignored : ndarray of bool, shape (Z, Y, X), or None
+            None: all count.
+        """
+        if ignored is None:
+            return self
+        classes, weights = self.classes.copy(), self.weights.copy()
+        classes[ignored], weights[ignored] = IGNORED, 0
+        return replace(self, classes=classes, weights=weights)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over everything in it: what a resumed run has to be resumed with."""
@@ -152,7 +173,12 @@ def training_set(
 
 
 def training_set_of_classes(
-    images: NDArray[np.float32], classes: NDArray[np.integer], count: int, balance: float = 1.0
+    images: NDArray[np.float32],
+    classes: NDArray[np.integer],
+    count: int,
+    balance: float = 1.0,
+    *,
+    ignore: NDArray[np.bool_] | None = None,
 ) -> TrainingSet:
     """Turn sections and the class of each pixel into training data.
 
@@ -166,6 +192,8 @@ def training_set_of_classes(
         Number of classes K.
     balance : float
         As in `training_set`.
+    ignore : ndarray of bool, shape (Z, Y, X), optional
+        Pixels that are not annotated; they weigh 0.
 
     Returns
     -------
@@ -179,13 +207,22 @@ def training_set_of_classes(
     """
     images = images[:, None] if images.ndim == 3 else images
     _check_unit_range(images)
-    low, high = int(classes.min()), int(classes.max())
+    ignore = checked_mask(ignore, classes.shape)
+    counted = classes if ignore is None else classes[~ignore]
+    low, high = int(counted.min()), int(counted.max())
+    if high >= IGNORED and count > IGNORED:
+        raise InputError(f"labels hold classes up to {high}; accepted are 0 to {IGNORED - 1}")
     if low < 0 or high >= count:
         raise InputError(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
             f"{count - 1}: renumber them, or give `classes`"
         )
-    weights = class_weights(classes, count=count, power=balance).astype(np.float32)[classes]
+    w_c = class_weights(classes, ignore, count, balance).astype(np.float32)
+    if ignore is not None:
+        classes = np.where(ignore, 0, classes)
+    weights = w_c[classes]
+    if ignore is not None:
+        weights[ignore] = 0
     return TrainingSet(
         np.require(images, np.float32, ["C", "W"]), classes.astype(np.uint8), weights
     )

@@ -65,7 +65,8 @@ class HeldOut:
         model.eval()
         for tile in self.tiles():
             total += float(energy(model, model(tile.image - self.centre), tile, normalise=False))
-            weights += float(tile.weights.sum())
+            counted = tile.labels < max(model.config.out_channels, 2)
+            weights += float(torch.where(counted, tile.weights, 0.0).sum())
         model.train(training)
         return total / weights if weights else 0.0
 

@@ -17,26 +17,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from paper_unet.errors import DivergedError, InputError
-from paper_unet.images import Stack, open_stack, parse_slices, read_stack, to_unit_range
+from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
-from paper_unet.networks.weights_file import load_model, save_model
+from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.stop import Stopped, stopping
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
-from paper_unet.training.data import (
-    TrainingSet,
-    instances_from_membranes,
-    training_set,
-    training_set_of_classes,
-)
+from paper_unet.training.data import TrainingSet
 from paper_unet.training.held_out import HeldOut
-from paper_unet.training.initial_weights import absorb_shift, class_count, start_network
+from paper_unet.training.initial_weights import absorb_shift, start_network
 from paper_unet.training.log import append_log
+from paper_unet.training.reading import grey_dtype, read_training_set, scaling_of
 from paper_unet.training.run_folder import (
     locked,
     prepare_folder,
@@ -49,76 +44,6 @@ from paper_unet.training.tiles import TileSampler
 
 STATISTICS_TILES = 64
 """Tiles whose mean and variance a trained network with batch normalisation keeps."""
-
-
-def read_training_set(config: TrainConfig) -> TrainingSet:
-    """Read the sections and labels that a configuration names, and weigh them.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be used, the stacks differ in shape, or the labels are not of the kind
-        that the configuration says.
-    """
-    if config.images is None or config.labels is None:
-        raise InputError("images or labels are not given; name a stack of each")
-    images = read_stack(config.images, channels=config.channels, missing=config.missing)
-    labels = read_stack(config.labels, labels=True, missing=config.missing)
-    size = (images.shape[0], *images.shape[-2:])
-    if size != labels.shape:
-        raise InputError(
-            f"{config.images} is {size}, {config.labels} is {labels.shape} (Z, Y, X); "
-            "give one label section of the same size for each image section"
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{config.labels}: labels are {labels.dtype}; integers are needed: convert them to "
-            "uint8 or uint16"
-        )
-    chosen = list(parse_slices(config.slices, len(images)))
-    value_range = grey_range(config)
-    images = to_unit_range(images[chosen], value_range, name=config.images)
-    labels = labels[chosen]
-    if (labels == labels[0, 0, 0]).all():
-        raise InputError(
-            f"{config.labels}: labels are {labels[0, 0, 0]} everywhere in the sections chosen, so "
-            "there are no cells to tell from what is around them; give other labels or sections"
-        )
-    kind, count = config.label_kind, class_count(config)
-    if config.gap > 1 and kind != "instance":
-        raise InputError(
-            f"gap is {config.gap}; it is drawn between the cells of instance labels alone: leave "
-            f"it out with {kind} labels"
-        )
-    if kind == "class":
-        return training_set_of_classes(images, labels, count, config.balance)
-    if count > 2:
-        raise InputError(
-            f"classes is {count}; {kind} labels have two: give a number per class with "
-            "`label_kind` class, or leave `classes` out"
-        )
-    instances = instances_from_membranes(labels) if kind == "membrane" else labels
-    return training_set(
-        images,
-        instances,
-        w0=config.w0,
-        sigma=config.sigma,
-        balance=config.balance,
-        separate=kind == "instance",
-        gap=config.gap,
-    )
-
-
-def grey_range(config: TrainConfig) -> tuple[float, float] | None:
-    """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
-    known = load_model(config.start).grey_ranges if config.start else None
-    with open_images(config) as stack:
-        return stack.value_range(config.value_range, known)
-
-
-def open_images(config: TrainConfig) -> Stack:
-    """Open the sections that a configuration names."""
-    return open_stack(str(config.images), channels=config.channels, missing=config.missing)
 
 
 def train(
@@ -172,8 +97,9 @@ def train(
     refuse_own_input(config)
     data = data or read_training_set(config)
     data = data if config.weighted else data.unweighted()
+    scaling = scaling_of(config)
     model = start_network(config, data.images.shape[1]).to(device)
-    if config.value_range and (dtype := _grey_dtype(config)):
+    if config.value_range and (dtype := grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -196,6 +122,7 @@ def train(
             "sections": len(data.images),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            **scaling,
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]
@@ -255,17 +182,6 @@ def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
     unseen = range(config.steps, config.steps + STATISTICS_TILES)
     with reproducible(config.precision, sampler.images.device):
         model.settle(laid_out(sampler[k].image - config.centre, config) for k in unseen)
-
-
-def _grey_dtype(config: TrainConfig) -> str | None:
-    """Return the dtype that the range of grey values is of; of data in memory it is uint8.
-
-    None if the range is of fewer bits than its dtype has.
-    """
-    if not config.images:
-        return "uint8"
-    with open_images(config) as stack:
-        return None if stack.own_range else str(stack.dtype.name)
 
 
 def train_step(trainer: Trainer, step: int) -> Tensor:

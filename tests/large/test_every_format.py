@@ -19,7 +19,7 @@ from process_helpers import run_python
 from paper_unet import TrainConfig
 from paper_unet.images import create_output, open_stack, read_stack
 from paper_unet.large import predict_file
-from paper_unet.training.loop import read_training_set
+from paper_unet.training.reading import read_training_set
 
 SHAPE = (3, 131, 87)
 EM = (0.05, 0.005, 0.004)

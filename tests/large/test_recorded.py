@@ -29,7 +29,7 @@ def test_it_is_a_dict_in_order_of_the_numbers(changes: list, count: int) -> None
     assert list(found) == sorted(expected)
     assert found.keys() == set(expected)
     assert found.largest() == max(expected, default=None)
-    missing = [int(piece) for part in found.missing(count) for piece in part]
+    missing = [int(piece) for part in found.missing(range(count)) for piece in part]
     assert missing == [piece for piece in range(count) if piece not in expected]
     found.clear()
     assert (len(found), list(found), found.largest()) == (0, [], None)
@@ -63,7 +63,7 @@ def test_missing_pieces_are_found_while_others_are_recorded() -> None:
     found, count, told = Recorded(), 3 * BLOCK + 7, []
     for piece in range(0, count, 3):
         found[piece] = None
-    for part in found.missing(count):
+    for part in found.missing(range(count)):
         for piece in part.tolist():
             found[piece] = None
             told.append(piece)

@@ -12,7 +12,7 @@ from train_helpers import blobs, small, write_stacks
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.training.loop import read_training_set
+from paper_unet.training.reading import read_training_set
 
 CELLS = blobs(sections=4)
 NUMBERS = CELLS.astype(np.uint8) * np.arange(1, 91, dtype=np.uint8)[:, None]

@@ -17,7 +17,7 @@ from paper_unet.errors import InputError
 from paper_unet.networks.weights_file import read_tensors
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.data import training_set
-from paper_unet.training.loop import read_training_set
+from paper_unet.training.reading import read_training_set
 
 
 def test_stacks_are_read_scaled_chosen_and_weighed(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def create_output(
     overwrite: bool = False,
     ome_zarr: str = "0.5",
     labels: bool = False,
+    channels: tuple[str, ...] = (),
+    about: dict[str, Any] | None = None,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -56,6 +58,11 @@ def create_output(
         Whether the values are numbers of cells: smaller versions of the image then hold some of
         the values, not their means, and OME-Zarr says that they are labels. A name in the folder
         ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
+    channels : tuple of str
+        What the values of a pixel are called, where it has several: the output is then
+        (C, Z, Y, X), and windows are (C, rows, columns).
+    about : dict, optional
+        What else is to be said of the pixels, as JSON: kept where the format has a place for it.
 
     Returns
     -------
@@ -93,4 +100,13 @@ def create_output(
     more: dict[str, Any] = {} if inside is None else {"inside": inside}
     if labels:  # an output from outside need not know of it
         more["labels"] = True
-    return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)
+    if channels:
+        if not kind.holds_channels:
+            raise InputError(
+                f"{path}: this format holds one value for each pixel, not {len(channels)}; end its "
+                "name in .tif, .ome.tif, .h5 or .zarr"
+            )
+        more["channels"] = channels
+    output = kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)
+    output.about = about or {}
+    return output

@@ -27,13 +27,14 @@ READ_AT_ONCE = 2**22  # bytes
 
 
 class BlockOutput(Output):
-    """One file, in which the pixels (Z, Y, X) are one block, little-endian; see `Output`.
+    """One file, in which the pixels, (Z, Y, X) or (C, Z, Y, X), are one block; see `Output`.
 
-    A subclass says what a file of its format is called, writes what lies around the block, and
-    finds the block again.
+    They are little-endian. A subclass says what a file of its format is called, writes what lies
+    around the block, and finds the block again.
     """
 
     kind = "file"
+    holds_channels = True
 
     def prepare(self, *, resume: bool) -> None:
         """Write everything but the pixels, and take the room for these; see `Output.prepare`."""
@@ -48,16 +49,20 @@ class BlockOutput(Output):
 
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window; see `Output.write`."""
-        self._check_window(z, row, column, pixels)
+        windows = self._windows(z, row, column, pixels)
+        return stored_bytes(self._write_window(*window, row, column) for window in windows)
+
+    def _write_window(self, plane: int, pixels: NDArray[Any], row: int, column: int) -> memoryview:
+        """Write a window of one plane; return its bytes."""
         descriptor, _ = self._opened()
         rows, columns = (row, row + pixels.shape[0]), (column, column + pixels.shape[1])
         plain = np.ascontiguousarray(pixels, self.dtype.newbyteorder("<"))
         data, begin = plain.reshape(-1).view(np.uint8).data, 0
         with self._naming_full_disk():
-            for place, length in self._places(z, rows, columns):
+            for place, length in self._places(plane, rows, columns):
                 _write_at(descriptor, data[begin : begin + length], place)
                 begin += length
-        return stored_bytes([data])
+        return data
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the bytes of a window; see `Output.stored`."""
@@ -67,15 +72,17 @@ class BlockOutput(Output):
         """Return the bytes of a window, 0 if the file ends before; see `Output.size_stored`."""
         descriptor, offset = self._opened()
         _, height, width = self.shape
-        end = ((z * height + rows[1] - 1) * width + columns[1]) * self.dtype.itemsize
+        planes = self._planes(z)
+        end = ((planes[-1] * height + rows[1] - 1) * width + columns[1]) * self.dtype.itemsize
         if offset + end > os.fstat(descriptor).st_size:
             return 0
-        return (rows[1] - rows[0]) * (columns[1] - columns[0]) * self.dtype.itemsize
+        pixels = (rows[1] - rows[0]) * (columns[1] - columns[0])
+        return len(planes) * pixels * self.dtype.itemsize
 
     def frame(self) -> Stored:
         """Read what lies before and behind the pixels; the size is that of the file."""
         descriptor, offset = self._opened()
-        end = offset + math.prod(self.shape) * self.dtype.itemsize
+        end = offset + self._pixel_bytes
         size = os.fstat(descriptor).st_size
         around = [*_read_at(descriptor, 0, offset), *_read_at(descriptor, end, size - end)]
         return Stored(size, stored_bytes(around).crc32)
@@ -101,6 +108,10 @@ class BlockOutput(Output):
             raise InputError(f"{self.path}: is a folder; give the name of {self.kind}")
         super()._check()
 
+    @property
+    def _pixel_bytes(self) -> int:
+        return math.prod(self.full_shape) * self.dtype.itemsize
+
     @abstractmethod
     def _write_header(self, file: BinaryIO) -> None:
         """Write everything but the pixels, which are left to be filled in; `file` is empty."""
@@ -120,11 +131,11 @@ class BlockOutput(Output):
         if kind_of(self.partial) not in ("file", None):
             raise self.nothing_left(f"is a {kind_of(self.partial)}")
 
-    def _places(self, z: int, rows: Span, columns: Span) -> Iterator[tuple[int, int]]:
+    def _places(self, plane: int, rows: Span, columns: Span) -> Iterator[tuple[int, int]]:
         """Yield where the bytes of a window lie, and how many: rows of full width are one."""
         _, height, width = self.shape
         step, offset = self.dtype.itemsize, self._opened()[1]
-        start = offset + ((z * height + rows[0]) * width + columns[0]) * step
+        start = offset + ((plane * height + rows[0]) * width + columns[0]) * step
         count, length = rows[1] - rows[0], columns[1] - columns[0]
         if length == width:
             yield start, count * length * step
@@ -134,8 +145,9 @@ class BlockOutput(Output):
 
     def _read(self, z: int, rows: Span, columns: Span) -> Iterator[bytes]:
         descriptor, _ = self._opened()
-        for place, length in self._places(z, rows, columns):
-            yield from _read_at(descriptor, place, length)
+        for plane in self._planes(z):
+            for place, length in self._places(plane, rows, columns):
+                yield from _read_at(descriptor, place, length)
 
     def _opened(self) -> tuple[int, int]:
         """Return the open file, and where its pixels begin."""

@@ -29,6 +29,8 @@ SYNCED = 4
 class ChunkFiles:
     """The chunks, 1 x side x side, of an array (Z, Y, X) on this disk.
 
+    Of an array (C, Z, Y, X), all sections of a channel come before those of the next: z counts on.
+
     Parameters
     ----------
     folder : Path
@@ -45,6 +47,8 @@ class ChunkFiles:
     def __init__(self, folder: Path, array: Any) -> None:
         self.side: int = array.chunks[-1]
         self._top = folder / "c" if array.metadata.zarr_format == 3 else folder
+        self._sections: int = array.shape[-3]
+        self._channels = array.ndim > 3
         self._dtype, self._zstd = _encoding_of(array)
         self._fill = array.fill_value
         self._lasting: int | None = None  # section whose folder has a name to stay
@@ -70,7 +74,11 @@ class ChunkFiles:
 
     def folder(self, z: int, row: int) -> Path:
         """Return the folder of the chunks that hold a row of pixels."""
-        return self._top / str(z) / str(row // self.side)
+        return self._section(z) / str(row // self.side)
+
+    def _section(self, z: int) -> Path:
+        channel, section = divmod(z, self._sections)
+        return self._top / str(channel) / str(section) if self._channels else self._top / str(z)
 
     def sync(self, z: int, rows: Sequence[int], columns: Sequence[int]) -> None:
         """Return when chunks are on disk to stay, with the folders above them.
@@ -88,7 +96,7 @@ class ChunkFiles:
                 pass
         for folder in folders:
             sync_folder(folder)
-        section, *above = list(self.folder(z, 0).parents)[:3]
+        section, *above = list(self.folder(z, 0).parents)[: 4 if self._channels else 3]
         sync_folder(section)
         if z != self._lasting:  # its name in "c", and that in the array's folder
             for one in above:

@@ -8,7 +8,7 @@ nothing else is touched.
 
 from __future__ import annotations
 
-import math
+import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,7 +42,8 @@ class Hdf5Output(BlockOutput):
     Notes
     -----
     The data set has the attributes ``element_size_um`` and ``resolution`` where the size of a pixel
-    is known, and ``axes``.
+    is known, ``axes``, ``channels`` where a pixel has several values, and
+    ``paper_unet`` where more is said of them.
     """
 
     kind = "an HDF5 file"
@@ -68,8 +69,9 @@ class Hdf5Output(BlockOutput):
         super().__init__(path, shape, dtype, pixel_size, **choices)
 
     def _size(self) -> int:
-        pixels = math.prod(self.shape) * self.dtype.itemsize
-        return pixels + HEADER + BYTES_PER_GROUP * (self.inside.count("/") + 1)
+        names = sum(len(name) * 4 + 32 for name in self.channels)
+        said = HEADER + names if self.channels or self.about else 0
+        return self._pixel_bytes + said + HEADER + BYTES_PER_GROUP * (self.inside.count("/") + 1)
 
     def _check(self) -> None:
         super()._check()
@@ -107,11 +109,15 @@ class Hdf5Output(BlockOutput):
             settings.set_obj_track_times(False)
             group, _, name = self.inside.rpartition("/")
             parent = made.require_group(group) if group else made
-            space = h5py.h5s.create_simple(self.shape)
+            space = h5py.h5s.create_simple(self.full_shape)
             kind = h5py.h5t.py_create(self.dtype.newbyteorder("<"))
             made_set = h5py.h5d.create(parent.id, name.encode(), kind, space, settings)
             about = h5py.Dataset(made_set).attrs
-            about["axes"] = np.bytes_("zyx")
+            about["axes"] = np.bytes_("czyx" if self.channels else "zyx")
+            if self.about:
+                about["paper_unet"] = json.dumps(self.about)
+            if self.channels:
+                about["channels"] = list(self.channels)
             for attribute, sizes in size_attributes(self.pixel_size).items():
                 about[attribute] = sizes
 
@@ -128,12 +134,13 @@ class Hdf5Output(BlockOutput):
                 if not isinstance(found, h5py.Dataset):
                     raise self.nothing_left(f"has no data set /{self.inside}")
                 offset = int(found.id.get_offset() or 0)
-                same = found.dtype == self.dtype.newbyteorder("<") and found.shape == self.shape
+                same = (
+                    found.dtype == self.dtype.newbyteorder("<") and found.shape == self.full_shape
+                )
         except InputError:
             raise
         except Exception as error:  # a damaged header raises errors of many types
             raise self.nothing_left("cannot be read") from error
-        pixels = math.prod(self.shape) * self.dtype.itemsize
-        if not (same and 0 < offset <= size - pixels):
+        if not (same and 0 < offset <= size - self._pixel_bytes):
             raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
         return offset

@@ -63,9 +63,15 @@ class Output(ABC):
         Of OME-Zarr; other formats have none to choose.
     labels : bool
         Whether the values are numbers of cells, which are never averaged.
+    channels : tuple of str
+        What the values of a pixel are called, where it has several: then the stack is
+        (C, Z, Y, X) on disk. Empty where a pixel has one value.
+    about : dict
+        What else is said of the pixels, as JSON; empty where there is nothing.
     """
 
     alignment: tuple[int, int] = (1, 1)
+    holds_channels = False  # of a format
     remedy = "make room and run the same command again: it goes on where it stopped"
 
     def __init__(
@@ -78,6 +84,7 @@ class Output(ABC):
         overwrite: bool = False,
         ome_zarr: str = "0.5",
         labels: bool = False,
+        channels: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.partial = path.with_name(path.name + UNFINISHED)
@@ -87,6 +94,8 @@ class Output(ABC):
         self.overwrite = overwrite
         self.version = ome_zarr
         self.labels = labels
+        self.channels = channels
+        self.about: dict[str, Any] = {}
         self._handle: Any = None  # what is open in this process
         self._claim: Claim | None = None  # of the driver alone
         self._check_stack()
@@ -194,7 +203,7 @@ class Output(ABC):
         ----------
         z, row, column : int
             Section, and where the window begins.
-        pixels : ndarray of the output's dtype, shape (rows, columns)
+        pixels : ndarray of the output's dtype, shape (rows, columns), or (C, rows, columns)
             The window.
 
         Returns
@@ -268,6 +277,14 @@ class Output(ABC):
         No window under them may be written with other pixels any more.
         """
 
+    def stored_derived(self, chunk: Chunk) -> Stored:
+        """Read the bytes on disk of a chunk that `derive` computed; none where it is not there."""
+        return Stored(0, 0)
+
+    def size_derived(self, chunk: Chunk) -> int:
+        """Return how many bytes `stored_derived` would read."""
+        return 0
+
     def stages(self) -> Sequence[Sequence[Task]]:
         """Return what is to be computed when all windows are written; no tasks unless it says so.
 
@@ -339,11 +356,35 @@ class Output(ABC):
                 "in micrometres, None where not known"
             )
 
-    def _check_window(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
-        """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
-        inside = pixels.ndim == 2 and 0 <= z < self.shape[0] and pixels.dtype == self.dtype
+    @property
+    def planes(self) -> int:
+        """Sections of all channels together; section z of channel c is plane ``c * Z + z``."""
+        return self.shape[0] * max(1, len(self.channels))
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """The shape on disk: (Z, Y, X), or (C, Z, Y, X)."""
+        return (len(self.channels), *self.shape) if self.channels else self.shape
+
+    def _planes(self, z: int) -> range:
+        """Return the planes of a section, one for each channel."""
+        return range(z, self.planes, self.shape[0])
+
+    def _windows(
+        self, z: int, row: int, column: int, pixels: NDArray[Any]
+    ) -> list[tuple[int, NDArray[Any]]]:
+        """Return the plane and the window (rows, columns) of each channel.
+
+        Raises
+        ------
+        ValueError
+            If the window is not aligned, in the stack, and of its dtype and channels.
+        """
+        inside = pixels.ndim == (3 if self.channels else 2) and pixels.dtype == self.dtype
+        inside &= 0 <= z < self.shape[0]
+        inside &= not self.channels or len(pixels) == len(self.channels)
         for start, length, size, step in zip(
-            (row, column), pixels.shape, self.shape[1:], self.alignment, strict=False
+            (row, column), pixels.shape[-2:], self.shape[1:], self.alignment, strict=False
         ):
             stop = start + length
             inside &= 0 <= start < stop <= size and start % step == 0
@@ -351,9 +392,14 @@ class Output(ABC):
         if not inside:
             raise ValueError(
                 f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at "
-                f"{(z, row, column)}; the stack is {self.dtype} of shape {self.shape}, in steps of "
-                f"{self.alignment}"
+                f"{(z, row, column)}; the stack is {self.dtype} of shape {self.full_shape}, in "
+                f"steps of {self.alignment}"
             )
+        return list(zip(self._planes(z), pixels if self.channels else [pixels], strict=True))
+
+    def _check_window(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
+        self._windows(z, row, column, pixels)
 
     def nothing_left(self, reason: str) -> InputError:
         """Return the error of a partial output that cannot be gone on with."""

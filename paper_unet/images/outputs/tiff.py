@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from typing import Any, BinaryIO
@@ -43,14 +44,14 @@ class TiffOutput(BlockOutput):
         return self.path.suffix.lower() in BIG_SUFFIXES or self._size() > CLASSIC_LIMIT
 
     def _size(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize + BYTES_PER_PAGE * (self.shape[0] + 1)
+        return self._pixel_bytes + BYTES_PER_PAGE * (self.planes + 1)
 
     def _find_pixels(self) -> int:
         """Read the header; raise InputError if it is not the one of this output."""
         self._require_file()
         try:
             with tifffile.TiffFile(self.partial) as file:
-                page, count = file.pages.first, math.prod(self.shape)
+                page, count = file.pages.first, math.prod(self.full_shape)
                 offset = int(file.series[0].dataoffset or 0)
                 same = (page.dtype, page.is_memmappable) == (self.dtype, True)
                 same &= offset > 0 and math.prod(file.series[0].shape) == count
@@ -69,9 +70,10 @@ class TiffOutput(BlockOutput):
         """Write everything but the pixels, which are left to be filled in."""
         ome = self._ome
         resolution = self._resolution()
-        about: dict[str, Any] = {"metadata": {"axes": "ZYX", **self._about()}}
+        axes = "CZYX" if self.channels else "ZYX"
+        about: dict[str, Any] = {"metadata": {"axes": axes, **self._about()}}
         if ome:
-            about["metadata"] = {"axes": "ZYX", **self._about_ome()}
+            about["metadata"] = {"axes": axes, **self._about_ome()}
         elif resolution and (text := self._about_imagej()):
             about = {"metadata": None, "description": text}
         # never imagej=True: beyond 4 GB that writes one page and a warning
@@ -80,7 +82,7 @@ class TiffOutput(BlockOutput):
         ) as writer:
             writer.write(
                 None,
-                shape=self.shape,
+                shape=self.full_shape,
                 dtype=self.dtype,
                 photometric="minisblack",
                 returnoffset=True,
@@ -105,17 +107,22 @@ class TiffOutput(BlockOutput):
         into micrometres. "" where the depth is not known, or no reader would find the axes by it.
         """
         z = self.pixel_size[0]
-        if z is None or min(self.shape) == 1:
+        if (
+            z is None or min(self.shape) == 1 or self.channels
+        ):  # ImageJ has channels within sections
             return ""
         count = self.shape[0]
         return (
             f"ImageJ={IMAGEJ}\nimages={count}\nslices={count}\nunit=cm\n"
             f"spacing={z / 1e4!r}\nloop=false\n"
+            + (f"paper_unet={json.dumps(self.about)}\n" if self.about else "")
         )
 
     def _about(self) -> dict[str, Any]:
         z = self.pixel_size[0]
-        return {} if z is None else {"spacing": z, "unit": "um"}
+        about: dict[str, Any] = {"channels": list(self.channels)} if self.channels else {}
+        about |= {"paper_unet": self.about} if self.about else {}
+        return about if z is None else {"spacing": z, "unit": "um", **about}
 
     def _about_ome(self) -> dict[str, Any]:
         sizes = {
@@ -125,6 +132,9 @@ class TiffOutput(BlockOutput):
         }
         units = {f"{name}Unit": "µm" for name in sizes}
         # the writer's default is a new UUID each time; the same pixels shall give the same bytes
-        name = repr((self.shape, self.dtype.name, self.pixel_size))
+        about = (self.shape, self.dtype.name, self.pixel_size)
+        name = repr((*about, self.channels) if self.channels else about)
+        said = {"Description": json.dumps(self.about)} if self.about else {}
         fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
-        return {**sizes, **units, "UUID": str(fixed), "Creator": "paper_unet"}
+        channels = {"Channel": {"Name": list(self.channels)}} if self.channels else {}
+        return {**sizes, **units, **channels, **said, "UUID": str(fixed), "Creator": "paper_unet"}

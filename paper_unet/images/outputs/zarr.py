@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
@@ -50,7 +51,8 @@ class ZarrOutput(Output):
     """One OME-Zarr image, a folder; see `Output`.
 
     Chunks of 1 x 512 x 512, compressed with zstd; every chunk has its file, one of zeros too. The
-    levels of the pyramid are the arrays ``0``, ``1``, ... of the group.
+    levels of the pyramid are the arrays ``0``, ``1``, ... of the group. With channels they are
+    (C, Z, Y, X), and what `Task` and `Chunk` call a section is a plane of `Output.planes`.
 
     Attributes
     ----------
@@ -59,6 +61,7 @@ class ZarrOutput(Output):
     """
 
     alignment = (CHUNK, CHUNK)
+    holds_channels = True
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -96,8 +99,10 @@ class ZarrOutput(Output):
 
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> Stored:
         """Store a window of whole chunks; see `Output.write`."""
-        self._check_window(z, row, column, pixels)
-        return stored_files(self._store(0, z, row, column, pixels))
+        windows = self._windows(z, row, column, pixels)
+        return stored_files(
+            file for plane, window in windows for file in self._store(0, plane, row, column, window)
+        )
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read the chunks of a window as they are on disk, encoded; see `Output.stored`."""
@@ -110,7 +115,8 @@ class ZarrOutput(Output):
 
     def read(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Decode a window that was written; see `Output.read`."""
-        return self._decoded(0, z, rows, columns)
+        windows = [self._decoded(0, plane, rows, columns) for plane in self._planes(z)]
+        return np.stack(windows) if self.channels else windows[0]
 
     def frame(self) -> Stored:
         """Read the metadata of the group and its arrays; see `Output.frame`."""
@@ -121,7 +127,7 @@ class ZarrOutput(Output):
         if not all(path.is_file() for path in self._files(z, rows, columns)):
             return False
         try:
-            self._arrays()[0][z, slice(*rows), slice(*columns)]
+            self.read(z, rows, columns)
         except Exception:  # damage raises errors of many types
             return False
         return True
@@ -129,7 +135,8 @@ class ZarrOutput(Output):
     def sync(self, z: int, rows: Span, columns: Span) -> None:
         """Return when a window is on disk to stay; see `Output.sync`."""
         with self._naming_full_disk():
-            self._files_of(0).sync(z, range(*rows, CHUNK), range(*columns, CHUNK))
+            for plane in self._planes(z):
+                self._files_of(0).sync(plane, range(*rows, CHUNK), range(*columns, CHUNK))
 
     def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
         """Compute the chunks of the pyramid that a window completes; see `Output.derive`.
@@ -138,29 +145,43 @@ class ZarrOutput(Output):
         """
         if self.labels:
             return []
-        made: dict[tuple[int, int], list[Chunk]] = {}
-        for chunk, means in self._opened().growing.add(z, row, column, pixels):
-            self._store(*chunk, means)
-            made.setdefault((chunk.level, chunk.row), []).append(chunk)
-        for (level, top), chunks in made.items():
+        made: dict[tuple[int, int, int], list[Chunk]] = {}
+        for plane, window in self._windows(z, row, column, pixels):
+            for chunk, means in self._opened().growing.add(plane, row, column, window):
+                self._store(*chunk, means)
+                made.setdefault((chunk.level, plane, chunk.row), []).append(chunk)
+        for (level, plane, top), chunks in made.items():
             with self._naming_full_disk():
-                self._files_of(level).sync(z, [top], [chunk.column for chunk in chunks])
+                self._files_of(level).sync(plane, [top], [chunk.column for chunk in chunks])
         return [chunk for chunks in made.values() for chunk in chunks]
 
     def leave_out(self, chunks: Iterable[Chunk]) -> None:
         """Leave chunks out of the stages; see `Output.leave_out`."""
         for level, z, row, column in chunks:
             if level not in self._derived:
-                sections, height, width = self.levels[level]
-                grid = sections, math.ceil(height / CHUNK), math.ceil(width / CHUNK)
+                _, height, width = self.levels[level]
+                grid = self.planes, math.ceil(height / CHUNK), math.ceil(width / CHUNK)
                 self._derived[level] = Marks(*grid)
             self._derived[level].set(z, row // CHUNK, column // CHUNK)
+
+    def stored_derived(self, chunk: Chunk) -> Stored:
+        """Read the file of a chunk above level 0; see `Output.stored_derived`."""
+        return stored_file(self._file_of(chunk))
+
+    def size_derived(self, chunk: Chunk) -> int:
+        """Return the bytes of that file."""
+        path = self._file_of(chunk)
+        return path.stat().st_size if path.is_file() else 0
+
+    def _file_of(self, chunk: Chunk) -> Path:
+        level, z, row, column = chunk
+        return next(self._files_of(level).files(z, (row, row + 1), (column, column + 1)))
 
     def stages(self) -> list[Tasks]:
         """Return one stage for each level above 0: a task for each row with chunks to compute."""
         return [
-            Tasks(level, sections, height, CHUNK, self._derived.get(level))
-            for level, (sections, height, _) in enumerate(self.levels)
+            Tasks(level, self.planes, height, CHUNK, self._derived.get(level))
+            for level, (_, height, _) in enumerate(self.levels)
             if level
         ]
 
@@ -238,7 +259,7 @@ class ZarrOutput(Output):
         Assumed: zstd makes no chunk larger by more than that, and the padding of chunks at the
         edge takes no room.
         """
-        pixels = sum(math.prod(shape) for shape in self.levels)
+        pixels = sum(math.prod(shape) for shape in self.levels) * max(1, len(self.channels))
         return math.ceil(pixels * self.dtype.itemsize * 1.005)
 
     def _arrays(self) -> list[Any]:
@@ -264,15 +285,17 @@ class ZarrOutput(Output):
             except (KeyError, ValueError, TypeError) as error:
                 raise self.nothing_left("cannot be read") from error
             found = [(array.shape, array.dtype, array.chunks) for array in arrays]
-            if found != [(shape, self.dtype, (1, CHUNK, CHUNK)) for shape in self.levels]:
-                raise self.nothing_left(f"does not hold {self.dtype} of shape {self.shape}")
+            chunk = (*self._before, 1, CHUNK, CHUNK)
+            if found != [(shape, self.dtype, chunk) for shape in self._shapes()]:
+                raise self.nothing_left(f"does not hold {self.dtype} of shape {self.full_shape}")
             if group.metadata.zarr_format != self._format:
                 raise self.nothing_left(f"is not OME-Zarr {self.version}")
             try:
                 files = [ChunkFiles(self.partial / str(k), one) for k, one in enumerate(arrays)]
             except ValueError as error:
                 raise self.nothing_left(f"is not as it was made: {error}") from error
-            self._handle = _Opened(arrays, files, GrowingPyramid(self.levels, CHUNK))
+            growing = GrowingPyramid(self.levels, CHUNK, max(1, len(self.channels)))
+            self._handle = _Opened(arrays, files, growing)
         handle: _Opened = self._handle
         return handle
 
@@ -283,25 +306,40 @@ class ZarrOutput(Output):
     def _create(self) -> None:
         old = self._format == 2
         attributes = ome_attributes(
-            self.version, len(self.levels), self.pixel_size, labels=self.labels
-        )
+            self.version, len(self.levels), self.pixel_size, labels=self.labels,
+            channels=self.channels, dtype=self.dtype,
+        )  # fmt: skip
+        if self.about:
+            attributes["paper_unet"] = self.about
         group = zarr.create_group(self.partial, zarr_format=2 if old else 3, attributes=attributes)
-        for level, shape in enumerate(self.levels):
+        for level, shape in enumerate(self._shapes()):
             group.create_array(
                 str(level),
                 shape=shape,
                 dtype=self.dtype,
-                chunks=(1, CHUNK, CHUNK),
+                chunks=(*self._before, 1, CHUNK, CHUNK),
                 compressors=Zstd(ZSTD_LEVEL) if old else ZstdCodec(level=ZSTD_LEVEL),
                 fill_value=0,
                 chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
-                dimension_names=None if old else ("z", "y", "x"),
+                dimension_names=None if old else tuple("czyx"[-len(shape) :]),
             )
 
-    def _decoded(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+    @property
+    def _before(self) -> tuple[int, ...]:
+        """The length of a chunk along the axes before Z, Y, X."""
+        return (1,) if self.channels else ()
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Return the shape of the array of each level."""
+        before = (len(self.channels),) if self.channels else ()
+        return [(*before, *shape) for shape in self.levels]
+
+    def _decoded(self, level: int, plane: int, rows: Span, columns: Span) -> NDArray[Any]:
         """Read a window of a level; what of it lies beyond the image is left out."""
+        channel, z = divmod(plane, self.shape[0])
+        at = (channel, z) if self.channels else (z,)
         try:
-            window: NDArray[Any] = self._arrays()[level][z, slice(*rows), slice(*columns)]
+            window: NDArray[Any] = self._arrays()[level][(*at, slice(*rows), slice(*columns))]
         except (InputError, OSError):
             raise
         except Exception as error:  # damage raises errors of many types
@@ -319,7 +357,8 @@ class ZarrOutput(Output):
 
     def _files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
         """Yield the files of the chunks of a window of the pixels, row by row."""
-        return self._files_of(0).files(z, rows, columns)
+        for plane in self._planes(z):
+            yield from self._files_of(0).files(plane, rows, columns)
 
     def _metadata(self) -> Iterator[Path]:
         for folder in (self.partial, *(self.partial / str(k) for k in range(len(self.levels)))):
@@ -341,9 +380,9 @@ class ZarrOutput(Output):
 
     def _check_complete(self) -> None:
         """Raise InputError unless every chunk has its file."""
-        for level, (sections, height, width) in enumerate(self.levels):
+        for level, (_, height, width) in enumerate(self.levels):
             wanted = {str(k) for k in range(math.ceil(width / CHUNK))}
-            for z in range(sections):
+            for z in range(self.planes):
                 for row in range(0, height, CHUNK):
                     folder = self._files_of(level).folder(z, row)
                     found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
