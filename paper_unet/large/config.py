@@ -27,6 +27,12 @@ class PredictConfig(InferenceSettings):
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None
     series: Annotated[int | None, "of a file that has several"] = None
+    channel: Annotated[
+        str | int | None, "of a file that has several: its number, from 0, or its name"
+    ] = None
+    time: Annotated[
+        int | None, "number of the time point, from 0, of a file that has several", Limits(0)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         "grey values that mean 0 and 1; needed for uint16 unless the weights know it",
@@ -66,6 +72,8 @@ class PredictConfig(InferenceSettings):
     ] = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.channel, int):
+            object.__setattr__(self, "channel", str(self.channel))
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)

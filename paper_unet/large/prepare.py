@@ -64,6 +64,8 @@ def open_input(config: PredictConfig) -> Stack:
         axes=config.axes,
         series=config.series,
         channels=channels_of(config.weights),
+        channel=config.channel,
+        time=config.time,
         missing=config.missing,
         budget=None if config.memory is None else Budget(bytes_of(config.memory)),
     )
@@ -178,6 +180,8 @@ def _prediction(
         source=Path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
+        channel=config.channel,
+        time=config.time,
         missing=config.missing,
         memory=None if config.memory is None else bytes_of(config.memory),
         first=facts["slices"][0],
