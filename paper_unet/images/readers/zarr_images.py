@@ -21,8 +21,9 @@ BEFORE_AXES = (None, "0.1", "0.2")
 SHOWN = 8
 """Names, at most, in a list of what a store holds."""
 
-MOST_WELLS, MOST_LOOKED = 400, 10_000
-"""Wells whose images are counted, and names in a store that are looked at to say what it holds."""
+MOST_WELLS, MOST_LOOKED, MOST_FOUND = 400, 10_000, 1000
+"""Wells whose images are counted, and names and groups of a store that are looked at to say what
+it holds."""
 
 
 class Image(NamedTuple):
@@ -151,18 +152,19 @@ def _images_below(group: Any) -> Iterator[str]:
 
 def _folders(group: Any, folder: str, deep: int) -> Iterator[str]:
     """Yield the paths of the groups and arrays in a group, of so many levels, from the top."""
-    files, waiting, looked = group.store, [(folder, 1)], 0
+    files, waiting, looked, found = group.store, [(folder, 1)], 0, 0
     while waiting:
         here, level = waiting.pop(0)
         for entry in files.listed(joined(group.path, here)):
             looked += 1
-            if looked > MOST_LOOKED:
+            if looked > MOST_LOOKED or found == MOST_FOUND:
                 return
             name = joined(here, entry.name)
             if entry.kind != "folder" or entry.name == "..":
                 continue
             inside = (joined(group.path, name, document) for document in DOCUMENTS)
             if any(files.stamp(key) is not None for key in inside):
+                found += 1
                 yield name
                 if level < deep:
                     waiting.append((name, level + 1))

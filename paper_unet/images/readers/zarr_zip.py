@@ -22,6 +22,9 @@ END, END_64, LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 TAIL: Final = 2**16 + 22
 """Bytes at the end of a ZIP file in which its last record lies."""
 
+OF_ENTRY: Final = 200
+"""Bytes of memory that a name in a folder takes, at most, beside the list."""
+
 PARSED: Final = 24
 """Bytes of memory for each of the list of members, at most; measured: 12 to 20."""
 
@@ -29,6 +32,7 @@ METHODS: Final = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"
 """How members may be packed: others are decoded as far as their bytes ask for."""
 
 ENCRYPTED: Final = 1
+LONGEST_NAME: Final = 1024
 LOCAL_HEADER: Final = 30
 
 
@@ -47,6 +51,7 @@ class ZipFiles(ZipStore):
 
     def __init__(self, path: Path, budget: Budget) -> None:
         check_archive(path, budget)
+        self._budget = budget
         super().__init__(path, mode="r", read_only=True)
         try:
             self._sync_open()
@@ -64,6 +69,11 @@ class ZipFiles(ZipStore):
         found: dict[str, zipfile.ZipInfo] = {}
         for member in self._zf.infolist():
             name = member.filename
+            if len(name) > LONGEST_NAME:
+                raise InputError(
+                    f"{self.path}: holds a name of {len(name)} characters, as no Zarr has; zip the "
+                    "store again"
+                )
             if ".." in PurePosixPath(name).parts or name.startswith("/"):
                 raise InputError(
                     f"{self.path}: holds {shown(name)}, a name that leads out of it; zip the store "
@@ -173,7 +183,7 @@ class ZipFiles(ZipStore):
     def listed(self, folder: str) -> list[Entry]:
         """Return what lies in a folder."""
         if self._folders is None:
-            self._folders = _tree(self._members)
+            self._folders = _tree(self.path, self._members, self._budget)
         return [Entry(name, kind) for name, kind in self._folders.get(folder, {}).items()]
 
     def named(self, key: str) -> str:
@@ -194,8 +204,10 @@ class ZipFiles(ZipStore):
         return ()
 
 
-def _tree(members: Iterable[str]) -> dict[str, dict[str, str]]:
+def _tree(archive: Path, members: Iterable[str], budget: Budget) -> dict[str, dict[str, str]]:
+    """Return what lies in each folder of an archive, by its path: names and kinds."""
     folders: dict[str, dict[str, str]] = {}
+    size = 0
     for name in members:
         path, kind = name.rstrip("/"), "folder" if name.endswith("/") else "file"
         while path:
@@ -204,6 +216,8 @@ def _tree(members: Iterable[str]) -> dict[str, dict[str, str]]:
             if own in inside:
                 break
             inside[own], path, kind = kind, above, "folder"
+            size += OF_ENTRY + 2 * len(above) * (len(inside) == 1)
+        budget.allow(size, archive, "the list of what it holds")
     return folders
 
 
