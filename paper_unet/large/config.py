@@ -59,6 +59,12 @@ class PredictConfig(InferenceSettings):
     ome_zarr: Annotated[
         Literal["0.5", "0.4"], "version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2"
     ] = "0.5"
+    shard: Annotated[
+        int | None,
+        "pixels of a side of the shards of OME-Zarr 0.5, each one file of many chunks, a multiple "
+        "of 512; 0: a file for each chunk; default: 4096 beyond 100,000 chunks",
+        Limits(0),
+    ] = None
     # the machine
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
     threads: Annotated[

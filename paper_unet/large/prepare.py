@@ -110,12 +110,13 @@ def prepare(
         journal.restart()
         left = None
     if left is None:
-        plan = choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
+        plan = _plan(config, engine, shape, allowed, output, base)
         left = Left(plan, config.threads or executor.threads(), uuid.uuid4().hex)
     plan = left.plan
     grid = Grid(output.shape[0], *shape, plan)
     Budget(allowed).allow(PIECE * len(grid), config.source, f"is predicted in {len(grid)} pieces")
     facts |= {"threads": config.threads or left.threads, "run": left.run}
+    facts["format"] = _format(config, output)
     journal.begin({**facts, "plan": asdict(plan)})
     if (most := needed(plan)) > allowed:
         raise InputError(
@@ -125,6 +126,29 @@ def prepare(
         )
     prediction = _prediction(config, output, grid, device, facts, value_range)
     return Job(prediction, engine, most, allowed, executor.workers())
+
+
+def _plan(
+    config: PredictConfig,
+    engine: Streaming | Tiled,
+    shape: tuple[int, int],
+    allowed: int,
+    output: Output,
+    base: int,
+) -> Plan:
+    """Choose a plan; without shards that nobody asked for where memory is too little for them."""
+    try:
+        return choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
+    except InputError:
+        if config.shard is not None or not output.shard:
+            raise
+        output.use_shards(0)
+    return choose_plan(engine, shape, allowed, alignment=output.alignment, base=base)
+
+
+def _format(config: PredictConfig, output: Output) -> list[str | int]:
+    shards = [output.shard] if output.shard else []
+    return [type(output).__name__, config.ome_zarr, *shards]
 
 
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
@@ -216,7 +240,7 @@ def _facts(
         "range": config.value_range,
         "fill": config.fill,
         "dtype": config.dtype,
-        "format": [type(output).__name__, config.ome_zarr],
+        "format": _format(config, output),
         "pixel_size": stack.pixel_size,
         "device": torch.device(device).type,
         "torch": torch.__version__,

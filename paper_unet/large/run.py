@@ -108,6 +108,7 @@ def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
         pixel_size=stack.pixel_size,
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
+        shard=config.shard,
     )
 
 

@@ -91,6 +91,12 @@ class SegmentConfig:
     ome_zarr: Annotated[
         Literal["0.5", "0.4"], "version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2"
     ] = "0.5"
+    shard: Annotated[
+        int,
+        "pixels of a side of the shards of OME-Zarr 0.5, each one file of many chunks, a multiple "
+        "of 512 of which rows and columns of a block are multiples; 0: a file for each chunk",
+        Limits(0),
+    ] = 0
     memory: Annotated[
         str | None, "what the process may take, such as 2GB; default: most of what is free"
     ] = None

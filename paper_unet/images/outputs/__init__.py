@@ -33,6 +33,7 @@ def create_output(
     overwrite: bool = False,
     ome_zarr: str = "0.5",
     labels: bool = False,
+    shard: int | None = 0,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -56,6 +57,10 @@ def create_output(
         Whether the values are numbers of cells: smaller versions of the image then hold some of
         the values, not their means, and OME-Zarr says that they are labels. A name in the folder
         ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
+    shard : int or None
+        Pixels of a side of the shards of OME-Zarr 0.5, each of which is one file of many chunks: a
+        multiple of 512. 0: a file for each chunk. None: 4096 where there are more than 100,000
+        chunks, or as an interrupted run has them.
 
     Returns
     -------
@@ -93,4 +98,8 @@ def create_output(
     more: dict[str, Any] = {} if inside is None else {"inside": inside}
     if labels:  # an output from outside need not know of it
         more["labels"] = True
+    if kind.shards:
+        more["shard"] = shard
+    elif shard:
+        raise InputError(f"{path}: `shard` is for OME-Zarr 0.5; leave it out")
     return kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)

@@ -63,9 +63,18 @@ class Output(ABC):
         Of OME-Zarr; other formats have none to choose.
     labels : bool
         Whether the values are numbers of cells, which are never averaged.
+    shards : bool
+        Whether the format has shards, files of many chunks.
+    shard : int
+        Pixels of a side of these; 0 where there are none.
+    tasks_at_once : int or None
+        How many tasks may be done at a time; None: as many as there are threads.
     """
 
     alignment: tuple[int, int] = (1, 1)
+    shards: bool = False
+    shard: int = 0
+    tasks_at_once: int | None = None
     remedy = "make room and run the same command again: it goes on where it stopped"
 
     def __init__(
@@ -167,6 +176,9 @@ class Output(ABC):
     def _fits(self) -> bool:
         """Whether the partial output has the form of this one; nothing is written."""
         return False
+
+    def use_shards(self, shard: int) -> None:  # noqa: B027  (most formats have none)
+        """Write shards of so many pixels a side, 0: none; before `prepare`."""
 
     @abstractmethod
     def prepare(self, *, resume: bool) -> None:
