@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
+from paper_unet.images.choice import KINDS, WHOLE, Choice, listed
 
 COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
 """The axes of a stack in colour."""
@@ -42,9 +43,12 @@ class Axes:
     Attributes
     ----------
     z, c : int or None
-        None where the file has no such axis. All axes that are not named here have length 1.
+        None where the file has no such axis. All axes that are not named here have length 1, or
+        one place along them is taken.
     y, x : int
     shape : tuple of int, (Z, Y, X)
+    taken : tuple of (int, int)
+        Axes longer than 1 of which one place is taken, and which: a channel, a time point.
     """
 
     z: int | None
@@ -52,6 +56,7 @@ class Axes:
     y: int
     x: int
     shape: tuple[int, int, int]
+    taken: tuple[tuple[int, int], ...] = ()
 
     @property
     def channels_first(self) -> bool:
@@ -78,7 +83,13 @@ def unnamed(count: int) -> str:
 
 
 def stack_axes(
-    path: Path, found: str, shape: tuple[int, ...], given: str | None, channels: int = 1
+    path: Path,
+    found: str,
+    shape: tuple[int, ...],
+    given: str | None,
+    channels: int = 1,
+    chosen: Choice = WHOLE,
+    names: Sequence[str] = (),
 ) -> Axes:
     """Resolve the axes that a file names, or those given, to a stack.
 
@@ -94,6 +105,10 @@ def stack_axes(
         Wins over what the file says.
     channels : int
         Values for each pixel; 1 is grey.
+    chosen : Choice
+        Channel and time point, where there are several.
+    names : sequence of str
+        Of the channels, as far as the file has any.
 
     Returns
     -------
@@ -108,19 +123,20 @@ def stack_axes(
         raise InputError(f"{path}: an array of shape {shape} is no image; accepted are ZYX and YX")
     axes = found if given is None else _checked(path, found, shape, given, channels)
     y, x = axes.rfind("Y"), axes.rfind("X")
-    kept = [k for k, n in enumerate(shape) if n != 1 or k in (y, x)]
+    taken = chosen.find(path, axes, shape, names) if chosen else {}
+    kept = [k for k, n in enumerate(shape) if (n != 1 or k in (y, x)) and k not in taken]
     letters = "".join(axes[k] for k in kept)
     if not _is_stack(letters, channels):
-        raise _refusal(path, axes, shape, letters, channels)
+        raise _refusal(path, axes, shape, letters, channels, names)
     c = next((k for k in kept if axes[k] in "CS"), None)
     if c is not None and shape[c] != channels:
-        raise _refusal(path, axes, shape, letters, channels)
+        raise _refusal(path, axes, shape, letters, channels, names)
     # of one section too, the position tells its size
     z = next((k for k in [*kept, axes.find("Z")] if k not in (c, y, x, -1)), None)
     size = 1 if z is None else shape[z], shape[y], shape[x]
     if 0 in size:
         raise InputError(f"{path}: shape {shape} has no pixels; export it again")
-    return Axes(z, c, y, x, size)
+    return Axes(z, c, y, x, size, tuple(sorted(taken.items())))
 
 
 def _is_stack(letters: str, channels: int) -> bool:
@@ -156,6 +172,7 @@ def read_in_order(
     ndarray, shape (Z, Y, X) of the ranges
     """
     wanted: dict[int | None, Span] = dict(zip((axes.z, axes.y, axes.x), spans, strict=True))
+    wanted |= {place: (k, k + 1) for place, k in axes.taken}
     ranges = [wanted.get(k, (0, 1)) for k in range(len(shape))]
     leading = [range(*span) for span in ranges[:-2]]
     pages = [int(np.ravel_multi_index(place, shape[:-2])) for place in product(*leading)]
@@ -189,7 +206,12 @@ def _example(shape: tuple[int, ...], channels: int) -> str:
 
 
 def _refusal(
-    path: Path, axes: str, shape: tuple[int, ...], letters: str, channels: int
+    path: Path,
+    axes: str,
+    shape: tuple[int, ...],
+    letters: str,
+    channels: int,
+    names: Sequence[str] = (),
 ) -> InputError:
     """Return the error that says what the file has, and what to do."""
     if channels > 1:
@@ -205,9 +227,16 @@ def _refusal(
             f"axes with `axes`, one letter for each, such as {_example(shape, channels)}"
         )
     axis = extra[0]
+    count = shape[axes.index(axis)]
+    choices = [
+        f"`{KINDS[one][0]}`, {listed(one, shape[axes.index(one)], names)}"
+        for one in extra
+        if one in KINDS
+    ]
+    remedy = f"choose one with {', and with '.join(choices)}" if choices else "save one of them"
     found = (
-        f"{path}: {shape[axes.index(axis)]} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes "
-        f"{axes}, shape {shape}); one grey stack is accepted: save one of them"
+        f"{path}: {count} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {axes}, shape "
+        f"{shape}); one grey stack is accepted: {remedy}"
     )
     if len(extra) > 1 or "Z" in letters:
         return InputError(found)

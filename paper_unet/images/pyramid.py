@@ -116,7 +116,7 @@ class Chunk(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A chunk of which some is there, and the chunks under it that have not come."""
+    """A chunk of which some is there, and the quarters of it that have not come."""
 
     pixels: NDArray[Any]
     missing: set[tuple[int, int]]
@@ -134,12 +134,22 @@ class GrowingPyramid:
         Of `level_shapes`.
     side : int
         Pixels of a side of a chunk, even.
+    step : int, optional
+        Pixels of a side of the parts that are computed at a time, even; the side is a multiple of
+        it. Default: the side.
     together : int
         Windows that come with the same rows and columns, of as many sections.
     """
 
-    def __init__(self, levels: list[tuple[int, int, int]], side: int, together: int = 1) -> None:
-        self._levels, self._side, self._together = levels, side, together
+    def __init__(
+        self,
+        levels: list[tuple[int, int, int]],
+        side: int,
+        step: int | None = None,
+        together: int = 1,
+    ) -> None:
+        self._levels, self._side, self._step = levels, side, step or side
+        self._together = together
         self._waiting: OrderedDict[Chunk, _Waiting] = OrderedDict()
         self._held = self._room = 0
         self._lock = Lock()
@@ -173,8 +183,8 @@ class GrowingPyramid:
     def _parts(
         self, z: int, row: int, column: int, pixels: NDArray[Any], level: int
     ) -> Iterator[tuple[Chunk, int, int, NDArray[Any]]]:
-        """Halve a window, some chunks at a time; yield what lies in each chunk, and where."""
-        step = 2 * self._side
+        """Halve a window, some steps at a time; yield what lies in each chunk, and where."""
+        step, side = 2 * self._step, self._side
         wide = step * max(1, TOGETHER // pixels.dtype.itemsize)
         for top in range(row - row % step, row + pixels.shape[0], step):
             y = max(top, row)
@@ -183,10 +193,12 @@ class GrowingPyramid:
                 half = halved(
                     pixels[y - row : top + step - row, x - column : first + wide - column]
                 )
-                for left in range(first // 2, x // 2 + half.shape[1], self._side):
-                    at = max(left, x // 2)
-                    part = half[:, at - x // 2 : left + self._side - x // 2]
-                    yield Chunk(level, z, top // 2, left), y // 2, at, part
+                at, right = x // 2, x // 2 + half.shape[1]
+                while at < right:
+                    left = at - at % side
+                    part = half[:, at - x // 2 : left + side - x // 2]
+                    yield Chunk(level, z, top // 2 // side * side, left), y // 2, at, part
+                    at = left + side
 
     def _joined(self, chunk: Chunk, y: int, x: int, part: NDArray[Any]) -> NDArray[Any] | None:
         """Put a part of a chunk to what is there of it; return all of it when it is complete."""
@@ -213,7 +225,7 @@ class GrowingPyramid:
         return waiting
 
     def _quarters(self, y: int, x: int, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-        """Yield which quarters of a chunk begin in a part of it."""
-        half = self._side // 2
+        """Yield which quarters of the steps of a chunk begin in a part of it."""
+        half = self._step // 2
         for top in range(y, y + shape[0], half):
             yield from ((top // half, left // half) for left in range(x, x + shape[1], half))

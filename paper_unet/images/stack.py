@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
+from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.system.files import file_stamp
 from paper_unet.system.memory import Budget, current_budget
 from paper_unet.system.names import UNFINISHED
@@ -65,6 +66,12 @@ class Stack(ABC):
         Whether a file of this kind may hold several image series.
     sparse : bool
         Whether parts of a stack of this kind may be missing.
+    chooses : bool
+        Whether a file of this kind may have several channels or time points to choose from.
+    chosen : Choice
+        What was chosen.
+    taken : tuple of (int, int)
+        What follows: an axis of the file, and which place along it is read.
     budget : Budget
         What the file may make this process allocate; of `paper_unet.images.open_stack`.
 
@@ -82,6 +89,8 @@ class Stack(ABC):
     format: str = ""
     several: bool = False
     sparse: bool = False
+    chooses: bool = False
+    taken: tuple[tuple[int, int], ...] = ()
     budget: Budget
 
     def __init__(
@@ -92,8 +101,9 @@ class Stack(ABC):
         series: int | None = None,
         channels: int = 1,
         labels: bool = False,
+        chosen: Choice = WHOLE,
     ) -> None:
-        self.path, self.channels, self.labels = path, channels, labels
+        self.path, self.channels, self.labels, self.chosen = path, channels, labels, chosen
         self.budget = current_budget()
 
     @classmethod
@@ -219,6 +229,7 @@ class Stack(ABC):
             "shape": list(self.shape),
             "dtype": self.dtype.name,
             **stamp,
+            **({"taken": [list(one) for one in self.taken]} if self.taken else {}),
             "pixels": self._probe(),
         }
 

@@ -28,6 +28,12 @@ class PredictConfig(InferenceSettings):
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None
     series: Annotated[int | None, "of a file that has several"] = None
+    channel: Annotated[
+        str | int | None, "of a file that has several: its number, from 0, or its name"
+    ] = None
+    time: Annotated[
+        int | None, "number of the time point, from 0, of a file that has several", Limits(0)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         "grey values that mean 0 and 1; needed for uint16 unless the weights know it. Or "
@@ -65,6 +71,12 @@ class PredictConfig(InferenceSettings):
     ome_zarr: Annotated[
         Literal["0.5", "0.4"], "version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2"
     ] = "0.5"
+    shard: Annotated[
+        int | None,
+        "pixels of a side of the shards of OME-Zarr 0.5, each one file of many chunks, a multiple "
+        "of 512; 0: a file for each chunk; default: 4096 beyond 100,000 chunks",
+        Limits(0),
+    ] = None
     # the machine
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
     threads: Annotated[
@@ -79,6 +91,8 @@ class PredictConfig(InferenceSettings):
 
     def __post_init__(self) -> None:
         read_percentiles(self)
+        if isinstance(self.channel, int):
+            object.__setattr__(self, "channel", str(self.channel))
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)

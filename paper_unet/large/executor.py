@@ -111,6 +111,7 @@ class LocalExecutor:
 
     def tasks(self, output: Output, tasks: Iterable[Task], stop: Stop) -> Iterator[None]:
         """Do the tasks, some at a time."""
-        with ThreadPoolExecutor(WRITERS) as pool:
+        at_once = output.tasks_at_once or WRITERS
+        with ThreadPoolExecutor(at_once) as pool:
             wanted = takewhile(lambda task: not stop(), tasks)
-            yield from behind(output.run, wanted, pool, depth=WRITERS)
+            yield from behind(output.run, wanted, pool, depth=at_once)

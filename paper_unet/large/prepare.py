@@ -109,11 +109,20 @@ class Settled:
         InputError
             If the memory does not suffice.
         """
-        plan = choose_plan(
+        try:
+            plan = self._plan()
+        except InputError:  # for shards that nobody asked for memory may be too little
+            if self.config.shard is not None or not self.output.shard:
+                raise
+            self.output.use_shards(0)
+            plan = self._plan()
+        return Left(plan, self.config.threads or self.executor.threads(), uuid.uuid4().hex)
+
+    def _plan(self) -> Plan:
+        return choose_plan(
             self.engine, self.output.shape[1:], self.allowed, alignment=self.output.alignment,
             base=self.base, values=max(1, len(self.output.channels)),
         )  # fmt: skip
-        return Left(plan, self.config.threads or self.executor.threads(), uuid.uuid4().hex)
 
     def header(self, left: Left) -> dict[str, Any]:
         """Return what a journal begins with."""
@@ -144,7 +153,8 @@ class Settled:
 
     def _complete(self, left: Left) -> dict[str, Any]:
         threads = self.config.threads or left.threads
-        return {**self.facts, "threads": threads, "run": left.run}
+        known = {"threads": threads, "run": left.run, "format": _format(self.config, self.output)}
+        return {**self.facts, **known}
 
 
 def open_input(config: PredictConfig) -> Stack:
@@ -154,6 +164,8 @@ def open_input(config: PredictConfig) -> Stack:
         axes=config.axes,
         series=config.series,
         channels=channels_of(config.weights),
+        channel=config.channel,
+        time=config.time,
         missing=config.missing,
         budget=None if config.memory is None else Budget(bytes_of(config.memory)),
     )
@@ -201,6 +213,11 @@ def prepare(settled: Settled, journal: Journal, overwrite: bool) -> Job:
     job = settled.job(left)
     journal.begin(settled.header(left))
     return job
+
+
+def _format(config: PredictConfig, output: Output) -> list[str | int]:
+    shards = [output.shard] if output.shard else []
+    return [type(output).__name__, config.ome_zarr, *shards]
 
 
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
@@ -266,6 +283,8 @@ def _prediction(
         source=Path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
+        channel=config.channel,
+        time=config.time,
         missing=config.missing,
         memory=None if config.memory is None else bytes_of(config.memory),
         first=facts["slices"][0],
@@ -301,7 +320,7 @@ def facts_of(
         "range": given_range(config, output),
         "fill": config.fill,
         "dtype": config.stored,
-        "format": [type(output).__name__, config.ome_zarr],
+        "format": _format(config, output),
         "pixel_size": stack.pixel_size,
         "device": torch.device(device).type,
         "torch": torch.__version__,

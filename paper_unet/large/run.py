@@ -134,6 +134,7 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
         labels=config.argmax,
         channels=class_names(load_model(config.weights)) if config.all_classes else (),
         about=_scaling(config, stack),
+        shard=config.shard,
     )
 
 

@@ -40,6 +40,8 @@ class Prediction:
     source: Path
     axes: str | None
     series: int | None
+    channel: str | int | None
+    time: int | None
     missing: Literal["fail", "fill"]
     memory: int | None  # bytes that the input may make the process take; None: most of what is free
     first: int  # section of the stack that becomes section 0 of the output
@@ -88,6 +90,7 @@ class Worker:
         self.stack = open_stack(
             prediction.source, axes=prediction.axes, series=prediction.series,
             channels=model.config.in_channels, missing=prediction.missing,
+            channel=prediction.channel, time=prediction.time,
             budget=None if prediction.memory is None else Budget(prediction.memory),
         )  # fmt: skip
         self.scale = scale_of(self.stack.dtype, prediction.value_range)

@@ -71,6 +71,12 @@ class SegmentConfig:
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
     axes: Annotated[str | None, "of the file, such as ZYX; wins over what it says itself"] = None
     series: Annotated[int | None, "of a file that has several"] = None
+    channel: Annotated[
+        str | int | None, "of a file that has several: its number, from 0, or its name"
+    ] = None
+    time: Annotated[
+        int | None, "number of the time point, from 0, of a file that has several", Limits(0)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         "values that mean 0 and 1; default: 0 1, of uint8 0 255, of uint16 0 65535",
@@ -85,11 +91,19 @@ class SegmentConfig:
     ome_zarr: Annotated[
         Literal["0.5", "0.4"], "version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2"
     ] = "0.5"
+    shard: Annotated[
+        int,
+        "pixels of a side of the shards of OME-Zarr 0.5, each one file of many chunks, a multiple "
+        "of 512 of which rows and columns of a block are multiples; 0: a file for each chunk",
+        Limits(0),
+    ] = 0
     memory: Annotated[
         str | None, "what the process may take, such as 2GB; default: most of what is free"
     ] = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.channel, int):
+            object.__setattr__(self, "channel", str(self.channel))
         check(self)
         if self.dims == 2 and self.connectivity == 3:
             raise InputError("connectivity is 3; within a section it must be 1 or 2")

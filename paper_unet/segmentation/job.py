@@ -22,7 +22,7 @@ class Job:
     Attributes
     ----------
     source : Path
-    axes, series, missing, memory
+    axes, series, channel, time, missing, memory
         As `paper_unet.images.open_stack` takes them; memory in bytes.
     first : int
         Section of the source that is section 0 here.
@@ -40,6 +40,8 @@ class Job:
     source: Path
     axes: str | None
     series: int | None
+    channel: str | int | None
+    time: int | None
     missing: Literal["fail", "fill"]
     memory: int | None
     first: int

@@ -30,6 +30,7 @@ def open_source(config: SegmentConfig) -> Stack:
     """Open the probabilities, as they are stored."""
     return open_stack(
         config.source, axes=config.axes, series=config.series, missing=config.missing, labels=True,
+        channel=config.channel, time=config.time,
         budget=None if config.memory is None else Budget(bytes_of(config.memory)),
     )  # fmt: skip
 
@@ -50,6 +51,8 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
         source=Path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
+        channel=config.channel,
+        time=config.time,
         missing=config.missing,
         memory=None if config.memory is None else bytes_of(config.memory),
         first=chosen.start,
@@ -154,10 +157,12 @@ def _sampling(stack: Stack) -> tuple[float, float, float]:
 
 def _facts(config: SegmentConfig, stack: Stack, output: Output, job: Job) -> dict[str, Any]:
     """Return what has to agree for two runs to give the same bytes."""
-    aside = {"source", "out", "slices", "axes", "series", "memory", "value_range", "threshold"}
+    of_input = {"source", "slices", "axes", "series", "channel", "time", "value_range"}
+    aside = {"out", "memory", "threshold", "shard", *of_input}
     settings = {name: value for name, value in asdict(config).items() if name not in aside}
     if job.method == "components":  # any blocks give the same cells, but pieces are blocks
         settings = {name: settings[name] for name in settings if name not in OF_WATERSHED[:-1]}
+    shards = [output.shard] if output.shard else []
     facts = {
         "version": 1,
         "input": stack.identity(),
@@ -167,7 +172,7 @@ def _facts(config: SegmentConfig, stack: Stack, output: Output, job: Job) -> dic
         "range": job.scale.value_range,
         "blocks": job.blocks.block,
         "sampling": job.sampling,
-        "format": [type(output).__name__, config.ome_zarr],
+        "format": [type(output).__name__, config.ome_zarr, *shards],
         "pixel_size": stack.pixel_size,
         "scipy": version("scipy"),
         "scikit-image": version("scikit-image"),

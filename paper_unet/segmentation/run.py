@@ -178,6 +178,7 @@ def _output(config: SegmentConfig, stack: Stack, dtype: str, overwrite: bool) ->
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
         labels=True,
+        shard=config.shard,
     )
 
 

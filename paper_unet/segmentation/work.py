@@ -231,6 +231,7 @@ def _opened(job: Job) -> Stack:
         close()
         _stack = job.run, open_stack(
             job.source, axes=job.axes, series=job.series, missing=job.missing, labels=True,
+            channel=job.channel, time=job.time,
             budget=None if job.memory is None else Budget(job.memory),
         )  # fmt: skip
     return _stack[1]

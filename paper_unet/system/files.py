@@ -151,7 +151,7 @@ def _write_beside(partial: Path, data: bytes, final: Path | None) -> Path:
     return name
 
 
-def replace_file(name: str, data: bytes) -> None:
+def replace_file(name: str, *data: bytes) -> None:
     """Write one of many small files, whole or not at all, in place of one that has its name.
 
     Nothing is looked at before, and it is on disk to stay only after `sync_file` and `sync_folder`.
@@ -161,13 +161,14 @@ def replace_file(name: str, data: bytes) -> None:
     ----------
     name : str
         The final name, as text; its folder must exist.
-    data : bytes
-        The content.
+    *data : bytes
+        The content, in parts that follow each other.
     """
     partial = f"{name}.{secrets.token_hex(8)}{UNFINISHED}"
     try:
         with open(partial, "xb", buffering=0) as file:  # noqa: PTH123  (text is quicker)
-            _write_all(file, data)
+            for part in data:
+                _write_all(file, part)
         os.replace(partial, name)  # noqa: PTH105
     except BaseException:
         Path(partial).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from others import CAFFE, JOURNALS, PNGS, WEIGHTS
 from process_helpers import Child
 from tiffs import TIFFS
 from zarrs import ZARRS
+from zips import OMES, ZIPS
 
 from paper_unet import UNet
 from paper_unet.networks.weights_file import save_model
@@ -124,6 +125,18 @@ def test_zarr(here: Path, case: str) -> None:
     ZARRS[case](here / "in.zarr")
     refused(here, case, "predict", "in.zarr", "-o", "out.tif", *WITH)
     assert not (here / "it-ran").exists()
+
+
+@pytest.mark.parametrize("case", ZIPS)
+def test_zip(here: Path, case: str) -> None:
+    ZIPS[case](here / "in.ozx")
+    refused(here, case, "predict", "in.ozx", "-o", "out.tif", *WITH)
+
+
+@pytest.mark.parametrize("case", OMES)
+def test_ome_zarr(here: Path, case: str) -> None:
+    OMES[case](here / "in.zarr")
+    refused(here, case, "predict", "in.zarr", "-o", "out.tif", *WITH)
 
 
 @pytest.mark.parametrize("case", PNGS)

@@ -148,7 +148,9 @@ def test_channels_are_never_taken_for_sections(tmp_path: Path) -> None:
     zarr.create_array(
         tmp_path / "a.zarr", shape=(2, 48, 40, 6), dtype="u1", dimension_names=tuple("cxyz")
     )[:] = 1
-    with pytest.raises(InputError, match=r"2 channels \(axes CXYZ.*: save one of them$"):
+    with pytest.raises(
+        InputError, match=r"2 channels \(axes CXYZ.*: choose one with `channel`, 0 to 1$"
+    ):
         open_stack(tmp_path / "a.zarr")
 
 

@@ -79,12 +79,12 @@ def test_formats_that_are_read_under_another_name(
 
 def test_real_files_of_the_libraries(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", GREY)
-    with zipfile.ZipFile(tmp_path / "a.zarr.zip", "w") as archive:
-        archive.writestr("zarr.json", "{}")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.tif", "")
     with pytest.raises(InputError, match=r"NumPy file .*tifffile\.imwrite"):
         open_stack(tmp_path / "a.npy")
     with pytest.raises(InputError, match=r"a ZIP archive, .* unpack it"):
-        open_stack(tmp_path / "a.zarr.zip")
+        open_stack(tmp_path / "a.zip")
 
 
 def test_pictures_of_another_kind_than_their_name(tmp_path: Path) -> None:

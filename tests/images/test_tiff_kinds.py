@@ -120,8 +120,8 @@ def test_single_images_and_single_slices(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "shape", "reason", "advice"),
     [
-        ("ZCYX", (3, 2, 16, 32), "2 channels", "save one of them$"),
-        ("TZYX", (3, 2, 16, 32), "3 time points", "save one of them$"),
+        ("ZCYX", (3, 2, 16, 32), "2 channels", "with `channel`, 0 to 1$"),
+        ("TZYX", (3, 2, 16, 32), "3 time points", "with `time`, 0 to 2$"),
         ("TYX", (6, 16, 32), "6 time points", "or say `axes` ZYX if these are sections$"),
         ("CZYX", (6, 1, 16, 32), "6 channels", "or say `axes` ZCYX if these are sections$"),
     ],

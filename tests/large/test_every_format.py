@@ -1,5 +1,6 @@
 """One stack of odd size through every format, in and out: equal pixels, equal predictions."""
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,61 @@ def zarrs(version: int) -> Write:
     return write
 
 
+def in_shards(folder: Path, stack: NDArray[Any]) -> str:
+    more: Any = {"shape": SHAPE, "chunks": (1, 16, 16), "shards": (2, 64, 48)}
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        zarr.create_array(folder / "a.zarr", dtype=stack.dtype, **more)[:] = stack
+    return str(folder / "a.zarr")
+
+
+def zipped(name: str, method: int, write: Write) -> Write:
+    def make(folder: Path, stack: NDArray[Any]) -> str:
+        store = Path(write(folder, stack))
+        with zipfile.ZipFile(folder / name, "w", method) as archive:
+            for file in sorted(one for one in store.rglob("*") if one.is_file()):
+                archive.write(file, file.relative_to(store))
+        return str(folder / name)
+
+    return make
+
+
+def among_others(write: Callable[[Path, NDArray[Any]], None], name: str) -> Write:
+    """As channel 1 of time point 2, of which the others are noise."""
+
+    def make(folder: Path, stack: NDArray[Any]) -> str:
+        noise = np.random.default_rng(6).integers(0, 256, (3, 2, *SHAPE), dtype=np.uint8)
+        noise[2, 1] = stack
+        write(folder / name, noise)
+        return str(folder / name)
+
+    return make
+
+
+def bioformats2raw(path: Path, data: NDArray[Any]) -> None:
+    """The image ``0`` of a root, T, C, Z, Y and X."""
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    group = root.create_group("0")
+    group.create_array("0", data=data, chunks=(1, 1, 1, 64, 64))
+    axes = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space"} for name in "zyx"]
+    scale = {"type": "scale", "scale": [1.0] * 5}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    group.attrs["omero"] = {"channels": [{"label": "DAPI"}, {"label": "EM"}]}
+
+
+def ome_tiff(path: Path, data: NDArray[Any]) -> None:
+    about = {"axes": "TCZYX", "Channel": {"Name": ["DAPI", "EM"]}}
+    tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata=about)
+
+
+def named_hdf5(path: Path, data: NDArray[Any]) -> None:
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("raw", data=data.transpose(1, 2, 0, 3, 4), chunks=True)
+        made.attrs["axes"] = "czTyx"
+
+
 def hdf5(**given: Any) -> Write:
     def write(folder: Path, stack: NDArray[Any]) -> str:
         with h5py.File(folder / "a.h5", "w") as file:
@@ -97,6 +153,12 @@ INPUTS: dict[str, tuple[Write, tuple[float, float] | None]] = {
     "PNG": (pictures, None),
     "Zarr 2": (zarrs(2), None),
     "Zarr 3": (zarrs(3), None),
+    "Zarr 3, shards": (in_shards, None),
+    "Zarr in a ZIP": (zipped("a.zarr.zip", zipfile.ZIP_DEFLATED, zarrs(2)), None),
+    "OME-Zarr in a ZIP": (zipped("a.ozx", zipfile.ZIP_STORED, of_output("b.zarr")), None),
+    "bioformats2raw, T and C": (among_others(bioformats2raw, "a.zarr"), None),
+    "OME-TIFF, T and C": (among_others(ome_tiff, "a.ome.tif"), None),
+    "HDF5, T and C": (among_others(named_hdf5, "a.h5"), None),
     "HDF5 block": (hdf5(), None),
     "HDF5 chunks": (hdf5(chunks=(2, 50, 50), compression="gzip", shuffle=True), None),
     "HDF5 lzf": (hdf5(chunks=(1, 16, 87), compression="lzf"), None),
@@ -113,9 +175,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return predicted(folder, tiff()(folder, GREY), "out.tif", None)
 
 
-def predicted(folder: Path, source: str, name: str, value_range: Any) -> NDArray[Any]:
+def predicted(folder: Path, source: str, name: str, value_range: Any, **more: Any) -> NDArray[Any]:
     small_network(folder / "net.safetensors")
-    config = settings(folder, name, value_range=value_range)
+    config = settings(folder, name, value_range=value_range, **more)
     return read_stack(predict_file(replace(config, source=source)))
 
 
@@ -123,13 +185,16 @@ def predicted(folder: Path, source: str, name: str, value_range: Any) -> NDArray
 def test_pixels_and_predictions_are_equal(tmp_path: Path, name: str, expected: Any) -> None:
     write, value_range = INPUTS[name]
     source = write(tmp_path, GREY)
-    with open_stack(source) as stack:
+    chosen: Any = {}
+    if "T and C" in name:
+        chosen = {"time": 2, "channel": "1" if name.startswith("HDF5") else "EM"}
+    with open_stack(source, **chosen) as stack:
         assert stack.shape == SHAPE
         shift = 128 if name == "MRC 0" else 0
         np.testing.assert_array_equal(np.array(list(stack)).astype(int) + shift, GREY)
         if name in OUTPUTS:
             assert stack.pixel_size == pytest.approx(EM)
-    found = predicted(tmp_path, source, "out.h5:/prediction", value_range)
+    found = predicted(tmp_path, source, "out.h5:/prediction", value_range, **chosen)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -138,6 +203,16 @@ def test_predictions_in_every_output_are_equal(tmp_path: Path, name: str, expect
     source = of_output("in.h5")(tmp_path, GREY)
     np.testing.assert_array_equal(predicted(tmp_path, source, name, None), expected)
     with open_stack(tmp_path / name) as stack:
+        assert stack.pixel_size == pytest.approx(EM)
+
+
+@pytest.mark.parametrize("shard", [512, 1024])
+def test_predictions_in_shards_are_equal(tmp_path: Path, shard: int, expected: Any) -> None:
+    source = of_output("in.h5")(tmp_path, GREY)
+    found = predicted(tmp_path, source, "out.zarr", None, shard=shard)
+    np.testing.assert_array_equal(found, expected)
+    assert zarr.open_array(tmp_path / "out.zarr" / "0", mode="r").shards == (1, shard, shard)
+    with open_stack(tmp_path / "out.zarr") as stack:
         assert stack.pixel_size == pytest.approx(EM)
 
 

@@ -196,5 +196,8 @@ def test_training_starts_from_a_name(fetched, tmp_path):
 def test_the_options_say_which_names_there_are():
     for kind, name in ((PredictConfig, "weights"), (TrainConfig, "start")):
         (option,) = (option for option in options(kind) if option.name == name)
-        assert "isbi2012, isbi2012-width32 in the package, isbi2012-width64 once fetched" in option.help
+        assert (
+            "isbi2012, isbi2012-width32 in the package, isbi2012-width64 once fetched"
+            in option.help
+        )
     assert build_parser().parse_args(["fetch", "weights"]).name == "weights"

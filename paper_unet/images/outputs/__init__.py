@@ -35,6 +35,7 @@ def create_output(
     labels: bool = False,
     channels: tuple[str, ...] = (),
     about: dict[str, Any] | None = None,
+    shard: int | None = 0,
 ) -> Output:
     """Describe an output that is to be written window by window; nothing is made yet.
 
@@ -63,6 +64,10 @@ def create_output(
         (C, Z, Y, X), and windows are (C, rows, columns).
     about : dict, optional
         What else is to be said of the pixels, as JSON: kept where the format has a place for it.
+    shard : int or None
+        Pixels of a side of the shards of OME-Zarr 0.5, each of which is one file of many chunks: a
+        multiple of 512. 0: a file for each chunk. None: 4096 where there are more than 100,000
+        chunks, or as an interrupted run has them.
 
     Returns
     -------
@@ -107,6 +112,10 @@ def create_output(
                 "name in .tif, .ome.tif, .h5 or .zarr"
             )
         more["channels"] = channels
+    if kind.shards:
+        more["shard"] = shard
+    elif shard:
+        raise InputError(f"{path}: `shard` is for OME-Zarr 0.5; leave it out")
     output = kind(path, shape, stored, pixel_size, overwrite=overwrite, ome_zarr=ome_zarr, **more)
     output.about = about or {}
     return output

@@ -8,15 +8,17 @@ written here, to the same bytes, by the thread that has the pixels.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
@@ -27,7 +29,12 @@ SYNCED = 4
 
 
 class ChunkFiles:
-    """The chunks, 1 x side x side, of an array (Z, Y, X) on this disk.
+    """The files of an array (Z, Y, X) on this disk: each is a chunk, or a shard of many.
+
+    Attributes
+    ----------
+    side : int
+        A file holds 1 x side x side pixels.
 
     Of an array (C, Z, Y, X), all sections of a channel come before those of the next: z counts on.
 
@@ -45,7 +52,9 @@ class ChunkFiles:
     """
 
     def __init__(self, folder: Path, array: Any) -> None:
-        self.side: int = array.chunks[-1]
+        self._chunk: int = array.chunks[-1]
+        self._sharded = array.shards is not None
+        self.side: int = (array.shards or array.chunks)[-1]
         self._top = folder / "c" if array.metadata.zarr_format == 3 else folder
         self._sections: int = array.shape[-3]
         self._channels = array.ndim > 3
@@ -54,7 +63,7 @@ class ChunkFiles:
         self._lasting: int | None = None  # section whose folder has a name to stay
 
     def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Stored]:
-        """Write a window of whole chunks; return what each file is, row by row."""
+        """Write a window of whole files; return what each file is, row by row."""
         height, width = pixels.shape
         written = []
         for top in range(0, height, self.side):
@@ -64,11 +73,13 @@ class ChunkFiles:
                 chunk = pixels[top : top + self.side, left : left + self.side]
                 # text: a path costs as much as the call
                 name = f"{folder}{os.sep}{(column + left) // self.side}"
-                written.append(self._write_chunk(name, chunk))
+                parts = self._shard(chunk) if self._sharded else [self._encoded(chunk)]
+                replace_file(name, *parts)
+                written.append(stored_bytes(parts))
         return written
 
     def files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
-        """Yield the files of the chunks of a window, row by row."""
+        """Yield the files of a window, row by row."""
         for row in range(*rows, self.side):
             yield from self._across(self.folder(z, row), range(*columns, self.side))
 
@@ -106,15 +117,35 @@ class ChunkFiles:
     def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)
 
-    def _write_chunk(self, name: str, pixels: NDArray[Any]) -> Stored:
+    def _shard(self, pixels: NDArray[Any]) -> list[bytes]:
+        """Return what a shard holds: its chunks, row by row, and where each of them lies.
+
+        Chunks that lie wholly beyond the image are not there.
+        """
+        many = self.side // self._chunk
+        index = np.full((many, many, 2), NOTHING, "<u8")
+        parts, end = [], 0
+        for top in range(0, pixels.shape[0], self._chunk):
+            for left in range(0, pixels.shape[1], self._chunk):
+                chunk = pixels[top : top + self._chunk, left : left + self._chunk]
+                parts.append(self._encoded(chunk))
+                index[top // self._chunk, left // self._chunk] = end, len(parts[-1])
+                end += len(parts[-1])
+        where = index.tobytes()
+        return [*parts, where, struct.pack("<I", google_crc32c.value(where))]
+
+    def _encoded(self, pixels: NDArray[Any]) -> bytes:
         whole: NDArray[Any] = np.ascontiguousarray(pixels, self._dtype)
-        if whole.shape != (self.side, self.side):  # at an edge
-            padded = np.full((self.side, self.side), self._fill, self._dtype)
+        if whole.shape != (self._chunk, self._chunk):  # at an edge
+            padded = np.full((self._chunk, self._chunk), self._fill, self._dtype)
             padded[: whole.shape[0], : whole.shape[1]] = whole
             whole = padded
-        encoded = self._zstd.encode(whole)
-        replace_file(name, encoded)
-        return stored_bytes([encoded])
+        encoded: bytes = self._zstd.encode(whole)
+        return encoded
+
+
+NOTHING = 2**64 - 1
+"""What the index of a shard has for a chunk that is not there."""
 
 
 def _encoding_of(array: Any) -> tuple[np.dtype[Any], Zstd]:
@@ -125,9 +156,21 @@ def _encoding_of(array: Any) -> tuple[np.dtype[Any], Zstd]:
         if plain and isinstance(metadata.compressor, Zstd):
             return metadata.dtype.to_native_dtype(), metadata.compressor
     else:
-        values, *rest = metadata.codecs
+        codecs = metadata.codecs
+        if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
+            if not _is_plain(codecs[0]):
+                raise ValueError("its shards have another index")
+            codecs = codecs[0].codecs
+        values, *rest = codecs
         if isinstance(values, BytesCodec) and [type(codec) for codec in rest] == [ZstdCodec]:
             order = ">" if getattr(values.endian, "value", "little") == "big" else "<"
             zstd = Zstd(level=rest[0].level, checksum=rest[0].checksum)
             return array.dtype.newbyteorder(order), zstd
     raise ValueError("its chunks are encoded in another way")
+
+
+def _is_plain(shards: ShardingCodec) -> bool:
+    """Whether the index lies at the end of a shard, in plain values and with a checksum."""
+    kinds = [type(codec) for codec in shards.index_codecs]
+    little = getattr(getattr(shards.index_codecs[0], "endian", None), "value", "") == "little"
+    return little and kinds == [BytesCodec, Crc32cCodec] and shards.index_location.value == "end"

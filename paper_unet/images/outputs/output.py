@@ -68,10 +68,19 @@ class Output(ABC):
         (C, Z, Y, X) on disk. Empty where a pixel has one value.
     about : dict
         What else is said of the pixels, as JSON; empty where there is nothing.
+    shards : bool
+        Whether the format has shards, files of many chunks.
+    shard : int
+        Pixels of a side of these; 0 where there are none.
+    tasks_at_once : int or None
+        How many tasks may be done at a time; None: as many as there are threads.
     """
 
     alignment: tuple[int, int] = (1, 1)
     holds_channels = False  # of a format
+    shards: bool = False
+    shard: int = 0
+    tasks_at_once: int | None = None
     remedy = "make room and run the same command again: it goes on where it stopped"
 
     def __init__(
@@ -176,6 +185,9 @@ class Output(ABC):
     def _fits(self) -> bool:
         """Whether the partial output has the form of this one; nothing is written."""
         return False
+
+    def use_shards(self, shard: int) -> None:  # noqa: B027  (most formats have none)
+        """Write shards of so many pixels a side, 0: none; before `prepare`."""
 
     @abstractmethod
     def prepare(self, *, resume: bool) -> None:

@@ -1,7 +1,7 @@
-"""Writing a stack as OME-Zarr with its pyramid, chunk by chunk, by any number of processes.
+"""Writing a stack as OME-Zarr with its pyramid, file by file, by any number of processes.
 
-Each chunk is a file of its own; shards, which put many in one file, are not written: only whole
-shards can be written without reading them again, and a stack of 10^6 chunks still works without.
+Each chunk is a file of its own; or, where there are very many, a shard is: chunks of one section,
+which one piece writes at once. A file is there as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
+SHARD, MANY_CHUNKS, LARGEST_SHARD = 4096, 10**5, 2**14
+"""Pixels of a side of a shard, where nothing else is said and there are more chunks than that; and
+at most."""
+
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
@@ -50,9 +54,10 @@ class _Opened(NamedTuple):
 class ZarrOutput(Output):
     """One OME-Zarr image, a folder; see `Output`.
 
-    Chunks of 1 x 512 x 512, compressed with zstd; every chunk has its file, one of zeros too. The
-    levels of the pyramid are the arrays ``0``, ``1``, ... of the group. With channels they are
-    (C, Z, Y, X), and what `Task` and `Chunk` call a section is a plane of `Output.planes`.
+    Chunks of 1 x 512 x 512, compressed with zstd; every chunk has its file, one of zeros too, or
+    its place in a shard that is one. The levels of the pyramid are the arrays ``0``, ``1``, ... of
+    the group. With channels they are (C, Z, Y, X), and what `Task` and `Chunk` call a section is a
+    plane of `Output.planes`.
 
     Attributes
     ----------
@@ -62,10 +67,34 @@ class ZarrOutput(Output):
 
     alignment = (CHUNK, CHUNK)
     holds_channels = True
+    shards = True
 
-    def __init__(self, *given: Any, **more: Any) -> None:
+    def __init__(self, *given: Any, shard: int | None = 0, **more: Any) -> None:
+        self.shard = shard or 0
         super().__init__(*given, **more)
         self._derived: dict[int, Marks] = {}  # left out of a level's stage
+        self.use_shards(_side_for(self) if shard is None else shard)
+
+    def use_shards(self, shard: int) -> None:
+        """Write shards of so many pixels a side; 0: a file for each chunk. Before `prepare`."""
+        if shard % CHUNK or not 0 <= shard <= LARGEST_SHARD:
+            raise InputError(
+                f"{self.path}: `shard` is {shard}; it must be 0 or a multiple of {CHUNK}, up to "
+                f"{LARGEST_SHARD}"
+            )
+        if shard and self._format == 2:
+            raise InputError(
+                f"{self.path}: OME-Zarr {self.version} has no shards; write 0.5, or leave `shard` "
+                "out"
+            )
+        self.shard = shard
+        self.alignment = (shard, shard) if shard else type(self).alignment
+        self.tasks_at_once = 1 if shard else None  # each takes the memory of a shard
+
+    @property
+    def _side(self) -> int:
+        """Pixels of a side of a file."""
+        return self.shard or CHUNK
 
     @property
     def levels(self) -> list[tuple[int, int, int]]:
@@ -136,7 +165,8 @@ class ZarrOutput(Output):
         """Return when a window is on disk to stay; see `Output.sync`."""
         with self._naming_full_disk():
             for plane in self._planes(z):
-                self._files_of(0).sync(plane, range(*rows, CHUNK), range(*columns, CHUNK))
+                chunks = range(*rows, self._side), range(*columns, self._side)
+                self._files_of(0).sync(plane, *chunks)
 
     def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
         """Compute the chunks of the pyramid that a window completes; see `Output.derive`.
@@ -160,9 +190,9 @@ class ZarrOutput(Output):
         for level, z, row, column in chunks:
             if level not in self._derived:
                 _, height, width = self.levels[level]
-                grid = self.planes, math.ceil(height / CHUNK), math.ceil(width / CHUNK)
+                grid = self.planes, math.ceil(height / self._side), math.ceil(width / self._side)
                 self._derived[level] = Marks(*grid)
-            self._derived[level].set(z, row // CHUNK, column // CHUNK)
+            self._derived[level].set(z, row // self._side, column // self._side)
 
     def stored_derived(self, chunk: Chunk) -> Stored:
         """Read the file of a chunk above level 0; see `Output.stored_derived`."""
@@ -180,7 +210,7 @@ class ZarrOutput(Output):
     def stages(self) -> list[Tasks]:
         """Return one stage for each level above 0: a task for each row with chunks to compute."""
         return [
-            Tasks(level, self.planes, height, CHUNK, self._derived.get(level))
+            Tasks(level, self.planes, height, self._side, self._derived.get(level))
             for level, (_, height, _) in enumerate(self.levels)
             if level
         ]
@@ -188,16 +218,24 @@ class ZarrOutput(Output):
     def run(self, task: Task) -> None:
         """Compute a row of chunks of a level from the level before; see `Output.run`."""
         _, height, width = self.levels[task.level]
-        rows = task.row, min(task.row + CHUNK, height)
-        chosen = range(0, width, CHUNK) if task.columns is None else task.columns
+        rows = task.row, min(task.row + self._side, height)
+        chosen = range(0, width, self._side) if task.columns is None else task.columns
         for column in chosen:
-            columns = column, min(column + CHUNK, width)
-            above = [(2 * start, 2 * stop) for start, stop in (rows, columns)]
-            window = self._decoded(task.level - 1, task.z, *above)
-            smaller = thinned(window) if self.labels else halved(window)
+            columns = column, min(column + self._side, width)
+            smaller = np.empty((rows[1] - rows[0], columns[1] - columns[0]), self.dtype)
+            for top in range(*rows, CHUNK):  # a shard of the level above would take much memory
+                band = top, min(top + CHUNK, rows[1])
+                part = self._made(task.level, task.z, band, columns)
+                smaller[top - rows[0] : band[1] - rows[0]] = part
             self._store(task.level, task.z, task.row, column, smaller)
         with self._naming_full_disk():
             self._files_of(task.level).sync(task.z, [task.row], chosen)
+
+    def _made(self, level: int, z: int, rows: Span, columns: Span) -> NDArray[Any]:
+        """Compute a window of a level from the level before."""
+        above = [(2 * start, 2 * stop) for start, stop in (rows, columns)]
+        window = self._decoded(level - 1, z, *above)
+        return thinned(window) if self.labels else halved(window)
 
     def finish(self) -> None:
         """Give the folder its final name; see `Output.finish`."""
@@ -288,16 +326,23 @@ class ZarrOutput(Output):
             chunk = (*self._before, 1, CHUNK, CHUNK)
             if found != [(shape, self.dtype, chunk) for shape in self._shapes()]:
                 raise self.nothing_left(f"does not hold {self.dtype} of shape {self.full_shape}")
+            if {array.shards for array in arrays} != {self._shards}:
+                raise self.nothing_left(f"has not a file for {_files(self.shard)}")
             if group.metadata.zarr_format != self._format:
                 raise self.nothing_left(f"is not OME-Zarr {self.version}")
             try:
                 files = [ChunkFiles(self.partial / str(k), one) for k, one in enumerate(arrays)]
             except ValueError as error:
                 raise self.nothing_left(f"is not as it was made: {error}") from error
-            growing = GrowingPyramid(self.levels, CHUNK, max(1, len(self.channels)))
+            together = max(1, len(self.channels))
+            growing = GrowingPyramid(self.levels, self._side, CHUNK, together)
             self._handle = _Opened(arrays, files, growing)
         handle: _Opened = self._handle
         return handle
+
+    @property
+    def _shards(self) -> tuple[int, ...] | None:
+        return (*self._before, 1, self.shard, self.shard) if self.shard else None
 
     @property
     def _format(self) -> int:
@@ -318,6 +363,7 @@ class ZarrOutput(Output):
                 shape=shape,
                 dtype=self.dtype,
                 chunks=(*self._before, 1, CHUNK, CHUNK),
+                shards=self._shards,
                 compressors=Zstd(ZSTD_LEVEL) if old else ZstdCodec(level=ZSTD_LEVEL),
                 fill_value=0,
                 chunk_key_encoding={"name": "v2" if old else "default", "separator": "/"},
@@ -381,9 +427,9 @@ class ZarrOutput(Output):
     def _check_complete(self) -> None:
         """Raise InputError unless every chunk has its file."""
         for level, (_, height, width) in enumerate(self.levels):
-            wanted = {str(k) for k in range(math.ceil(width / CHUNK))}
+            wanted = {str(k) for k in range(math.ceil(width / self._side))}
             for z in range(self.planes):
-                for row in range(0, height, CHUNK):
+                for row in range(0, height, self._side):
                     folder = self._files_of(level).folder(z, row)
                     found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
                     if missing := wanted.difference(found):
@@ -391,3 +437,24 @@ class ZarrOutput(Output):
                             f"{self.partial}: {len(missing)} chunks are missing in {folder}; were "
                             "they removed? start anew with `overwrite`"
                         )
+
+
+def _files(shard: int) -> str:
+    return f"each shard of {shard} x {shard} pixels" if shard else "each chunk"
+
+
+def _side_for(output: ZarrOutput) -> int:
+    """Return the side of the shards of an output, as an interrupted run has them, or by its size.
+
+    0: a file for each chunk.
+    """
+    document = output.partial / "0" / "zarr.json"
+    try:
+        found = zarr.open_array(document.parent, mode="r").shards if document.is_file() else ()
+        if found != ():
+            return int(found[-1]) if found else 0
+    except Exception:  # what is damaged there is named where it is gone on with
+        return 0
+    sections, height, width = output.shape
+    count = sections * math.ceil(height / CHUNK) * math.ceil(width / CHUNK)
+    return SHARD if count > MANY_CHUNKS and output.version == "0.5" else 0

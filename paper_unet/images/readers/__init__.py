@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.choice import Choice
 from paper_unet.images.inside import file_of
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
@@ -49,6 +50,8 @@ def open_stack(
     channels: int = 1,
     labels: bool = False,
     missing: Missing = "fail",
+    channel: int | str | None = None,
+    time: int | None = None,
     budget: Budget | None = None,
 ) -> Stack:
     """Open a stack of images without reading its pixels.
@@ -72,6 +75,11 @@ def open_stack(
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
         Whether a Zarr or HDF5 of which chunks are missing is refused, or has its fill value there.
+    channel : int or str, optional
+        Which channel of a file that has several: its number, from 0, or its name where the file
+        (OME-Zarr, OME-TIFF) has names.
+    time : int, optional
+        Which time point of a file that has several, from 0.
     budget : Budget, optional
         What the file may make this process allocate; default: most of the memory that is free.
 
@@ -103,8 +111,21 @@ def open_stack(
         choices["labels"] = True
     if reader.sparse:
         choices["missing"] = missing
+    if chosen := Choice(channel, time):
+        _check_choice(path, reader, chosen, channels)
+        choices["chosen"] = chosen
     with spending(budget):
         return reader(path, **choices)
+
+
+def _check_choice(path: Path, reader: type[Stack], chosen: Choice, channels: int) -> None:
+    if not reader.chooses:
+        given = "`channel`" if chosen.channel is not None else "`time`"
+        raise InputError(f"{path}: {given} is for files of several; leave it out")
+    if channels > 1 and chosen.channel is not None:
+        raise InputError(
+            f"{path}: one channel is chosen, and the network takes {channels}; leave `channel` out"
+        )
 
 
 def read_stack(
@@ -115,13 +136,15 @@ def read_stack(
     channels: int = 1,
     labels: bool = False,
     missing: Missing = "fail",
+    channel: int | str | None = None,
+    time: int | None = None,
     say: Callable[[str], object] = LOG.warning,
 ) -> NDArray[Any]:
     """Read a whole stack of images or labels.
 
     Parameters
     ----------
-    path, axes, series, channels, labels, missing
+    path, axes, series, channels, labels, missing, channel, time
         As for `open_stack`.
     say : callable
         Takes the notes of the stack, line by line; default: the log.
@@ -137,8 +160,9 @@ def read_stack(
         As `open_stack`, and if a slice cannot be decoded or the stack does not fit in memory.
     """
     with open_stack(
-        path, axes=axes, series=series, channels=channels, labels=labels, missing=missing
-    ) as stack:
+        path, axes=axes, series=series, channels=channels, labels=labels, missing=missing,
+        channel=channel, time=time,
+    ) as stack:  # fmt: skip
         for note in stack.notes:
             say(note)
         colours = () if channels == 1 else (channels,)

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.readers import reader_of
 from paper_unet.images.readers.foreign import foreign, format_of_folder
 from paper_unet.images.stack import Span, Stack, digest_of
@@ -22,6 +23,7 @@ class FolderStack(Stack):
     """The images of a folder in natural order, each one section."""
 
     format = "FolderStack"
+    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -36,8 +38,9 @@ class FolderStack(Stack):
         series: int | None = None,
         channels: int = 1,
         labels: bool = False,
+        chosen: Choice = WHOLE,
     ) -> None:
-        super().__init__(path, channels=channels, labels=labels)
+        super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         if axes is not None and axes.upper() not in ("ZYX", "YX"):
             raise InputError(f'{path}: axes "{axes}" for a folder of sections; leave `axes` out')
         self._files = _listing(path)
@@ -46,6 +49,7 @@ class FolderStack(Stack):
             self.shape, self.dtype = (len(self._files), *first.shape[1:]), first.dtype
             self.pixel_size = None, *first.pixel_size[1:]
             self.own_range, self.notes = first.own_range, first.notes
+            self.taken = first.taken
         for file in self._files:
             with self._section(file) as section:
                 self._check_alike(file, section)
@@ -53,6 +57,8 @@ class FolderStack(Stack):
 
     def _section(self, file: Path) -> Stack:
         more: dict[str, Any] = {"labels": True} if self.labels else {}
+        if self.chosen:
+            more["chosen"] = self.chosen
         with spending(self.budget):
             stack = reader_of(file)(file, channels=self.channels, **more)
         if len(stack) != 1:
@@ -68,6 +74,11 @@ class FolderStack(Stack):
             raise InputError(
                 f"{file}: its grey values have another meaning than those of {self._files[0].name} "
                 "(bits, white as zero, or calibration); all sections must be alike: convert them"
+            )
+        if section.taken != self.taken:
+            raise InputError(
+                f"{file}: its axes are others than those of {self._files[0].name}, or another "
+                "channel has the name that is chosen; all sections must be alike: convert them"
             )
         if (section.shape[1:], section.dtype) != (self.shape[1:], self.dtype):
             raise InputError(

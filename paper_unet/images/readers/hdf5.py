@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
+from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.inside import HDF5_SUFFIXES, file_of, split_inside
 from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
 from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks
@@ -35,6 +36,7 @@ class Hdf5Stack(Stack):
 
     format = "Hdf5Stack"
     sparse = True
+    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -56,8 +58,9 @@ class Hdf5Stack(Stack):
         channels: int = 1,
         labels: bool = False,
         missing: str = "fail",
+        chosen: Choice = WHOLE,
     ) -> None:
-        super().__init__(path, channels=channels, labels=labels)
+        super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         self._source, name = split_inside(path)
         self._file = open_file(path, self._source)
         try:
@@ -74,8 +77,10 @@ class Hdf5Stack(Stack):
         path, data_set = self.path, self._set
         check_storage(path, data_set)
         self.dtype, self.own_range = read_as(path, data_set.dtype, self.labels)
-        self._axes = stack_axes(path, axes_of(data_set), data_set.shape, given, self.channels)
-        self.shape = self._axes.shape
+        self._axes = stack_axes(
+            path, axes_of(data_set), data_set.shape, given, self.channels, self.chosen
+        )
+        self.shape, self.taken = self._axes.shape, self._axes.taken
         if self.channels == 1:  # journals of colour have none
             self.pixel_size = pixel_size_of(data_set, self._axes)
         self._rows, self._chunks = None, None
@@ -87,7 +92,7 @@ class Hdf5Stack(Stack):
             return
         check_chunk(path, data_set.chunks, self.dtype)
         self._chunks = Hdf5Chunks(path, data_set, size, self.budget)
-        found = self._chunks.present(self._axes.z, self.budget)
+        found = self._chunks.present(self._axes.z, self.budget, self.taken)
         if not found.there:
             self.notes += self._check_written(False, missing)
         else:
@@ -134,7 +139,8 @@ class Hdf5Stack(Stack):
             if self._rows is not None:
                 return self._rows.window(z, rows, columns)
             where: list[Any] = [slice(0, 1)] * self._set.ndim
-            for place, span in ((self._axes.y, rows), (self._axes.x, columns)):
+            along = [(place, (k, k + 1)) for place, k in self.taken]
+            for place, span in ((self._axes.y, rows), (self._axes.x, columns), *along):
                 where[place] = slice(*span)
             if self._axes.z is not None:
                 where[self._axes.z] = slice(z, z + 1)
@@ -143,7 +149,10 @@ class Hdf5Stack(Stack):
             return np.ascontiguousarray(self._in_order(self._set[tuple(where)])[0])
 
     def _in_order(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values in the axes of the data set as (Z, Y, X), in colour (Z, C, Y, X)."""
+        """Return values in the axes of the data set as (Z, Y, X), in colour (Z, C, Y, X).
+
+        All other axes have length 1.
+        """
         places = [self._axes.z, self._axes.c, self._axes.y, self._axes.x]
         order = [place for place in places if place is not None]
         rest = [k for k in range(values.ndim) if k not in order]
@@ -185,4 +194,8 @@ class Hdf5Stack(Stack):
             ):  # fmt: skip
                 if axis is not None:
                     place[axis] = number
-            yield k * step, self._in_order(chunks.read(tuple(place)))
+            inside = [slice(None)] * self._set.ndim
+            for axis, number in self.taken:
+                place[axis], rest = divmod(number, chunks.shape[axis])
+                inside[axis] = slice(rest, rest + 1)
+            yield k * step, self._in_order(chunks.read(tuple(place))[tuple(inside)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,8 +124,18 @@ class Hdf5Chunks:
             "decoded; save it with another filter (h5repack -f GZIP=4), or uncompressed"
         )
 
-    def present(self, z: int | None, budget: Budget) -> Present:
+    def present(
+        self, z: int | None, budget: Budget, taken: Sequence[tuple[int, int]] = ()
+    ) -> Present:
         """Look through the index of the chunks; count those that are there.
+
+        Parameters
+        ----------
+        z : int or None
+            Which axis is Z; None: there is none.
+        budget : Budget
+        taken : sequence of (int, int)
+            Axes along which one place is read, and which: the chunks there are counted.
 
         Raises
         ------
@@ -132,6 +143,8 @@ class Hdf5Chunks:
             If one lies beyond the end of the file, or is larger than it can be.
         """
         grid = [-(-n // c) for n, c in zip(self._set.shape, self.shape, strict=True)]
+        only = [(axis, number // self.shape[axis]) for axis, number in taken]
+        wanted = math.prod(n for k, n in enumerate(grid) if k not in dict(only))
         along = 1 if z is None else grid[z]
         budget.allow(PER_CHUNK * along, self._path, f"counts the chunks of {along} sections")
         counts = np.zeros(along, np.int64)
@@ -142,7 +155,8 @@ class Hdf5Chunks:
             place = [k // c for k, c in zip(chunk.chunk_offset, self.shape, strict=True)]
             if any(k >= n for k, n in zip(place, grid, strict=True)):
                 return None
-            counts[0 if z is None else place[z]] += 1
+            if all(place[axis] == number for axis, number in only):
+                counts[0 if z is None else place[z]] += 1
             largest = max(largest, chunk.size)
             if chunk.byte_offset + chunk.size > self._size:
                 end = chunk.byte_offset + chunk.size
@@ -156,7 +170,7 @@ class Hdf5Chunks:
             raise InputError(f"{self._path}: {wrong}; copy or export it again")
         if any(code == LZF for code, _ in self._filters):
             budget.allow(LZF_GROWTH * largest, self._path, "chunks in LZF")
-        found = Present(counts, math.prod(grid) // max(along, 1), 1 if z is None else self.shape[z])
+        found = Present(counts, wanted // max(along, 1), 1 if z is None else self.shape[z])
         self._lacking = found.missing > 0
         return found
 

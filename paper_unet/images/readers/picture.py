@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.grey_values import own_range
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
@@ -25,6 +26,10 @@ LABELS = {**GREY, "P": "uint8"}
 """Of numbers of cells or classes: those in a palette are what its colours stand for."""
 
 COLOUR = {2: "LA", 3: "RGB", 4: "RGBA"}
+NAMES = {
+    "LA": ("grey", "alpha"), "RGB": ("red", "green", "blue"),
+    "RGBA": ("red", "green", "blue", "alpha"),
+}  # fmt: skip
 LEAST_COMPRESSED = 8300
 """Pixels that a byte of a file can become at most: deflate makes 1032 bytes of one."""
 
@@ -33,6 +38,7 @@ class PictureStack(Stack):
     """One PNG or JPEG file, a stack of one section; decoded once, when the first window is read."""
 
     format = "PngStack"
+    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -47,8 +53,9 @@ class PictureStack(Stack):
         series: int | None = None,
         channels: int = 1,
         labels: bool = False,
+        chosen: Choice = WHOLE,
     ) -> None:
-        super().__init__(path, channels=channels, labels=labels)
+        super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         self._kind = KINDS[path.suffix.lower()]
         if labels and self._kind == "JPEG":
             raise InputError(
@@ -57,6 +64,7 @@ class PictureStack(Stack):
         stored = check_regular(path)
         mode, bits, size = self._facts()
         grey = LABELS if labels else GREY
+        channels = self._choose(mode)
         if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
             raise self._refusal(mode)
         if channels > 1 and bits != 8:
@@ -77,6 +85,14 @@ class PictureStack(Stack):
         copies = 3 if channels == 1 else 4
         self.cache_bytes = copies * channels * size[0] * size[1] * self.dtype.itemsize
         self._pixels: NDArray[Any] | None = None
+
+    def _choose(self, mode: str) -> int:
+        """Return how many channels are read, of which one may be taken."""
+        several = next((n for n, name in COLOUR.items() if name == mode), 1)
+        names = NAMES.get(mode, ())
+        self.taken = tuple(self.chosen.find(self.path, "CYX", (several, 1, 1), names).items())
+        self._read_channels = several if self.taken else self.channels
+        return self._read_channels
 
     def close(self) -> None:
         """Forget the pixels."""
@@ -112,7 +128,8 @@ class PictureStack(Stack):
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         if self._pixels is None:
             self._pixels = self._decode()
-        return self._pixels[..., slice(*rows), slice(*columns)].copy()
+        of = ... if not self.taken else self.taken[0][1]
+        return self._pixels[of, slice(*rows), slice(*columns)].copy()
 
     def _decode(self) -> NDArray[Any]:
         self.budget.allow(self.cache_bytes, self.path, f"decodes {self.shape[1:]} pixels at once")
@@ -129,7 +146,7 @@ class PictureStack(Stack):
             ) from error
         if self._spread > 1:
             pixels = pixels // np.uint8(self._spread)
-        colours = (self.channels,) if self.channels > 1 else ()
+        colours = (self._read_channels,) if self._read_channels > 1 else ()
         if pixels.shape != (*self.shape[1:], *colours):
             raise InputError(f"{self.path}: changed while it was read; keep it as it is")
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if colours else pixels

@@ -6,15 +6,19 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import Axes, read_in_order, stack_axes
+from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
 from paper_unet.images.readers.tiff_budget import check_planes
+from paper_unet.images.readers.tiff_channels import channel_names
 from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
@@ -31,6 +35,8 @@ class TiffStack(Stack):
 
     format = "TiffStack"
     several = True
+    chooses = True
+    _sample: int | None = None  # of colours, which one is the stack
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -45,8 +51,9 @@ class TiffStack(Stack):
         series: int | None = None,
         channels: int = 1,
         labels: bool = False,
+        chosen: Choice = WHOLE,
     ) -> None:
-        super().__init__(path, channels=channels, labels=labels)
+        super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         pages = check_structure(path, self.budget)
         with _silenced(), _decoding(path, "the file"):
             self._file = open_tiff(path, self.budget)
@@ -57,13 +64,15 @@ class TiffStack(Stack):
                 raise
 
     def _open(self, pages: int, axes: str | None, series: int | None) -> None:
-        path, channels = self.path, self.channels
+        path = self.path
         if self._file.is_ome and self._file.ome_metadata:
             samples = self._file.pages.first.samplesperpixel
             check_planes(path, self._file.ome_metadata, pages, samples, self.budget)
         self._series = choose_series(path, self._file, pages, series, axes)
         self._others = other_files(path, self._file, self._series)
         self._page = self._series.keyframe
+        several = self._page.samplesperpixel if self.chosen.channel is not None else 1
+        channels = max(self.channels, several)  # of which one may be taken
         check_page(path, self._page, channels, self.labels)
         stored = self._page.dtype.newbyteorder("=")
         self._values = Values(stored, None, lambda planes: planes, ())
@@ -71,15 +80,15 @@ class TiffStack(Stack):
             self._values = values_of(path, self._file, self._page, self.labels)
         self.dtype, self.notes = self._values.dtype, self._values.notes
         self.own_range = self._values.own_range
-        found = self._stack_axes(axes)
-        self.shape, self._axes = found.shape, found
-        size = self._order_pages()
-        offset = self._find_pixels(pages, size)
+        found = self._stack_axes(axes, channels)
+        self.shape, self._axes, self.taken = found.shape, found, found.taken
+        size = self._order_pages(channels)
+        offset = self._find_pixels(pages, size, channels)
         self._segments = Segments(
             self._file, self._series, offset, size, stored, channels, found.channels_first
         )
         self.cache_bytes = self._segments.cache_bytes
-        if channels == 1:  # journals of colour have none
+        if self.channels == 1:  # journals of colour have none
             self.pixel_size = tiff_pixel_size(self._file, self._series)
         _check_segment(path, self._segments)
 
@@ -88,23 +97,31 @@ class TiffStack(Stack):
         self._segments.close()
         self._file.close()
 
-    def _stack_axes(self, given: str | None) -> Axes:
+    def _stack_axes(self, given: str | None, channels: int) -> Axes:
         """Return where the axes are by the file, or by those given."""
         axes, shape = str(self._series.axes), tuple(self._series.shape)
-        found = stack_axes(self.path, axes, shape, given, self.channels)
+        chosen, names = self.chosen, channel_names(self._file, self._series)
+        if channels > self.channels:
+            picked = chosen.find(self.path, given or axes, shape, names)
+            self._sample, chosen = next(iter(picked.values()), 0), replace(chosen, channel=None)
+        found = stack_axes(self.path, axes, shape, given, channels, chosen, names)
         height, width = self._page.imagelength, self._page.imagewidth
         split = found.channels_first and self._page.samplesperpixel > 1
-        if self.channels > 1 and (found.shape[1:] != (height, width) or split):
+        if channels > 1 and (found.shape[1:] != (height, width) or split or found.taken):
             raise InputError(
                 f"{self.path}: axes {given or axes} of shape {shape}, and pages of {height} x "
                 f"{width} pixels; name the axes with `axes`"
             )
+        if self._sample is not None:
+            return replace(found, taken=((found.c or 0, self._sample),))
         return found
 
-    def _order_pages(self) -> tuple[int, int, int]:
+    def _order_pages(self, channels: int) -> tuple[int, int, int]:
         """Return how many pages there are, and their rows and columns."""
         found, size = self._axes, (self._page.imagelength, self._page.imagewidth)
-        self._as_it_lies = self.channels > 1 or (found.in_order and size == found.shape[1:])
+        self._as_it_lies = channels > 1 or (
+            found.in_order and size == found.shape[1:] and not found.taken
+        )
         if self._as_it_lies:
             return found.shape
         shape = tuple(self._series.shape)
@@ -118,10 +135,10 @@ class TiffStack(Stack):
             )
         return math.prod(shape[:-2]), *size
 
-    def _find_pixels(self, pages: int, size: tuple[int, int, int]) -> int | None:
+    def _find_pixels(self, pages: int, size: tuple[int, int, int], channels: int) -> int | None:
         """Offset of the pixels if there is one page for all slices, else None: pages for each."""
-        values = self.channels * math.prod(size)
-        count = size[0] * self.channels // self._page.samplesperpixel
+        values = channels * math.prod(size)
+        count = size[0] * channels // self._page.samplesperpixel
         found = 1 if self._series.is_truncated else _count_pages(self._series, count)
         if found == count:
             return None
@@ -162,6 +179,8 @@ class TiffStack(Stack):
         with _silenced(), _decoding(self.path, f"slice {z}"):
             if self.channels > 1:
                 return self._segments.window(z, rows, columns)
+            if self._sample is not None:
+                return np.ascontiguousarray(self._segments.window(z, rows, columns)[self._sample])
             if self._as_it_lies:
                 return self._values.convert(self._segments.window(z, rows, columns)[0])
             block = read_in_order(

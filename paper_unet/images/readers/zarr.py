@@ -9,22 +9,23 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
+from paper_unet.images.choice import WHOLE, Choice
+from paper_unet.images.inside import ZIP_SUFFIXES, file_of, split_zip
 from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
-from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
+from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.images.stack import Span, Stack
-from paper_unet.system.files import file_stamp
-from paper_unet.system.names import UNFINISHED, where_links_lead
+from paper_unet.system.names import UNFINISHED
 
-DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
-"""Files by which a folder is known to be a Zarr."""
+if TYPE_CHECKING:
+    from paper_unet.images.readers.zarr_store import Files
 
 DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
 
@@ -43,11 +44,14 @@ class ZarrStack(Stack):
 
     format = "ZarrStack"
     sparse = True
+    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
-        """Whether a folder holds what describes a Zarr, or is called one."""
-        return path.is_dir() and (_is_zarr(path) or path.suffix.lower() == ".zarr")
+        """Whether a folder or a ZIP file holds what describes a Zarr, or is called one."""
+        if path.is_dir():
+            return _is_zarr(path) or path.suffix.lower() == ".zarr"
+        return file_of(path).suffix.lower() in ZIP_SUFFIXES and _is_zipped(path)
 
     @classmethod
     def unfinished(cls, path: Path) -> bool:
@@ -63,37 +67,54 @@ class ZarrStack(Stack):
         channels: int = 1,
         labels: bool = False,
         missing: str = "fail",
+        chosen: Choice = WHOLE,
     ) -> None:
-        super().__init__(path, channels=channels, labels=labels)
+        super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         _check_store(path, channels)
         from paper_unet.images.readers.zarr_rows import rows_of
-        from paper_unet.images.readers.zarr_store import bounded, check_layout
+        from paper_unet.images.readers.zarr_store import bounded, check_layout, open_files
 
-        self._array, found, size = _open_with_codecs(path)
-        self.dtype, self.own_range = read_as(path, self._array.dtype, labels)
-        check_layout(path, self._array, self.budget)
-        self._axes = stack_axes(path, found, self._array.shape, axes)
-        self.shape = self._axes.shape
-        if size:  # by position: another letter may stand for Z
-            z, y, x = self._axes.z, self._axes.y, self._axes.x
-            self.pixel_size = None if z is None else size[z], size[y], size[x]
-        self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
-        check_chunk(path, self._array.chunks, self.dtype)
-        self._find_chunks(missing)
-        with _reading(path, "the store"):
-            self._array = bounded(path, self._array, self.budget)
-            self._direct = rows_of(self._array, self._axes)
+        self._source, self._inside = split_zip(path)
+        self._files = open_files(self._source, self.budget)
+        try:
+            self._root = joined(self._files.top, self._inside)
+            image = _open_with_codecs(path, self._files, self._root)
+            self._array = image.array
+            self.dtype, self.own_range = read_as(path, self._array.dtype, labels)
+            check_layout(path, self._array, self.budget)
+            self._find_axes(image, axes)
+            check_chunk(path, self._array.chunks, self.dtype)
+            self._find_chunks(missing)
+            with _reading(path, "the store"):
+                self._array = bounded(path, self._array, self.budget)
+                self._direct = rows_of(self._array, self._axes)
+        except BaseException:
+            self._files.close()
+            raise
         row = self._tall * self.shape[2] * self.dtype.itemsize
         chunk = 1, self._tall, self._wide
         self._rows = ChunkRows(self.shape, chunk, self.dtype.itemsize, self._read_chunks)
         self.cache_bytes = self._rows.room + self._on_the_way(row)
 
+    def _find_axes(self, image: Image, given: str | None) -> None:
+        self._axes = stack_axes(
+            self.path, image.axes, self._array.shape, given,
+            chosen=self.chosen, names=image.channels,
+        )  # fmt: skip
+        self.shape, self.taken = self._axes.shape, self._axes.taken
+        if image.sizes:  # by position: another letter may stand for Z
+            z, y, x = self._axes.z, self._axes.y, self._axes.x
+            self.pixel_size = None if z is None else image.sizes[z], image.sizes[y], image.sizes[x]
+        self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
+
     def _find_chunks(self, missing: str) -> None:
         """Refuse a store without its chunks, unless it is to be filled; take them as named."""
+        from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
+
         count = self.shape[0]
         self.budget.allow(COUNTED * count, self.path, f"counts the chunks of {count} sections")
         with _reading(self.path, "the chunks"):
-            found = present(self.path / self._array.path, self._array, self._axes.z)
+            found = present(self._files, self._array, self._axes.z, self.taken)
             declared = layout_of(self._array.metadata)
             if found.layout != declared:
                 self._array = as_named(self._array, found.layout)
@@ -118,14 +139,16 @@ class ZarrStack(Stack):
     @property
     def files(self) -> tuple[Path, ...]:
         """The store, and wherever links in what is read of it lead: levels, chunks, documents."""
-        array = self.path / self._array.path
+        if self._source.is_file():
+            return (self._source,)
         documents = [self.path / name for name in DOCUMENTS_AND_ATTRIBUTES]
         linked = [file.resolve() for file in documents if file.is_symlink()]
-        return self.path, array.resolve(), *linked, *where_links_lead(array)
+        return self.path, *linked, *self._files.links(self._array.path)
 
     def close(self) -> None:
-        """Forget what is decoded."""
+        """Forget what is decoded, and close a store in one file."""
         self._rows.clear()
+        self._files.close()
 
     @property
     def _file_shape(self) -> tuple[int, ...]:
@@ -136,12 +159,15 @@ class ZarrStack(Stack):
     def _stamp(self) -> dict[str, Any]:
         """Digest the documents that describe the store, and the times of files of chunks."""
         digest = hashlib.sha256()
-        for folder in {self.path: 0, self.path / self._array.path: 0}:
-            for file in (folder / name for name in DOCUMENTS_AND_ATTRIBUTES):
-                if file.exists():
-                    digest.update(f"{file.name} {file_stamp(file)}\n".encode())
-                    digest.update(file.read_bytes())
-        return {"metadata": digest.hexdigest(), "chunks": self._stamp_chunks()}
+        for folder in {self._root: 0, self._array.path: 0}:
+            for name in DOCUMENTS_AND_ATTRIBUTES:
+                key = joined(folder, name)
+                if (stamp := self._files.stamp(key)) is not None:
+                    digest.update(f"{name} {stamp}\n".encode())
+                    digest.update(self._files.read(key) or b"")
+        whole = self._files.whole()
+        more = {"file": whole, "inside": self._array.path} if whole else {}
+        return {"metadata": digest.hexdigest(), "chunks": self._stamp_chunks(), **more}
 
     def _stamp_chunks(self) -> str:
         """Digest size and time of chunks: of all, or of as many as `STAMPED`, evenly spread."""
@@ -149,11 +175,12 @@ class ZarrStack(Stack):
         grid = tuple(math.ceil(length / size) for length, size in pairs)
         count = math.prod(grid)
         looked = min(count, STAMPED)
-        digest, folder = hashlib.sha256(), self.path / self._array.path
+        digest = hashlib.sha256()
         for k in range(looked):
             index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
             key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
-            digest.update(f"{key} {_stamp_of(folder / key)}\n".encode())
+            stamp = self._files.stamp(joined(self._array.path, key))
+            digest.update(f"{key} {stamp}\n".encode())
         return digest.hexdigest()
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
@@ -166,6 +193,8 @@ class ZarrStack(Stack):
                 return self._direct.read(z, down, across, self.dtype)[None]
         top = down * self._tall
         where: list[Any] = [0] * self._array.ndim
+        for axis, number in self.taken:
+            where[axis] = number
         if self._axes.z is not None:
             where[self._axes.z] = z
         where[self._axes.y] = slice(top, min(top + self._tall, self.shape[1]))
@@ -175,20 +204,23 @@ class ZarrStack(Stack):
             return (part if self._axes.y < self._axes.x else part.T)[None]
 
 
-def _stamp_of(file: Path) -> dict[str, int] | None:
-    try:
-        return file_stamp(file)
-    except InputError:  # is gone
-        return None
-
-
 def _is_zarr(path: Path) -> bool:
     """Whether a folder is a Zarr array or group."""
     return any((path / name).exists() for name in DOCUMENTS)
 
 
+def _is_zipped(path: Path) -> bool:
+    """Whether a ZIP file, or a path in one, is to be read as a Zarr."""
+    file, inside = split_zip(path)
+    if inside or file.suffix.lower() == ".ozx" or file.stem.lower().endswith(".zarr"):
+        return True
+    from paper_unet.images.readers.zarr_zip import holds_zarr
+
+    return holds_zarr(file)
+
+
 def _check_store(path: Path, channels: int) -> None:
-    if not _is_zarr(path):
+    if path.is_dir() and not _is_zarr(path):
         raise InputError(
             f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
             "export it again"
@@ -200,12 +232,12 @@ def _check_store(path: Path, channels: int) -> None:
         )
 
 
-def _open_with_codecs(path: Path) -> Image:
+def _open_with_codecs(path: Path, files: Files, root: str) -> Image:
     """Open the image; ask imagecodecs for a codec that is not known without it."""
     import zarr
 
     try:
-        return _open_image(path)
+        return _open_image(path, files, root)
     except InputError as error:
         if (name := _unknown_codec(error.__cause__)) is None:
             raise
@@ -217,7 +249,7 @@ def _open_with_codecs(path: Path) -> Image:
         register_codecs()
         remedy = ""
         try:
-            return _open_image(path)
+            return _open_image(path, files, root)
         except InputError as error:
             if (name := _unknown_codec(error.__cause__)) is None:
                 raise
@@ -227,17 +259,17 @@ def _open_with_codecs(path: Path) -> Image:
     )
 
 
-def _open_image(path: Path) -> Image:
+def _open_image(path: Path, files: Files, root: str) -> Image:
     import zarr
 
-    from paper_unet.images.readers.zarr_store import RegularFiles
-
+    if root and not any(files.stamp(joined(root, name)) for name in DOCUMENTS):
+        raise InputError(f"{path}: there is nothing of this name in {file_of(path).name}")
     with _reading(path, "the store"):
-        opened = zarr.open(RegularFiles(path, read_only=True), mode="r")
+        opened = zarr.open(files, path=root, mode="r")
     if isinstance(opened, zarr.Group):
         with _reading(path, "the OME-Zarr metadata"):
             return ome_image(path, opened)
-    return opened, axes_of(opened), []
+    return Image(opened, axes_of(opened))
 
 
 def _unknown_codec(error: BaseException | None) -> str | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers.chunked import Present
-from paper_unet.system.files import check_regular, open_regular
+from paper_unet.images.readers.zarr_names import Entry, joined
 
 NOTHING = 2**64 - 1
 """What the index of a shard has in place of the offset of a chunk that is not there."""
@@ -88,16 +87,83 @@ def as_named(array: Any, layout: Layout) -> Any:
     return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
 
 
-def present(folder: Path, array: Any, z: int | None) -> Chunks:
+@dataclass(frozen=True)
+class _Sought:
+    """Which chunks are looked for: those of an array, or of one place along some of its axes.
+
+    Attributes
+    ----------
+    files : Files
+        What holds the store.
+    folder : str
+        Of the array.
+    grid : tuple of int
+        Files along each axis.
+    layout : Layout
+    only : dict of int to int
+        Axes along which one file is needed, and which.
+    """
+
+    files: Any
+    folder: str
+    grid: tuple[int, ...]
+    layout: Layout
+    only: dict[int, int]
+
+    def wanted(self, grid: tuple[int, ...], z: int | None) -> tuple[int, int]:
+        """Return how many there should be along Z, and for each of these, of a grid of chunks."""
+        along = 1 if z is None else grid[z]
+        count = math.prod(n for k, n in enumerate(grid) if k not in self.only)
+        return along, count // max(along, 1)
+
+    def entries(self) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
+        """Yield what has the name of a chunk that is needed: which one, its key, and what it is."""
+        top = joined(self.folder, self.layout.top) if self.layout.separator == "/" else self.folder
+        found = self._nested(top, ()) if self.layout.separator == "/" else self._flat(top)
+        for index, key, entry in found:
+            if all(index[axis] == k for axis, k in self.only.items()):
+                yield index, key, entry
+
+    def _flat(self, folder: str) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
+        layout, grid = self.layout, self.grid
+        for entry in self.files.listed(folder):
+            parts = entry.name.split(".")
+            if layout.top and parts[0] == layout.top:
+                parts = parts[1:]
+            elif layout.top:
+                continue
+            index = tuple(_number(part) for part in parts)
+            fits = len(index) == len(grid)
+            if fits and all(0 <= k < n for k, n in zip(index, grid, strict=True)):
+                yield index, joined(folder, entry.name), entry
+
+    def _nested(
+        self, folder: str, index: tuple[int, ...]
+    ) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
+        axis = len(index)
+        for entry in self.files.listed(folder):
+            k = _number(entry.name)
+            if not 0 <= k < self.grid[axis] or self.only.get(axis, k) != k:
+                continue
+            key = joined(folder, entry.name)
+            if axis + 1 == len(self.grid):
+                yield (*index, k), key, entry
+            elif entry.kind == "folder":
+                yield from self._nested(key, (*index, k))
+
+
+def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, int]] = ()) -> Chunks:
     """Find the chunks of an array, by the names that its metadata say, or else by others.
 
     Parameters
     ----------
-    folder : Path
-        Of the array.
+    files : Files
+        What holds the store.
     array : zarr.Array
     z : int or None
         Which axis is Z; None: there is none.
+    taken : sequence of (int, int)
+        Axes along which one place is read, and which: the chunks there are counted.
 
     Returns
     -------
@@ -108,22 +174,25 @@ def present(folder: Path, array: Any, z: int | None) -> Chunks:
     InputError
         If there is none at all, or a folder where one should be.
     """
-    grid = _grid(array.shape, array.shards or array.chunks)
+    size = array.shards or array.chunks
+    grid = _grid(array.shape, size)
+    only = {axis: k // size[axis] for axis, k in taken}
     declared = layout_of(array.metadata)
     others = (one for one in LAYOUTS[array.metadata.zarr_format] if one != declared)
     for layout in (declared, *others):
-        found = _count(folder, grid, layout, z)
-        found.deep = 1 if z is None else (array.shards or array.chunks)[z]
+        sought = _Sought(files, array.path, grid, layout, only)
+        found = _count(sought, z)
+        found.deep = 1 if z is None else size[z]
         if found.folders:
             raise InputError(
-                f"{folder / found.folders[0]}: a folder where a chunk should be, a file; copy or "
-                "export the store again"
+                f"{files.named(found.folders[0])}: a folder where a chunk should be, a file; copy "
+                "or export the store again"
             )
         if found.there:
-            return _inside_shards(folder, array, found, grid, z) if array.shards else found
+            return _inside_shards(sought, array, found, z, taken) if array.shards else found
     raise InputError(
-        f"{folder}: has no chunk of its {math.prod(grid)}: its pixels were never written, or not "
-        "copied with it; copy or export it again"
+        f"{files.named(array.path)}: has no chunk of its {math.prod(sought.wanted(grid, z))}: its "
+        "pixels were never written, or not copied with it; copy or export it again"
     )
 
 
@@ -131,56 +200,17 @@ def _grid(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.ceil(length / one) for length, one in zip(shape, size, strict=True))
 
 
-def _count(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -> Chunks:
-    along = 1 if z is None else grid[z]
-    found = Chunks(np.zeros(along, np.int64), math.prod(grid) // max(along, 1), 1, layout)
-    for index, entry in _entries(folder, grid, layout):
-        if entry.is_dir():
-            found.folders.append(os.path.relpath(entry.path, folder))
-        elif entry.is_file():
+def _count(sought: _Sought, z: int | None) -> Chunks:
+    along, wanted = sought.wanted(sought.grid, z)
+    found = Chunks(np.zeros(along, np.int64), wanted, 1, sought.layout)
+    for index, key, entry in sought.entries():
+        if entry.kind == "folder":
+            found.folders.append(key)
+        elif entry.kind == "file":
             found.counts[0 if z is None else index[z]] += 1
-        elif Path(entry.path).exists():
-            check_regular(entry.path)
+        elif entry.kind == "other":
+            sought.files.read(key)  # which says what it is
     return found
-
-
-def _entries(
-    folder: Path, grid: tuple[int, ...], layout: Layout
-) -> Iterator[tuple[tuple[int, ...], os.DirEntry[str]]]:
-    """Yield what has the name of a chunk, and which one."""
-    if layout.separator == "/":
-        yield from _nested(folder / layout.top, grid, ())
-        return
-    for entry in _listed(folder):
-        parts = entry.name.split(".")
-        if layout.top and parts[0] == layout.top:
-            parts = parts[1:]
-        elif layout.top:
-            continue
-        index = tuple(_number(part) for part in parts)
-        if len(index) == len(grid) and all(0 <= k < n for k, n in zip(index, grid, strict=True)):
-            yield index, entry
-
-
-def _nested(
-    folder: Path, grid: tuple[int, ...], index: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, ...], os.DirEntry[str]]]:
-    for entry in _listed(folder):
-        k = _number(entry.name)
-        if not 0 <= k < grid[len(index)]:
-            continue
-        if len(index) + 1 == len(grid):
-            yield (*index, k), entry
-        elif entry.is_dir():
-            yield from _nested(Path(entry.path), grid, (*index, k))
-
-
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _number(text: str) -> int:
@@ -189,7 +219,7 @@ def _number(text: str) -> int:
 
 
 def _inside_shards(
-    folder: Path, array: Any, shards: Chunks, grid: tuple[int, ...], z: int | None
+    sought: _Sought, array: Any, shards: Chunks, z: int | None, taken: Sequence[tuple[int, int]]
 ) -> Chunks:
     """Count the chunks inside the shards, by the index that each of these has."""
     codecs = array.metadata.codecs
@@ -197,22 +227,23 @@ def _inside_shards(
         return shards
     inner = _grid(array.shape, array.chunks)
     many = _grid(array.shards, array.chunks)
-    along = 1 if z is None else inner[z]
+    along, wanted = sought.wanted(inner, z)
     found = Chunks(
-        np.zeros(along, np.int64),
-        math.prod(inner) // max(along, 1),
-        1 if z is None else array.chunks[z],
-        shards.layout,
+        np.zeros(along, np.int64), wanted, 1 if z is None else array.chunks[z], shards.layout
     )
     first = str(codecs[0].index_location.value) == "start"
     tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum
-    for index, entry in _entries(folder, grid, shards.layout):
-        if not entry.is_file():
+    within = {axis: k % array.shards[axis] // array.chunks[axis] for axis, k in taken}
+    for index, key, entry in sought.entries():
+        if entry.kind != "file":
             continue  # a link that leads nowhere
-        there = _read_index(Path(entry.path), many, first, tail)
+        there = _read_index(sought.files, key, many, first, tail)
         # those beyond the edge of the array are not needed
         spans = [min(count, n - k * count) for k, count, n in zip(index, many, inner, strict=True)]
-        there = there[tuple(slice(0, span) for span in spans)]
+        there = there[tuple(
+            slice(within[axis], within[axis] + 1) if axis in within else slice(0, span)
+            for axis, span in enumerate(spans)
+        )]  # fmt: skip
         if z is None:
             found.counts[0] += there.sum()
         else:
@@ -222,15 +253,17 @@ def _inside_shards(
     return found
 
 
-def _read_index(file: Path, many: tuple[int, ...], first: bool, tail: int) -> NDArray[np.bool_]:
+def _read_index(
+    files: Any, key: str, many: tuple[int, ...], first: bool, tail: int
+) -> NDArray[np.bool_]:
     size = 16 * math.prod(many)
-    with open_regular(file) as shard:
-        end = shard.seek(0, os.SEEK_END)
-        shard.seek(0 if first else max(end - size - tail, 0))
-        data = shard.read(size)
+    wanted = RangeByteRequest(0, size) if first else SuffixByteRequest(size + tail)
+    data = (files.read(key, wanted) or b"")[:size]
     if len(data) != size:
+        end = (files.stamp(key) or {"bytes": 0})["bytes"]
         raise InputError(
-            f"{file}: a shard that was cut short, at {end} bytes; copy or export the store again"
+            f"{files.named(key)}: a shard that was cut short, at {end} bytes; copy or export the "
+            "store again"
         )
     offsets = np.frombuffer(data, "<u8").reshape(*many, 2)
     return np.asarray(offsets[..., 0] != NOTHING)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import letter, unnamed
 from paper_unet.images.pixel_size import micrometres
+from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 
 AXIS_TYPES = {"channel": "C", "time": "T"}
 BEFORE_AXES = (None, "0.1", "0.2")
@@ -20,8 +21,29 @@ BEFORE_AXES = (None, "0.1", "0.2")
 SHOWN = 8
 """Names, at most, in a list of what a store holds."""
 
-Image = tuple[Any, str, list[float | None]]
-"""An array, the letters of its axes and their pixel sizes, micrometres."""
+MOST_WELLS, MOST_LOOKED, MOST_FOUND = 400, 10_000, 1000
+"""Wells whose images are counted, and names and groups of a store that are looked at to say what
+it holds."""
+
+
+class Image(NamedTuple):
+    """The array of an image, and what its store says of it.
+
+    Attributes
+    ----------
+    array : zarr.Array
+    axes : str
+        A letter for each.
+    sizes : list of float or None
+        Of a pixel along each axis, micrometres; empty where nothing is said.
+    channels : tuple of str
+        Their names, as far as there are any.
+    """
+
+    array: Any
+    axes: str
+    sizes: Sequence[float | None] = ()
+    channels: tuple[str, ...] = ()
 
 
 def axes_of(array: Any) -> str:
@@ -52,24 +74,46 @@ def ome_image(path: Path, group: Any) -> Image:
         If there is no image, or several.
     """
     if not _attributes(group).get("multiscales"):
-        names = list(_images(group))
-        if len(names) != 1:
-            raise InputError(f"{path}: a Zarr group and no OME-Zarr image; {_held(group, names)}")
+        names, many = _images(group)
+        if many != 1:
+            raise InputError(
+                f"{path}: a Zarr group and no OME-Zarr image; {_held(group, names, many)}"
+            )
         group = group[names[0]]
     image = _attributes(group)["multiscales"][0]
     dataset = image["datasets"][0]
-    array = group[dataset["path"]]
+    array = group[_inside(path, dataset["path"])]
+    channels = _channels(_attributes(group))
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes") or ()]
     if not axes and "ome" not in group.attrs and image.get("version") in BEFORE_AXES:
         letters = "TCZYX" if array.ndim == 5 else unnamed(array.ndim)
-        return array, letters, [None] * array.ndim
+        return Image(array, letters, [None] * array.ndim, channels)
     if not axes:
         raise ValueError("no 'axes'")
     if array.ndim != len(axes):
         raise ValueError(f"{len(axes)} axes for an array of shape {array.shape}")
     letters = "".join(AXIS_TYPES.get(str(axis.get("type"))) or letter(axis["name"])
                       for axis in axes)  # fmt: skip
-    return array, letters, _pixel_size(axes, (dataset, image))
+    return Image(array, letters, _pixel_size(axes, (dataset, image)), channels)
+
+
+def _inside(path: Path, name: object) -> str:
+    """Return the path of what a group names in itself; refuse one that leads elsewhere."""
+    text = str(name).replace("\\", "/")
+    if not isinstance(name, str) or text.startswith("/") or ".." in text.split("/"):
+        raise InputError(
+            f"{path}: names {shown(name)} as a part of it, which leads elsewhere; copy or export "
+            "it again"
+        )
+    return text
+
+
+def _channels(about: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the channels; damaged ones are no reason to refuse the pixels."""
+    try:
+        return tuple(str(one.get("label") or "") for one in about["omero"]["channels"])
+    except (LookupError, TypeError, AttributeError):
+        return ()
 
 
 def _attributes(group: Any) -> dict[str, Any]:
@@ -78,22 +122,52 @@ def _attributes(group: Any) -> dict[str, Any]:
     return found
 
 
-def _images(group: Any) -> Iterator[str]:
-    """Yield the paths of the images in a group, as a plate or bioformats2raw has them."""
-    import zarr
+def _images(group: Any) -> tuple[list[str], int]:
+    """Return the paths of images in a group, and how many there are, as far as it is known.
 
+    The group is a plate, a well, or what bioformats2raw writes: images by their numbers.
+    """
     about = _attributes(group)
     if "plate" in about:
-        for well in about["plate"]["wells"]:
-            for one in _attributes(group[well["path"]])["well"]["images"]:
-                yield f"{well['path']}/{one['path']}"
-    elif "well" in about:
-        yield from (str(one["path"]) for one in about["well"]["images"])
-    else:
-        members = (item for item in group.members(max_depth=1) if isinstance(item[1], zarr.Group))
-        yield from sorted(
-            (name for name, one in members if _attributes(one).get("multiscales")), key=_by_number
-        )
+        wells = [str(well["path"]) for well in about["plate"]["wells"]]
+        looked = wells if len(wells) <= MOST_WELLS else wells[:SHOWN]
+        found = [f"{well}/{name}" for well in looked for name in _of_well(group[well])]
+        return found, len(found) if looked is wells else max(len(wells), len(found))
+    found = _of_well(group) if "well" in about else sorted(_images_below(group), key=_by_number)
+    return found, len(found)
+
+
+def _of_well(well: Any) -> list[str]:
+    return [str(one["path"]) for one in _attributes(well)["well"]["images"]]
+
+
+def _images_below(group: Any) -> Iterator[str]:
+    import zarr
+
+    for name in _folders(group, "", 1):
+        one = group[name]
+        if isinstance(one, zarr.Group) and _attributes(one).get("multiscales"):
+            yield name
+
+
+def _folders(group: Any, folder: str, deep: int) -> Iterator[str]:
+    """Yield the paths of the groups and arrays in a group, of so many levels, from the top."""
+    files, waiting, looked, found = group.store, [(folder, 1)], 0, 0
+    while waiting:
+        here, level = waiting.pop(0)
+        for entry in files.listed(joined(group.path, here)):
+            looked += 1
+            if looked > MOST_LOOKED or found == MOST_FOUND:
+                return
+            name = joined(here, entry.name)
+            if entry.kind != "folder" or entry.name == "..":
+                continue
+            inside = (joined(group.path, name, document) for document in DOCUMENTS)
+            if any(files.stamp(key) is not None for key in inside):
+                found += 1
+                yield name
+                if level < deep:
+                    waiting.append((name, level + 1))
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
@@ -101,14 +175,14 @@ def _by_number(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _held(group: Any, images: list[str]) -> str:
+def _held(group: Any, images: list[str], many: int) -> str:
     """Return what a group holds, and what to give."""
     import zarr
 
     if images:
-        return f"it holds {len(images)}, give the path of one: {_listed(images)}"
-    members = group.members(max_depth=3)
-    names = sorted(name for name, member in members if isinstance(member, zarr.Array))
+        wells = "" if many == len(images) else " or more"
+        return f"it holds {many}{wells}, give the path of one: {_listed(images)}"
+    names = sorted(name for name in _folders(group, "", 3) if isinstance(group[name], zarr.Array))
     if not names:
         return "it holds no array: copy or export it again"
     return f"give the path of one of its arrays: {_listed(names)}"

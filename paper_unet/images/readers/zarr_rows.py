@@ -77,6 +77,8 @@ class RowsOfFiles:
         inside: list[Any] = [0] * self._array.ndim
         if self._axes.z is not None:
             place[self._axes.z], inside[self._axes.z] = divmod(z, self._array.chunks[self._axes.z])
+        for axis, number in self._axes.taken:
+            place[axis], inside[axis] = divmod(number, self._array.chunks[axis])
         place[self._axes.y], place[self._axes.x] = down, k
         inside[self._axes.y] = inside[self._axes.x] = slice(None)
         where = self._array.store_path

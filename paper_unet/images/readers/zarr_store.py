@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import stat
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import zarr
 from numcodecs.abc import Codec
 from numpy.typing import NDArray
 from zarr.abc.codec import ArrayArrayCodec, BytesBytesCodec
-from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.abc.store import ByteRequest
 from zarr.codecs import BytesCodec, ShardingCodec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -23,11 +23,12 @@ from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError, shown
 from paper_unet.images.codecs import decode_within, is_bounded, plain_name
-from paper_unet.system.files import check_regular
+from paper_unet.images.readers.zarr_names import Entry
+from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
+from paper_unet.images.readers.zarr_zip import ZipFiles
+from paper_unet.system.files import check_regular, file_stamp, open_regular
 from paper_unet.system.memory import Budget
-
-LARGEST_DOCUMENT: Final = 2**26
-"""Bytes of a JSON document."""
+from paper_unet.system.names import where_links_lead
 
 MOST_DIMENSIONS: Final = 32
 MOST_PIXELS: Final = 2**60
@@ -46,9 +47,12 @@ class RegularFiles(LocalStore):
     ----------
     largest : int
         Bytes of a file of chunks that may be read at once.
+    top : str
+        Where in it the store begins.
     """
 
     largest: int = LARGEST_DOCUMENT
+    top = ""
 
     async def get(
         self,
@@ -70,36 +74,87 @@ class RegularFiles(LocalStore):
         found: list[Buffer | None] = await super().get_partial_values(prototype, ranges)
         return found
 
-    def read(self, key: str) -> bytes | None:
-        """Read a whole file in the thread that asks; None if it is not there."""
-        self._check(key, None)
+    def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
+        """Read a file, or a part of one, in the thread that asks; None if it is not there."""
+        self._check(key, byte_range)
+        path = self._place(key)
         try:
-            return (Path(self.root) / key).read_bytes()
+            if byte_range is None:
+                return path.read_bytes()
+            with open_regular(path) as file:
+                start, stop = span_of(byte_range, file.seek(0, os.SEEK_END))
+                file.seek(start)
+                return file.read(stop - start)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _check(self, key: str, byte_range: ByteRequest | None) -> None:
-        path = Path(self.root) / key
+    def listed(self, folder: str) -> list[Entry]:
+        """Return what lies in a folder; nothing if it is not there."""
         try:
-            status = path.stat()
+            with os.scandir(self._place(folder)) as entries:
+                return [Entry(one.name, _kind_of(one)) for one in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def named(self, key: str) -> str:
+        """Return what a message calls a file."""
+        return str(Path(self.root) / key)
+
+    def stamp(self, key: str) -> dict[str, int] | None:
+        """Return size and time of a file; None if it is not there."""
+        try:
+            return file_stamp(self._place(key))
+        except InputError:
+            return None
+
+    def whole(self) -> dict[str, int]:
+        """Return what tells the whole store from another; nothing short of all its files does."""
+        return {}
+
+    def links(self, folder: str) -> tuple[Path, ...]:
+        """Return wherever links lead in a folder, and the folder itself without links."""
+        place = self._place(folder)
+        return place.resolve(), *where_links_lead(place)
+
+    def _place(self, key: str) -> Path:
+        if ".." in key.split("/") or key.startswith("/"):
+            raise InputError(
+                f"{self.root}: names {shown(key)}, which leads out of it; copy or export it again"
+            )
+        return Path(self.root) / key
+
+    def _check(self, key: str, byte_range: ByteRequest | None) -> None:
+        path = self._place(key)
+        try:
+            size = path.stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return  # what is not there is for others to judge
-        if not stat.S_ISREG(status.st_mode):
-            check_regular(path)
-        size = status.st_size
-        if isinstance(byte_range, RangeByteRequest):
-            size = byte_range.end - byte_range.start
-        elif byte_range is not None:  # an index, at an end of the file
-            size = min(size, int(getattr(byte_range, "suffix", size)))
-        if not 0 <= size <= self.largest:
-            raise InputError(
-                f"{path}: {size} bytes, where up to {self.largest} can be needed; the store is "
-                "damaged: copy or export it again"
-            )
+        check_regular(path)
+        start, stop = span_of(byte_range, size)
+        check_size(path, stop - start, self.largest)
+
+
+Files = RegularFiles | ZipFiles
+"""What holds a store; one on a network is another of the kind."""
+
+
+def open_files(path: Path, budget: Budget) -> Files:
+    """Open what holds a Zarr: a folder, or a ZIP file; all reading goes through it."""
+    return RegularFiles(path, read_only=True) if path.is_dir() else ZipFiles(path, budget)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    if entry.is_dir():
+        return "folder"
+    if entry.is_file():
+        return "file"
+    return "other" if Path(entry.path).exists() else "nothing"  # a link that leads nowhere
 
 
 def check_layout(path: Path, array: Any, budget: Budget) -> None:
     """Refuse an array whose shape or chunks no sound store has, before anything follows from them.
+
+    The store then gives files as large as such chunks can be, and no larger.
 
     Raises
     ------
@@ -119,6 +174,7 @@ def check_layout(path: Path, array: Any, budget: Budget) -> None:
     if inner > CHUNKS_OF_A_SHARD:
         raise InputError(f"{path}: shards of {inner} chunks; {CHUNKS_OF_A_SHARD} are the most")
     budget.allow(100 * inner, path, f"shards of {inner} chunks")
+    array.store_path.store.largest = 2 * with_slack(8 * math.prod(files)) + 32 * inner
 
 
 def bounded(path: Path, array: Any, budget: Budget) -> Any:
@@ -142,10 +198,7 @@ def bounded(path: Path, array: Any, budget: Budget) -> Any:
         )
     else:
         new = replace(metadata, codecs=tuple(_of_v3(path, one) for one in metadata.codecs))
-    store_path = array.async_array.store_path
-    inner = math.prod(array.shards or array.chunks) // max(math.prod(array.chunks), 1)
-    store_path.store.largest = 2 * with_slack(8 * items) + 32 * inner
-    return zarr.Array(zarr.AsyncArray(new, store_path, array.async_array.config))
+    return zarr.Array(zarr.AsyncArray(new, array.async_array.store_path, array.async_array.config))
 
 
 def with_slack(size: int) -> int:
