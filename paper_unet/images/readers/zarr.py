@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
-from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
+from paper_unet.images.readers.chunked import ChunkRows, check_chunk, digest_of_chunks, read_as
 from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
@@ -27,9 +27,6 @@ DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
 
 DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
-
-STAMPED = 10_000
-"""Files of chunks, at most, whose size and time are part of the identity."""
 
 COUNTED = 16
 """Bytes for each section while its chunks are counted."""
@@ -144,17 +141,15 @@ class ZarrStack(Stack):
         return {"metadata": digest.hexdigest(), "chunks": self._stamp_chunks()}
 
     def _stamp_chunks(self) -> str:
-        """Digest size and time of chunks: of all, or of as many as `STAMPED`, evenly spread."""
+        """Digest size and time of chunks, by the names that they have."""
         pairs = zip(self._array.shape, self._file_shape, strict=True)
-        grid = tuple(math.ceil(length / size) for length, size in pairs)
-        count = math.prod(grid)
-        looked = min(count, STAMPED)
-        digest, folder = hashlib.sha256(), self.path / self._array.path
-        for k in range(looked):
-            index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
-            key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
-            digest.update(f"{key} {_stamp_of(folder / key)}\n".encode())
-        return digest.hexdigest()
+        folder = self.path / self._array.path
+
+        def file(index: tuple[int, ...]) -> tuple[str, Path]:
+            key: str = self._array.metadata.encode_chunk_key(index)
+            return key, folder / key
+
+        return digest_of_chunks(tuple(math.ceil(length / size) for length, size in pairs), file)
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         return self._rows.window(z, rows, columns)
@@ -173,13 +168,6 @@ class ZarrStack(Stack):
         with _reading(self.path, f"slice {z}"):
             part = np.asarray(self._array[tuple(where)], self.dtype)
             return (part if self._axes.y < self._axes.x else part.T)[None]
-
-
-def _stamp_of(file: Path) -> dict[str, int] | None:
-    try:
-        return file_stamp(file)
-    except InputError:  # is gone
-        return None
 
 
 def _is_zarr(path: Path) -> bool:
