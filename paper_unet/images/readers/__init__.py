@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
+    "paper_unet.images.readers.n5:N5Stack",
     "paper_unet.images.readers.folder:FolderStack",
     "paper_unet.images.readers.hdf5:Hdf5Stack",
     "paper_unet.images.readers.mrc:MrcStack",

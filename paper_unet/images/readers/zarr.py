@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.readers.chunked import ChunkRows, check_chunk, digest_of_chunks, read_as
-from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
+from paper_unet.images.readers.zarr_chunks import COUNTED, as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
@@ -27,9 +27,6 @@ DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
 
 DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
-
-COUNTED = 16
-"""Bytes for each section while its chunks are counted."""
 
 OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""

@@ -20,6 +20,10 @@ NOTHING = 2**64 - 1
 """What the index of a shard has in place of the offset of a chunk that is not there."""
 
 
+COUNTED = 16
+"""Bytes for each section while its chunks are counted."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How the files of chunks are named.
@@ -112,7 +116,7 @@ def present(folder: Path, array: Any, z: int | None) -> Chunks:
     declared = layout_of(array.metadata)
     others = (one for one in LAYOUTS[array.metadata.zarr_format] if one != declared)
     for layout in (declared, *others):
-        found = _count(folder, grid, layout, z)
+        found = count_files(folder, grid, layout, z)
         found.deep = 1 if z is None else (array.shards or array.chunks)[z]
         if found.folders:
             raise InputError(
@@ -131,7 +135,23 @@ def _grid(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.ceil(length / one) for length, one in zip(shape, size, strict=True))
 
 
-def _count(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -> Chunks:
+def count_files(folder: Path, grid: tuple[int, ...], layout: Layout, z: int | None) -> Chunks:
+    """Count the files in a folder that have the names of chunks.
+
+    Parameters
+    ----------
+    folder : Path
+    grid : tuple of int
+        How many there should be along each axis.
+    layout : Layout
+    z : int or None
+        Which axis is Z; None: there is none.
+
+    Returns
+    -------
+    Chunks
+        As if each were one section deep.
+    """
     along = 1 if z is None else grid[z]
     found = Chunks(np.zeros(along, np.int64), math.prod(grid) // max(along, 1), 1, layout)
     for index, entry in _entries(folder, grid, layout):

@@ -22,7 +22,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.codecs import decode_within, is_bounded, plain_name
+from paper_unet.images.codecs import decode_within, is_bounded, plain_name, with_slack
 from paper_unet.system.files import check_regular
 from paper_unet.system.memory import Budget
 
@@ -35,8 +35,6 @@ MOST_PIXELS: Final = 2**60
 
 CHUNKS_OF_A_SHARD: Final = 2**24
 SHARDS_IN_SHARDS: Final = 3
-SLACK: Final = 2**16
-"""Bytes that an encoding may add to what it cannot compress, beside a 64th of it."""
 
 
 class RegularFiles(LocalStore):
@@ -146,11 +144,6 @@ def bounded(path: Path, array: Any, budget: Budget) -> Any:
     inner = math.prod(array.shards or array.chunks) // max(math.prod(array.chunks), 1)
     store_path.store.largest = 2 * with_slack(8 * items) + 32 * inner
     return zarr.Array(zarr.AsyncArray(new, store_path, array.async_array.config))
-
-
-def with_slack(size: int) -> int:
-    """Return what so many bytes may take when they are encoded without being compressed."""
-    return size + size // 64 + SLACK
 
 
 _OF_ARRAYS: Final = ("delta", "astype", "quantize", "fixedscaleoffset")
