@@ -8,7 +8,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
-from paper_unet.images.inside import file_of
+from paper_unet.images.inside import file_of, local_path
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.labels_folder import make_labels
 from paper_unet.images.outputs.output import Output
@@ -35,6 +35,7 @@ __all__ = [
     "create_tiff",
     "describe_section",
     "file_of",
+    "local_path",
     "make_labels",
     "open_stack",
     "parse_slices",

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, file_of, parse_slices
+from paper_unet.images import Output, Stack, create_output, file_of, local_path, parse_slices
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
@@ -96,7 +96,7 @@ def predict_file(
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()
-    return Path(config.out)
+    return local_path(config.out)
 
 
 def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:

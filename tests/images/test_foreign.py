@@ -1,7 +1,6 @@
 """Formats that are not read are named as what they are, with what is accepted."""
 
 import gzip
-import json
 import zipfile
 from pathlib import Path
 

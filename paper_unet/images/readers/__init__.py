@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.inside import file_of
+from paper_unet.images.inside import file_of, local_path
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
 from paper_unet.system.memory import Budget, spending
@@ -23,6 +23,7 @@ LOG = logging.getLogger(__name__)
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
     "paper_unet.images.readers.n5:N5Stack",
+    "paper_unet.images.readers.precomputed:PrecomputedStack",
     "paper_unet.images.readers.folder:FolderStack",
     "paper_unet.images.readers.hdf5:Hdf5Stack",
     "paper_unet.images.readers.mrc:MrcStack",
@@ -87,7 +88,7 @@ def open_stack(
     InputError
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
-    path = Path(path)
+    path = local_path(path)
     file = file_of(path)
     if not file.exists():
         refuse_address(path)
