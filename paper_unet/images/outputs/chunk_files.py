@@ -7,6 +7,7 @@ written here, to the same bytes, by the thread that has the pixels.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,17 @@ class ChunkFiles:
             for one in above:
                 sync_folder(one)
             self._lasting = z
+
+    def lacking(self, shape: tuple[int, int, int]) -> Iterator[tuple[int, Path]]:
+        """Yield how many chunks of a level of this shape are missing, and in which folder."""
+        sections, height, width = shape
+        wanted = {str(k) for k in range(math.ceil(width / self.side))}
+        for z in range(sections):
+            for row in range(0, height, self.side):
+                folder = self.folder(z, row)
+                found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
+                if missing := wanted.difference(found):
+                    yield len(missing), folder
 
     def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)

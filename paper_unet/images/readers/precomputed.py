@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import stack_axes
+from paper_unet.images.precomputed import DOCUMENT
 from paper_unet.images.readers.chunked import ChunkRows, InOrder, Present, check_chunk, read_as
 from paper_unet.images.readers.n5 import reading
 from paper_unet.images.readers.precomputed_chunks import (
@@ -19,7 +20,6 @@ from paper_unet.images.readers.precomputed_chunks import (
     PrecomputedChunks,
 )
 from paper_unet.images.readers.precomputed_info import (
-    DOCUMENT,
     MOST_NAMED,
     Triple,
     find_scale,

@@ -12,13 +12,9 @@ import numpy as np
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import Axes
 from paper_unet.images.pixel_size import micrometres
+from paper_unet.images.precomputed import DOCUMENT, UNKNOWN, VOLUME
 from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, json_of
 from paper_unet.images.stack import PixelSize
-
-DOCUMENT, VOLUME = "info", "neuroglancer_multiscale_volume"
-UNKNOWN = "unknown_resolution"
-"""Member of a scale that lists the axes of which the size of a pixel is not known; of this
-software, others leave it alone."""
 
 TYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32",
