@@ -1,7 +1,6 @@
 """N5 stores as tensorstore writes them, which shares no code with the reader."""
 
 import json
-import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,31 @@ def write_n5(
     stack: NDArray[Any],
     block: tuple[int, ...] | None = None,
     compression: str = "gzip",
+    *,
+    before: int = 0,
     **attributes: Any,
 ) -> Path:
-    """Write an array, whose axes are those of numpy; N5 has them in reverse."""  # fmt: skip
+    """Write an array, whose axes are those of numpy; N5 has them in reverse.
+
+    So many sections ``before`` it are declared and not written.
+    """
     block = block or (2, *(50,) * (stack.ndim - 1))
+    whole = stack.shape[0] + before, *stack.shape[1:]
     metadata = {
-        "dimensions": list(stack.shape[::-1]), "blockSize": list(block[::-1]),
+        "dimensions": list(whole[::-1]), "blockSize": list(block[::-1]),
         "dataType": stack.dtype.name, "compression": COMPRESSIONS[compression],
     }  # fmt: skip
     where = {"driver": "file", "path": str(store / name)}
-    spec = {"driver": "n5", "kvstore": where, "metadata": metadata, "create": True}
+    spec = {
+        "driver": "n5", "kvstore": where, "metadata": metadata, "create": True,
+        "store_data_equal_to_fill_value": True,
+    }  # fmt: skip
     made = tensorstore.open(spec).result()
-    with tensorstore.Transaction() as transaction:
-        made.with_transaction(transaction)[...] = stack.T
-    for k in range(math.prod(-(-n // c) for n, c in zip(stack.shape, block, strict=True))):
-        put_zeros(store / name, stack, block, k)
-    store.mkdir(exist_ok=True)
+    made[..., before:] = stack.T
     if not (store / "attributes.json").exists():
         (store / "attributes.json").write_text('{"n5": "2.5.1"}')
     add_attributes(store / name, **attributes)
     return store / name
-
-
-def put_zeros(folder: Path, stack: NDArray[Any], block: tuple[int, ...], k: int) -> None:
-    """Tensorstore leaves blocks of zeros out; here none is needed."""
-    grid = [-(-n // c) for n, c in zip(stack.shape, block, strict=True)]
-    place = []
-    for n in reversed(grid):
-        k, one = divmod(k, n)
-        place.append(str(one))
-    assert (folder / "/".join(place)).is_file(), "give pixels that are not all zero"
 
 
 def add_attributes(folder: Path, **attributes: Any) -> None:

@@ -37,11 +37,16 @@ def write_precomputed(
     *,
     of: str = "image",
     resolution: tuple[float, ...] = (4, 5, 50),
+    before: int = 0,
     **scale: Any,
 ) -> Path:
-    """Write (Z, Y, X) or (C, Z, Y, X) as a scale of a volume; it may have others already."""
+    """Write (Z, Y, X) or (C, Z, Y, X) as a scale of a volume; it may have others already.
+
+    So many sections ``before`` it are declared and not written.
+    """
     stack = stack if stack.ndim == 4 else stack[None]
-    about = {"size": list(stack.shape[:0:-1]), "encoding": "raw", "chunk_size": list(chunk),
+    wide, tall, deep = stack.shape[:0:-1]
+    about = {"size": [wide, tall, deep + before], "encoding": "raw", "chunk_size": list(chunk),
              "resolution": list(resolution), **scale}  # fmt: skip
     spec = {
         "driver": "neuroglancer_precomputed", "create": True, "open": True,
@@ -53,7 +58,8 @@ def write_precomputed(
     }  # fmt: skip
     made = tensorstore.open(spec).result()
     with tensorstore.Transaction() as transaction:
-        made.with_transaction(transaction)[...] = stack.T
+        first = made.domain[2].inclusive_min + before
+        made.with_transaction(transaction)[:, :, first:] = stack.T
     return folder
 
 
