@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, ZstdCodec
 
+from paper_unet.images.outputs.pyramid_output import sync_files
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
-from paper_unet.system.files import replace_file, sync_file, sync_folder
-
-SYNCED = 4
-"""Files that are synced at a time: the disk takes what waits for it together."""
+from paper_unet.system.files import replace_file, sync_folder
 
 
 class ChunkFiles:
@@ -84,9 +81,7 @@ class ChunkFiles:
         """
         folders = [self.folder(z, row) for row in rows]
         files = [path for folder in folders for path in self._across(folder, columns)]
-        with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
-            for _ in pool.map(sync_file, files):
-                pass
+        sync_files(files)
         for folder in folders:
             sync_folder(folder)
         section, *above = list(self.folder(z, 0).parents)[:3]

@@ -10,19 +10,17 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.images.outputs.chunk_files import SYNCED
-from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
+from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput, sync_files
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.precomputed import DOCUMENT, UNKNOWN, VOLUME
 from paper_unet.images.stack import Span
-from paper_unet.system.files import replace_file, sync_file, sync_folder
+from paper_unet.system.files import replace_file, sync_folder
 
 CHUNK = 512
 
@@ -155,9 +153,7 @@ class _ScaleFiles:
     def sync(self, z: int, rows: Sequence[int], columns: Sequence[int]) -> None:
         """Return when chunks are on disk to stay; see `LevelFiles.sync`."""
         files = [Path(self._name(z, row, column)) for row in rows for column in columns]
-        with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
-            for _ in pool.map(sync_file, files):
-                pass
+        sync_files(files)
         sync_folder(self._folder)
         if not self._named:
             sync_folder(self._folder.parent)

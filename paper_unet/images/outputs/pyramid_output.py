@@ -12,6 +12,7 @@ import secrets
 import shutil
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +27,16 @@ from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
 from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
+
+SYNCED = 4
+"""Files that are synced at a time: the disk takes what waits for it together."""
+
+
+def sync_files(files: Sequence[Path]) -> None:
+    """Return when files, at least one, are on disk to stay; their names may not be yet."""
+    with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
+        for _ in pool.map(sync_file, files):
+            pass
 
 
 class LevelFiles(Protocol):

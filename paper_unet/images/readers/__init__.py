@@ -60,8 +60,9 @@ def open_stack(
     path : str or Path
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
         PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
-        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), or an OME-Zarr image
-        (0.4 or 0.5), of which the full resolution is taken.
+        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), an OME-Zarr image (0.4
+        or 0.5), a data set of an N5 store (``STORE.n5/DATASET``), or a Neuroglancer precomputed
+        volume (``precomputed://file:///FOLDER``, too), of which the full resolution is taken.
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
@@ -73,7 +74,8 @@ def open_stack(
         Whether the values are numbers of cells or classes: read as they are stored, however they
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
-        Whether a Zarr or HDF5 of which chunks are missing is refused, or has its fill value there.
+        Whether a Zarr, HDF5, N5 or precomputed of which chunks are missing is refused, or has its
+        fill value there.
     budget : Budget, optional
         What the file may make this process allocate; default: most of the memory that is free.
 
@@ -93,7 +95,8 @@ def open_stack(
     if not file.exists():
         refuse_address(path)
         raise InputError(
-            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder or a Zarr"
+            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder, a Zarr, an N5 "
+            "store or a precomputed volume"
         )
     reader = reader_of(path)
     if series is not None and not reader.several:
