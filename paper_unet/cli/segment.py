@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="LABELS",
-        help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .zarr (OME-Zarr) or .precomputed; "
+        help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .zarr (OME-Zarr), .precomputed; "
         "or "
         "IMAGE.zarr/labels/NAME: labels of that image",
     )  # fmt: skip

@@ -17,6 +17,8 @@ from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers import open_stack, read_stack
+from paper_unet.images.readers.levels import level_paths
+from paper_unet.images.readers.unfinished import open_unfinished, unfinished_of
 from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
 
 __all__ = [
@@ -35,12 +37,15 @@ __all__ = [
     "create_tiff",
     "describe_section",
     "file_of",
+    "level_paths",
     "local_path",
     "make_labels",
     "open_stack",
+    "open_unfinished",
     "parse_slices",
     "read_stack",
     "scale_of",
     "stored_files",
     "to_unit_range",
+    "unfinished_of",
 ]
