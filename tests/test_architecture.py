@@ -24,7 +24,7 @@ FLOORS = [
     {"training", "inference"},
     {"large"},
     {"segmentation"},
-    {"release", "demo"},
+    {"release", "demo", "view"},
     {"cli"},
     {"__main__"},
 ]

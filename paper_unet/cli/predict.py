@@ -36,13 +36,15 @@ def add(commands: Commands) -> None:
         "source",
         metavar="IN",
         help="grey image or stack: TIFF, PNG, a folder of sections, HDF5 (FILE.h5:/DATASET), MRC, "
-        "Zarr, OME-Zarr; in colour, as the network takes it: TIFF, PNG, JPEG, a folder of these, "
+        "Zarr, OME-Zarr, N5 (STORE.n5/DATASET), precomputed; in colour, as the network takes it: "
+        "TIFF, PNG, JPEG, a folder of these, N5, precomputed, "
         "HDF5",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",
         help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5; FILE.h5:/DATASET names the data "
-        "set) or .zarr (OME-Zarr); of --release: .tif, or a folder for maskTTT.tif",
+        "set), .zarr (OME-Zarr) or .precomputed (Neuroglancer); of --release: .tif, or a folder "
+        "for maskTTT.tif",
     )  # fmt: skip
     add_settings(command, PredictConfig)
     command.add_argument(

@@ -31,11 +31,12 @@ def add(commands: Commands) -> None:
         "source",
         metavar="PROBABILITY",
         help="volume of P(cell), as paper-unet predict writes it, or labels of 0 and 255: TIFF, "
-        "PNG, a folder of sections, Zarr, OME-Zarr, HDF5 (FILE.h5:/DATASET)",
+        "PNG, a folder of sections, Zarr, OME-Zarr, HDF5 (FILE.h5:/DATASET), N5, precomputed",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="LABELS",
-        help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr); or "
+        help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .zarr (OME-Zarr), .precomputed; "
+        "or "
         "IMAGE.zarr/labels/NAME: labels of that image",
     )  # fmt: skip
     add_settings(command, SegmentConfig)

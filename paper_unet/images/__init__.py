@@ -8,7 +8,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
-from paper_unet.images.inside import file_of
+from paper_unet.images.inside import file_of, local_path
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.labels_folder import make_labels
 from paper_unet.images.outputs.output import Output
@@ -18,6 +18,8 @@ from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.percentiles import PercentileRange, percentile_range
 from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers import open_stack, read_stack
+from paper_unet.images.readers.levels import level_paths
+from paper_unet.images.readers.unfinished import open_unfinished, unfinished_of
 from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
 
 __all__ = [
@@ -37,12 +39,16 @@ __all__ = [
     "create_tiff",
     "describe_section",
     "file_of",
+    "level_paths",
+    "local_path",
     "make_labels",
     "open_stack",
+    "open_unfinished",
     "parse_slices",
     "percentile_range",
     "read_stack",
     "scale_of",
     "stored_files",
     "to_unit_range",
+    "unfinished_of",
 ]

@@ -36,6 +36,15 @@ BLOCK: Final = 2**17
 """Bytes that a compressed block of zstd decodes to, at most."""
 
 
+SLACK: Final = 2**16
+"""Bytes that an encoding may add to what it cannot compress, beside a 64th of it."""
+
+
+def with_slack(size: int) -> int:
+    """Return what so many bytes may take when they are encoded without being compressed."""
+    return size + size // 64 + SLACK
+
+
 def plain_name(name: str) -> str:
     """Return the name of an encoding without that of the library it comes from."""
     for prefix in PREFIXES:
@@ -185,9 +194,16 @@ def _zstd_blocks(data: bytes, at: int) -> tuple[int, int]:
     return total, at
 
 
+def _blosc_size(data: bytes) -> int:
+    """Return what a chunk of blosc decodes to, if it is all there."""
+    if (packed := _number(data, 12, 4)) > len(data):
+        raise ValueError(f"a chunk of {len(data)} bytes, which says that it has {packed}")
+    return _number(data, 4, 4)
+
+
 _DECLARED: Final[dict[str, Callable[[bytes], int]]] = {
     "zstd": zstd_size,
-    "blosc": lambda data: _number(data, 4, 4),
+    "blosc": _blosc_size,
     "lz4": lambda data: _number(data, 0, 4),
 }
 """Encodings that say in their first bytes what they decode to."""

@@ -1,10 +1,15 @@
-"""What lies inside a file, named as if it were a path: ``volume.h5:/volumes/raw``, ``a.ozx/0``."""
+"""What names a file or a folder: a path, an address of this machine, or what lies inside a file.
+
+Neuroglancer and its tools write ``precomputed://file:///data/volume`` where a folder is meant; what
+lies inside a file is named as if it were a path: ``volume.h5:/volumes/raw``, ``a.ozx/0``.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 """How the name of an HDF5 file ends; .hdf may be HDF4, too."""
@@ -14,6 +19,36 @@ ZIP_SUFFIXES = (".zip", ".ozx")
 
 _INSIDE = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, HDF5_SUFFIXES))})):[/\\]*(.*)", re.I | re.S)
 
+# one slash is enough: a path has no two of them
+_LOCAL = re.compile(
+    r"(?:(?:precomputed|n5|zarr[23]?|hdf5):/{1,2})?file:(?:/{1,2}localhost|/{0,2})(/.*?)"
+    r"(?:/?\|[a-z0-9-]+:/?)?",
+    re.I | re.S,
+)
+_OF_FORMAT = re.compile(r"(?:precomputed|n5|zarr[23]?):/{0,2}(/(?!/|[a-z0-9]+:/).*)", re.I | re.S)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file or folder of this machine that is named by an address.
+
+    Parameters
+    ----------
+    path : str or Path
+        Such as ``precomputed://file:///data/volume``, ``n5://file:///data/a.n5/raw``,
+        ``file:///data/a.zarr``; or any path, which is returned as it is. What exists under the
+        whole name is that.
+
+    Returns
+    -------
+    Path
+    """
+    text = os.fspath(path)
+    found = _LOCAL.fullmatch(text) or _OF_FORMAT.fullmatch(text)
+    if found is None or os.path.lexists(path):
+        return Path(path)
+    plain = Path("/" + found[1].lstrip("/"))
+    return plain if os.path.lexists(plain) else Path(unquote(str(plain)))
+
 
 def split_inside(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     """Return the file that a path names, and the data set inside it.
@@ -21,8 +56,8 @@ def split_inside(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     Parameters
     ----------
     path : str or Path
-        ``FILE:/DATASET``, where FILE ends as HDF5 files do, or the path of a file or folder. What
-        exists under the whole name is that.
+        ``FILE:/DATASET``, where FILE ends as HDF5 files do, or the path of a file or folder, or
+        its address; see `local_path`. What exists under the whole name is that.
 
     Returns
     -------
@@ -30,6 +65,7 @@ def split_inside(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
         The data set without slashes around it, "" if the path ends in the colon; None if it names
         a file or folder alone.
     """
+    path = local_path(path)
     found = _INSIDE.fullmatch(os.fspath(path))
     if found is None or os.path.lexists(path):
         return Path(path), None

@@ -20,9 +20,13 @@ class PredictConfig(InferenceSettings):
     """
 
     source: Annotated[
-        str, "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, Zarr, OME-Zarr"
+        str,
+        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, Zarr, OME-Zarr, N5, precomputed",
     ]
-    out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr)"]
+    out: Annotated[
+        str,
+        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .zarr (OME-Zarr) or .precomputed",
+    ]
     weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
@@ -45,7 +49,7 @@ class PredictConfig(InferenceSettings):
     ] = None
     missing: Annotated[
         Literal["fail", "fill"],
-        "of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
+        "of a Zarr, HDF5, N5 or precomputed without some of its chunks: refuse it, or fill them",
     ] = "fail"
     fill: Annotated[
         float | None, "grey value to take where the image is NaN or infinite; default: refuse"

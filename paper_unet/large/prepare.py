@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, open_stack, parse_slices, to_unit_range
+from paper_unet.images import Output, Stack, local_path, open_stack, parse_slices, to_unit_range
 from paper_unet.inference.predict import check_class, engine_for, wanted_classes
 from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming
@@ -280,7 +279,7 @@ def _prediction(
     value_range: tuple[float, float] | None,
 ) -> Prediction:
     return Prediction(
-        source=Path(config.source).absolute(),
+        source=local_path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
         channel=config.channel,

@@ -15,6 +15,7 @@ from paper_unet.images import (
     Stack,
     create_output,
     file_of,
+    local_path,
     parse_slices,
     percentile_range,
 )
@@ -111,7 +112,7 @@ def predict_file(
                 refuse_changed_input(config, journal.header)
                 output.finish()
             journal.remove()
-    return Path(config.out)
+    return local_path(config.out)
 
 
 def refuse_inputs(config: PredictConfig, stack: Stack) -> None:

@@ -28,11 +28,14 @@ class SegmentConfig:
     """
 
     source: Annotated[
-        str, "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr, HDF5, MRC"
+        str,
+        "volume of P(cell): TIFF, PNG, a folder of these, Zarr, OME-Zarr, HDF5, MRC, N5, "
+        "precomputed",
     ]
     out: Annotated[
         str,
-        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .h5, .zarr or IMAGE.zarr/labels/NAME",
+        "numbers of cells: .tif, .btf (BigTIFF), .ome.tif, .h5, .zarr, .precomputed (a "
+        "segmentation) or IMAGE.zarr/labels/NAME",
     ]
     method: Annotated[
         Literal["components", "watershed"],

@@ -7,11 +7,10 @@ import math
 import uuid
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, open_stack, parse_slices
+from paper_unet.images import Output, Stack, create_output, local_path, open_stack, parse_slices
 from paper_unet.large.journal import Journal
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.verify import check_pieces
@@ -48,7 +47,7 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
         stack.dtype, config.value_range or stack.own_range, config.source
     )
     return Job(
-        source=Path(config.source).absolute(),
+        source=local_path(config.source).absolute(),
         axes=config.axes,
         series=config.series,
         channel=config.channel,

@@ -1,7 +1,6 @@
 """Formats that are not read are named as what they are, with what is accepted."""
 
 import gzip
-import json
 import zipfile
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def test_files_are_named(tmp_path: Path, name: str, suffix: str) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match=what) as refusal:
         open_stack(path)
-    accepted = "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr and OME-Zarr"
+    accepted = "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr, OME-Zarr, N5 and"
     assert accepted in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -100,27 +99,6 @@ def test_pictures_of_another_kind_than_their_name(tmp_path: Path) -> None:
         path.rename(path.with_suffix(f".{one}"))
         with open_stack(path.with_suffix(f".{one}")) as stack:
             assert stack.shape == (1, 16, 32)
-
-
-@pytest.mark.parametrize("attributes", [{"n5": "2.5.1"}, {"dimensions": [4, 4], "blockSize": [2]}])
-def test_n5(tmp_path: Path, attributes: dict[str, object]) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "attributes.json").write_text(json.dumps(attributes))
-    with pytest.raises(
-        InputError, match=r"is an N5 store, .*accepted are TIFF.*convert it to Zarr"
-    ):
-        open_stack(tmp_path / "in")
-    (tmp_path / "empty.n5").mkdir()
-    with pytest.raises(InputError, match="is an N5 store"):
-        open_stack(tmp_path / "empty.n5")
-
-
-def test_precomputed(tmp_path: Path) -> None:
-    about = {"@type": "neuroglancer_multiscale_volume", "scales": []}
-    (tmp_path / "info").write_text(json.dumps(about))
-    (tmp_path / "4_4_40").mkdir()
-    with pytest.raises(InputError, match="is a Neuroglancer precomputed volume, which is not read"):
-        open_stack(tmp_path)
 
 
 def test_a_zarr_with_such_files_is_a_zarr(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_journals_know_each_output_by_the_same_name(tmp_path: Path) -> None:
     assert names == {
         ".tif": "TiffOutput", ".tiff": "TiffOutput", ".btf": "TiffOutput", ".tf8": "TiffOutput",
         ".h5": "Hdf5Output", ".hdf5": "Hdf5Output", ".zarr": "ZarrOutput",
+        ".precomputed": "PrecomputedOutput",
     }  # fmt: skip
 
 

@@ -15,8 +15,7 @@ from test_inputs import FORMATS
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack
-from paper_unet.images.readers import zarr as zarr_reader
-from paper_unet.images.readers import zarr_store
+from paper_unet.images.readers import chunked as chunked_reader
 
 SOME = ["contiguous", "tiled, deflate", "PNG folder", "TIFF folder", "Zarr v2", "Zarr v3",
         "OME-Zarr 0.4", "OME-Zarr 0.5"]  # fmt: skip
@@ -163,7 +162,7 @@ def test_identity_sees_chunks_that_come_and_go(tmp_path: Path) -> None:
 def test_of_many_chunks_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first to the last; 40 x 4 x 3 of them."""
     path = chunked(tmp_path / "a.zarr")
-    monkeypatch.setattr(zarr_reader, "STAMPED", 11)
+    monkeypatch.setattr(chunked_reader, "STAMPED", 11)
     looked: list[str] = []
 
     def stamp(file: Path) -> dict[str, int]:
@@ -171,7 +170,7 @@ def test_of_many_chunks_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.M
             looked.append(str(file.relative_to(path / "c")))
         return {}
 
-    monkeypatch.setattr(zarr_store, "file_stamp", stamp)
+    monkeypatch.setattr(chunked_reader, "file_stamp", stamp)
     identity(path)
     assert len(looked) == len(set(looked)) == 11
     assert looked[0] == str(Path("0/0/0"))

@@ -15,11 +15,11 @@ from paper_unet.large import estimate, executor, lines, predict_file, worker
 from paper_unet.large.report import Report
 import ome_zarr_models.v05.image, zarr
 import h5py, paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
-from paper_unet.images.outputs import chunk_files
+from paper_unet.images.outputs import precomputed, pyramid_output
 
 # the same calls each time
 zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
-worker.WRITERS = executor.WRITERS = chunk_files.SYNCED = 1
+worker.WRITERS = executor.WRITERS = pyramid_output.SYNCED = 1
 clock = count(step=lines.SECONDS * 0.6)  # of two records the first waits, whatever the time
 lines.time = SimpleNamespace(monotonic=clock.__next__)
 estimate.matrix_rate = lambda prediction: 1e9  # measures for a moment otherwise
@@ -43,8 +43,9 @@ SHAPES = {
     "out.h5": (2, 140, 30),
     "out.zarr": (2, 20, 530),
     "tall.zarr": (1, 520, 20),
+    "out.precomputed": (2, 20, 530),
 }
-"""Of the last one, two pieces make one chunk of the pyramid."""
+"""Of the tall one, two pieces make one chunk of the pyramid."""
 LOSSES = os.environ.get("PAPER_UNET_LOSSES", "one")
 """``all``: three losses at every call; otherwise one of them in turn."""
 
@@ -63,7 +64,7 @@ def every_point(folder: Path, name: str, losses: str) -> tuple[list[str], int]:
 def test_killed_before_every_call_and_half_way_through_every_write(folder: Path, name: str) -> None:
     calls, done = every_point(folder, name, "none")
     assert {"write", "fsync", "ftruncate", "unlink"} <= set(calls)
-    assert {"link", "mkdir" if name.endswith(".zarr") else "pwrite"} <= set(calls)
+    assert {"link", "pwrite" if name in ("out.tif", "out.h5") else "mkdir"} <= set(calls)
     assert len(calls) > 30
     assert done > len(calls) + 10
 

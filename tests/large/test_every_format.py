@@ -13,8 +13,10 @@ import pytest
 import tifffile
 import zarr
 from large_helpers import settings, small_network
+from n5_helpers import write_n5
 from numpy.typing import NDArray
 from PIL import Image
+from precomputed_helpers import KINDS, write_precomputed
 from process_helpers import run_python
 
 from paper_unet import TrainConfig
@@ -137,6 +139,24 @@ def hdf5(**given: Any) -> Write:
     return write
 
 
+def n5(compression: str, **given: Any) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        size = {"resolution": [4, 5, 50], "units": ["nm"] * 3, "compression": compression}
+        write_n5(folder / "a.n5", "labels/cells", stack.astype("u8"))
+        return str(write_n5(folder / "a.n5", "raw/s0", stack, **size, **given))
+
+    return write
+
+
+def precomputed(kind: str) -> Write:
+    def write(folder: Path, stack: NDArray[Any]) -> str:
+        scale = {**KINDS[kind], "voxel_offset": [7, -3, 1000]}
+        write_precomputed(folder / "volume", stack, **scale)
+        return f"precomputed://file://{folder}/volume"
+
+    return write
+
+
 def mrc(dtype: str, shift: int = 0) -> Write:
     def write(folder: Path, stack: NDArray[Any]) -> str:
         with mrcfile.new(folder / "a.mrc") as file:
@@ -146,7 +166,10 @@ def mrc(dtype: str, shift: int = 0) -> Write:
     return write
 
 
-OUTPUTS = ["a.tif", "a.btf", "a.ome.tif", "a.h5", "a.h5:/volumes/raw", "a.zarr", "a.ome.zarr"]
+OUTPUTS = [
+    "a.tif", "a.btf", "a.ome.tif", "a.h5", "a.h5:/volumes/raw", "a.zarr", "a.ome.zarr",
+    "a.precomputed",
+]  # fmt: skip
 INPUTS: dict[str, tuple[Write, tuple[float, float] | None]] = {
     **{name: (of_output(name), None) for name in OUTPUTS},
     "deflate": (tiff(compression="zlib", tile=(32, 32)), None),
@@ -162,11 +185,21 @@ INPUTS: dict[str, tuple[Write, tuple[float, float] | None]] = {
     "HDF5 block": (hdf5(), None),
     "HDF5 chunks": (hdf5(chunks=(2, 50, 50), compression="gzip", shuffle=True), None),
     "HDF5 lzf": (hdf5(chunks=(1, 16, 87), compression="lzf"), None),
+    "N5 gzip": (n5("gzip"), None),
+    "N5 blosc": (n5("blosc", block=(1, 40, 87)), None),
+    "N5 raw": (n5("raw", block=(3, 131, 87)), None),
+    "precomputed raw": (precomputed("raw"), None),
+    "precomputed png": (precomputed("png"), None),
+    "precomputed sharded": (precomputed("sharded"), None),
     "MRC 0": (mrc("i1", 128), None),
     "MRC 1": (mrc("i2"), (0.0, 255.0)),
     "MRC 2": (mrc("f4"), (0.0, 255.0)),
     "MRC 6": (mrc("u2"), (0.0, 255.0)),
 }
+
+
+SIZED = [*OUTPUTS, *(name for name in INPUTS if name.startswith(("N5", "precomputed")))]
+"""Those that say the size of a pixel."""
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +225,7 @@ def test_pixels_and_predictions_are_equal(tmp_path: Path, name: str, expected: A
         assert stack.shape == SHAPE
         shift = 128 if name == "MRC 0" else 0
         np.testing.assert_array_equal(np.array(list(stack)).astype(int) + shift, GREY)
-        if name in OUTPUTS:
+        if name in SIZED:
             assert stack.pixel_size == pytest.approx(EM)
     found = predicted(tmp_path, source, "out.h5:/prediction", value_range, **chosen)
     np.testing.assert_array_equal(found, expected)
@@ -220,7 +253,8 @@ def test_predictions_in_shards_are_equal(tmp_path: Path, shard: int, expected: A
 @pytest.mark.parametrize(
     ("name", "of_labels"),
     [("HDF5 block", "HDF5 block"), ("HDF5 chunks", "HDF5 chunks"), ("a.zarr", "Zarr 3"),
-     ("a.h5", "HDF5 lzf"), ("MRC 0", "HDF5 block"), ("MRC 6", "Zarr 2")],
+     ("a.h5", "HDF5 lzf"), ("MRC 0", "HDF5 block"), ("MRC 6", "Zarr 2"), ("N5 gzip", "N5 blosc"),
+     ("a.precomputed", "precomputed sharded"), ("precomputed png", "precomputed raw")],
 )  # fmt: skip
 def test_training_takes_them(tmp_path: Path, name: str, of_labels: str, dtype: str) -> None:
     """Of the same pixels and labels, the same data to learn from, to the bit."""
@@ -259,13 +293,19 @@ print(peak() / 1000)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["h5", "deep h5", "mrc"])
+@pytest.mark.parametrize("kind", ["h5", "deep h5", "mrc", "n5", "precomputed"])
 def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> None:
     """A file larger than the memory allowed, of which one section is predicted."""
     pytest.importorskip("resource")
     small_network(tmp_path / "net.safetensors")
     shape = (400, 1400, 1500)  # 840 MB
-    if kind == "mrc":
+    written = np.full((100, *shape[1:]), 5, np.uint8)  # the last sections; the rest is missing
+    if kind == "n5":
+        source = write_n5(tmp_path / "in.n5", "raw", written, (100, 256, 256), before=300)
+    elif kind == "precomputed":
+        chunk = 256, 256, 100
+        source = write_precomputed(tmp_path / "in", written, chunk, before=300, **KINDS["sharded"])
+    elif kind == "mrc":
         source = tmp_path / "in.mrc"
         with mrcfile.new_mmap(source, shape, mrc_mode=0):
             pass
@@ -275,7 +315,7 @@ def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> Non
         with h5py.File(source, "w") as file:
             made = file.create_dataset("raw", shape, "u1", **deep)
             if deep:
-                made[300:] = np.full((100, *shape[1:]), 5, np.uint8)  # the rest is missing
+                made[300:] = written
             else:
                 made[-1] = 5
     run = run_python(PEAK, str(source), str(tmp_path / "out.h5"), str(tmp_path / "net.safetensors"))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from segmentation_helpers import SMALL, smooth, write
 
-from paper_unet.images.outputs import zarr
+from paper_unet.images.outputs import precomputed, zarr
 
 
 @pytest.fixture(autouse=True)
@@ -11,6 +11,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small volumes have several blocks."""
     monkeypatch.setattr(zarr, "CHUNK", SMALL)
     monkeypatch.setattr(zarr.ZarrOutput, "alignment", (SMALL, SMALL))
+    monkeypatch.setattr(precomputed.PrecomputedOutput, "alignment", (SMALL, SMALL))
 
 
 @pytest.fixture

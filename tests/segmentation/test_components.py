@@ -65,7 +65,9 @@ def test_any_blocks_give_the_components_of_the_whole(
     np.testing.assert_array_equal(found, renumbered(expected))
 
 
-@pytest.mark.parametrize("name", ["out.tif", "out.zarr", "out.ome.tif", "out.h5"])
+@pytest.mark.parametrize(
+    "name", ["out.tif", "out.zarr", "out.ome.tif", "out.h5", "out.precomputed"]
+)
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_file_has_the_components_of_the_whole(folder: Path, name: str, dims: int) -> None:
     volume = labels_of(folder / "p.tif")

@@ -28,7 +28,7 @@ from paper_unet.segmentation import segment_file
 from paper_unet.segmentation.records import open_records, packed, unpacked
 from paper_unet.segmentation.scratch import drop_all
 
-NAMES = ["out.tif", "out.zarr"]
+NAMES = ["out.tif", "out.zarr", "out.precomputed"]
 KILLS = 20
 
 
@@ -68,9 +68,10 @@ import os, random, shutil, signal, sys
 from pathlib import Path
 from segmentation_helpers import METHODS, settings
 from paper_unet.images import create_output
-from paper_unet.images.outputs import zarr
+from paper_unet.images.outputs import precomputed, zarr
 from paper_unet.segmentation import segment_file
 zarr.CHUNK, zarr.ZarrOutput.alignment = 16, (16, 16)
+precomputed.PrecomputedOutput.alignment = 16, (16, 16)
 folder, name, kills, given = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), METHODS[sys.argv[4]]
 chance, done = random.Random(0), 0
 while done < kills:

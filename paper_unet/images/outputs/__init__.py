@@ -20,6 +20,7 @@ OUTPUTS: dict[str, str | type[Output]] = {
     **dict.fromkeys(TIFF_SUFFIXES, "paper_unet.images.outputs.tiff:TiffOutput"),
     **dict.fromkeys((".h5", ".hdf5"), "paper_unet.images.outputs.hdf5:Hdf5Output"),
     ".zarr": "paper_unet.images.outputs.zarr:ZarrOutput",
+    ".precomputed": "paper_unet.images.outputs.precomputed:PrecomputedOutput",
 }
 """The class for each ending of a name; as text it is imported when it is used."""
 
@@ -44,7 +45,7 @@ def create_output(
     path : str or Path
         Its folder must exist. Ends in .tif or .tiff (TIFF, BigTIFF beyond 4 GB), .btf or .tf8
         (BigTIFF), .ome.tif (the same with OME metadata), .h5 or .hdf5 (HDF5; ``FILE.h5:/DATASET``
-        names the data set), or .zarr (OME-Zarr).
+        names the data set), .zarr (OME-Zarr), or .precomputed (Neuroglancer).
     shape : tuple of int, (Z, Y, X)
         The size of the stack.
     dtype : uint8, uint16, uint32 or float32; of labels uint8, uint16, uint32 or uint64
@@ -57,8 +58,8 @@ def create_output(
         Version of OME-Zarr: ``0.5`` is Zarr v3, ``0.4`` is Zarr v2.
     labels : bool
         Whether the values are numbers of cells: smaller versions of the image then hold some of
-        the values, not their means, and OME-Zarr says that they are labels. A name in the folder
-        ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
+        the values, not their means, and OME-Zarr and precomputed say that they are labels. A name
+        in the folder ``labels`` of an OME-Zarr image needs no ending then; see `make_labels`.
     channels : tuple of str
         What the values of a pixel are called, where it has several: the output is then
         (C, Z, Y, X), and windows are (C, rows, columns).

@@ -7,10 +7,10 @@ written here, to the same bytes, by the thread that has the pixels.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,10 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
+from paper_unet.images.outputs.pyramid_output import sync_files
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
-from paper_unet.system.files import replace_file, sync_file, sync_folder
-
-SYNCED = 4
-"""Files that are synced at a time: the disk takes what waits for it together."""
+from paper_unet.system.files import replace_file, sync_folder
 
 
 class ChunkFiles:
@@ -102,9 +100,7 @@ class ChunkFiles:
         """
         folders = [self.folder(z, row) for row in rows]
         files = [path for folder in folders for path in self._across(folder, columns)]
-        with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
-            for _ in pool.map(sync_file, files):
-                pass
+        sync_files(files)
         for folder in folders:
             sync_folder(folder)
         section, *above = list(self.folder(z, 0).parents)[: 4 if self._channels else 3]
@@ -113,6 +109,17 @@ class ChunkFiles:
             for one in above:
                 sync_folder(one)
             self._lasting = z
+
+    def lacking(self, shape: tuple[int, int, int]) -> Iterator[tuple[int, Path]]:
+        """Yield how many chunks of a level of this shape are missing, and in which folder."""
+        sections, height, width = shape
+        wanted = {str(k) for k in range(math.ceil(width / self.side))}
+        for z in range(sections):
+            for row in range(0, height, self.side):
+                folder = self.folder(z, row)
+                found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone)
+                if missing := wanted.difference(found):
+                    yield len(missing), folder
 
     def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.choice import Choice
-from paper_unet.images.inside import file_of
+from paper_unet.images.inside import file_of, local_path
 from paper_unet.images.readers.foreign import refuse_address
 from paper_unet.images.stack import Stack
 from paper_unet.system.memory import Budget, spending
@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 
 READERS: list[str | type[Stack]] = [
     "paper_unet.images.readers.zarr:ZarrStack",
+    "paper_unet.images.readers.n5:N5Stack",
+    "paper_unet.images.readers.precomputed:PrecomputedStack",
     "paper_unet.images.readers.folder:FolderStack",
     "paper_unet.images.readers.hdf5:Hdf5Stack",
     "paper_unet.images.readers.mrc:MrcStack",
@@ -61,8 +63,9 @@ def open_stack(
     path : str or Path
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
         PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
-        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), or an OME-Zarr image
-        (0.4 or 0.5), of which the full resolution is taken.
+        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), an OME-Zarr image (0.4
+        or 0.5), a data set of an N5 store (``STORE.n5/DATASET``), or a Neuroglancer precomputed
+        volume (``precomputed://file:///FOLDER``, too), of which the full resolution is taken.
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
@@ -74,7 +77,8 @@ def open_stack(
         Whether the values are numbers of cells or classes: read as they are stored, however they
         are to be shown (inverted, or by a palette).
     missing : {"fail", "fill"}
-        Whether a Zarr or HDF5 of which chunks are missing is refused, or has its fill value there.
+        Whether a Zarr, HDF5, N5 or precomputed of which chunks are missing is refused, or has its
+        fill value there.
     channel : int or str, optional
         Which channel of a file that has several: its number, from 0, or its name where the file
         (OME-Zarr, OME-TIFF) has names.
@@ -94,12 +98,13 @@ def open_stack(
     InputError
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
-    path = Path(path)
+    path = local_path(path)
     file = file_of(path)
     if not file.exists():
         refuse_address(path)
         raise InputError(
-            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder or a Zarr"
+            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder, a Zarr, an N5 "
+            "store or a precomputed volume"
         )
     reader = reader_of(path)
     if series is not None and not reader.several:

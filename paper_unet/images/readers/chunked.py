@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.axes import Axes
 from paper_unet.images.cache import KEPT, ChunkCache
 from paper_unet.images.grey_values import DTYPES, OF_LABELS
 from paper_unet.images.stack import Span
+from paper_unet.system.files import file_stamp
 
 LARGEST_CHUNK = 2**30
 """Bytes that a chunk may decode to."""
@@ -86,6 +89,125 @@ class ChunkRows:
             ]
             del part  # what was forgotten meanwhile is not held
         return out
+
+
+def in_order(values: NDArray[Any], axes: Axes) -> NDArray[Any]:
+    """Return values in the axes of a file as (Z, Y, X), in colour (Z, C, Y, X).
+
+    All other axes have length 1.
+    """
+    order = [place for place in (axes.z, axes.c, axes.y, axes.x) if place is not None]
+    rest = [k for k in range(values.ndim) if k not in order]
+    values = np.transpose(values, (*rest, *order))
+    sizes = [values.shape[len(rest) + k] for k in range(len(order))]
+    z = [] if axes.z is not None else [1]
+    return values.reshape(*z, *sizes)
+
+
+class InOrder:
+    """Rows of chunks (Z, Y, X), whatever the order in which a file has its axes.
+
+    Parameters
+    ----------
+    axes : Axes
+    chunk : tuple of int
+        Its shape, in the axes of the file.
+    channels : int
+        Values for each pixel.
+    dtype : numpy.dtype
+        That they are given in.
+    read : callable
+        Gives the chunk of a number along each axis of the file, without what lies beyond the edge.
+
+    Attributes
+    ----------
+    grain : tuple of int, (sections, rows, columns)
+        Of a chunk.
+    """
+
+    def __init__(
+        self,
+        axes: Axes,
+        chunk: tuple[int, ...],
+        channels: int,
+        dtype: np.dtype[Any],
+        read: Callable[[tuple[int, ...]], NDArray[Any]],
+    ) -> None:
+        self._axes, self._chunk, self._channels = axes, chunk, channels
+        self._dtype, self._read = dtype, read
+        deep, tall, wide = (1 if k is None else chunk[k] for k in (axes.z, axes.y, axes.x))
+        self.grain = deep, tall, wide
+
+    def rows(self, sections: range, down: int, across: Span) -> NDArray[Any]:
+        """Read what `ChunkRows` asks for: sections that a chunk has, of a row of chunks."""
+        deep, tall, wide = self.grain
+        top, left = down * tall, across[0]
+        height = min(tall, self._axes.shape[1] - top)
+        colours = (self._channels,) if self._channels > 1 else ()
+        out = np.empty((len(sections), *colours, height, across[1] - left), self._dtype)
+        layer = sections[0] // deep
+        first = sections[0] - layer * deep
+        for right in range(left // wide, -(-across[1] // wide)):
+            for colour, part in self._across_colours(layer, down, right):
+                x = right * wide - left
+                part = part[first : first + len(sections)]
+                target = out[..., x : x + part.shape[-1]]
+                if colours:
+                    target[:, colour : colour + part.shape[1]] = part
+                else:
+                    target[:] = part
+        return out
+
+    def _across_colours(
+        self, layer: int, down: int, right: int
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the chunks of a place, each with its first colour, in order of the axes."""
+        axes = self._axes
+        step = self._channels if axes.c is None else self._chunk[axes.c]
+        for k in range(-(-self._channels // step)):
+            place = [0] * len(self._chunk)
+            for axis, number in ((axes.z, layer), (axes.c, k), (axes.y, down), (axes.x, right)):
+                if axis is not None:
+                    place[axis] = number
+            inside = [slice(None)] * len(self._chunk)
+            for axis, number in axes.taken:
+                place[axis], rest = divmod(number, self._chunk[axis])
+                inside[axis] = slice(rest, rest + 1)
+            yield k * step, in_order(self._read(tuple(place))[tuple(inside)], axes)
+
+
+STAMPED = 10_000
+"""Files of chunks, at most, whose size and time are part of the identity."""
+
+
+def digest_of_chunks(
+    grid: tuple[int, ...], stamp: Callable[[tuple[int, ...]], tuple[str, dict[str, int] | None]]
+) -> str:
+    """Digest size and time of files of chunks: of all, or of as many as `STAMPED`, evenly spread.
+
+    Parameters
+    ----------
+    grid : tuple of int
+        How many files there are along each axis.
+    stamp : callable
+        Gives the name by which one is known, and its size and time; None if it is not there.
+    """
+    count = math.prod(grid)
+    looked = min(count, STAMPED)
+    digest = hashlib.sha256()
+    for k in range(looked):
+        index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
+        key, found = stamp(tuple(map(int, index)))
+        digest.update(f"{key} {found}\n".encode())
+    return digest.hexdigest()
+
+
+def stamp_of(file: Path) -> dict[str, int] | None:
+    """Return size and time of a file; None if it is not there."""
+    try:
+        return file_stamp(file)
+    except InputError:  # is gone
+        return None
 
 
 @dataclass

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.readers import reader_of
-from paper_unet.images.readers.foreign import foreign, format_of_folder
 from paper_unet.images.stack import Span, Stack, digest_of
 from paper_unet.system.memory import spending
 
@@ -121,8 +120,6 @@ def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 def _listing(folder: Path) -> list[Path]:
     """Return the sections of a folder, all of one kind; refuse whatever else is there."""
-    if name := format_of_folder(folder):
-        raise foreign(folder, name)
     files = sorted((f for f in folder.iterdir() if not f.name.startswith(".")), key=natural_order)
     names = " or ".join(dict.fromkeys(SUFFIXES.values()))
     if not files:

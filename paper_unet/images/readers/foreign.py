@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from paper_unet.errors import InputError
 from paper_unet.system.files import open_regular
 
 ACCEPTED = (
-    "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr and OME-Zarr: convert it "
-    "(Fiji opens most formats and saves TIFF)"
+    "accepted are TIFF, PNG, JPEG, a folder of these, HDF5, MRC, Zarr, OME-Zarr, N5 and "
+    "precomputed: convert it (Fiji opens most formats and saves TIFF)"
 )
 
 TIFF = "a TIFF file; its name has to end in .tif"
@@ -79,8 +80,6 @@ HINTS = {
     "a ZIP archive": "unpack it, and give what is in it",
     "the companion file of an OME-TIFF": "give one of the TIFF files that it names",
     "a file compressed by gzip": "unpack it",
-    "an N5 store": "convert it to Zarr, or save it as TIFF",
-    "a Neuroglancer precomputed volume": "convert it to Zarr, or save it as TIFF",
 }
 
 
@@ -118,20 +117,8 @@ def _is_named(path: Path, ending: str) -> bool:
     return path.name.lower().endswith(ending)
 
 
-def format_of_folder(path: Path) -> str | None:
-    """Return what a folder is that is neither a Zarr nor sections, in words."""
-    about = _json(path / "attributes.json")
-    if about is not None and ("dimensions" in about or "n5" in about):
-        return "an N5 store"
-    about = _json(path / "info")
-    if about is not None and ("scales" in about or "@type" in about):
-        return "a Neuroglancer precomputed volume"
-    if path.suffix.lower() == ".n5":
-        return "an N5 store"
-    return None
-
-
-def _json(file: Path) -> dict[str, object] | None:
+def json_of(file: Path) -> dict[str, Any] | None:
+    """Return a document of a folder, an object; None if it is none, or too large, or damaged."""
     try:
         small = file.is_file() and file.stat().st_size <= LARGEST_DOCUMENT
         found = json.loads(file.read_bytes()) if small else None
@@ -149,5 +136,5 @@ def foreign(path: Path, found: str) -> InputError:
         return InputError(f"{path}: is {found}, which is not read; {ACCEPTED}")
     return InputError(
         f"{path}: is {found}, which is not read; accepted are TIFF, PNG, JPEG, a folder of these, "
-        f"HDF5, MRC, Zarr and OME-Zarr: {remedy}"
+        f"HDF5, MRC, Zarr, OME-Zarr, N5 and precomputed: {remedy}"
     )

@@ -12,7 +12,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.inside import HDF5_SUFFIXES, file_of, split_inside
-from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
+from paper_unet.images.readers.chunked import ChunkRows, InOrder, check_chunk, in_order, read_as
 from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks
 from paper_unet.images.readers.hdf5_file import (
     axes_of,
@@ -97,13 +97,9 @@ class Hdf5Stack(Stack):
             self.notes += self._check_written(False, missing)
         else:
             self.notes += found.check(path, self.shape[0], data_set.fillvalue, missing)
-        deep, tall, wide = (
-            1 if k is None else data_set.chunks[k]
-            for k in (self._axes.z, self._axes.y, self._axes.x)
-        )
-        self._grain = deep, tall, wide
+        ordered = InOrder(self._axes, data_set.chunks, self.channels, self.dtype, self._chunks.read)
         item = self.channels * self.dtype.itemsize
-        self._rows = ChunkRows(self.shape, self._grain, item, self._read_chunks)
+        self._rows = ChunkRows(self.shape, ordered.grain, item, ordered.rows)
         self.cache_bytes = self._rows.room + self._chunks.held
 
     def _check_written(self, written: bool, missing: str) -> tuple[str, ...]:
@@ -146,56 +142,5 @@ class Hdf5Stack(Stack):
                 where[self._axes.z] = slice(z, z + 1)
             if self._axes.c is not None:
                 where[self._axes.c] = slice(None)
-            return np.ascontiguousarray(self._in_order(self._set[tuple(where)])[0])
-
-    def _in_order(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values in the axes of the data set as (Z, Y, X), in colour (Z, C, Y, X).
-
-        All other axes have length 1.
-        """
-        places = [self._axes.z, self._axes.c, self._axes.y, self._axes.x]
-        order = [place for place in places if place is not None]
-        rest = [k for k in range(values.ndim) if k not in order]
-        values = np.transpose(values, (*rest, *order))
-        sizes = [values.shape[len(rest) + k] for k in range(len(order))]
-        z = [] if self._axes.z is not None else [1]
-        return values.reshape(*z, *sizes).astype(self.dtype, copy=False)
-
-    def _read_chunks(self, sections: range, down: int, across: Span) -> NDArray[Any]:
-        """Read the chunks of a row that some sections need, (Z, Y, X) or (Z, C, Y, X)."""
-        deep, tall, wide = self._grain
-        top, left = down * tall, across[0]
-        height = min(tall, self.shape[1] - top)
-        colours = (self.channels,) if self.channels > 1 else ()
-        out = np.empty((len(sections), *colours, height, across[1] - left), self.dtype)
-        layer = sections[0] // deep
-        first = sections[0] - layer * deep
-        for right in range(left // wide, -(-across[1] // wide)):
-            for colour, part in self._across_colours(layer, down, right):
-                x = right * wide - left
-                part = part[first : first + len(sections)]
-                target = out[..., x : x + part.shape[-1]]
-                if colours:
-                    target[:, colour : colour + part.shape[1]] = part
-                else:
-                    target[:] = part
-        return out
-
-    def _across_colours(self, layer: int, down: int, right: int) -> Any:
-        """Yield the chunks of a place, each with its first colour, in order of the axes."""
-        chunks, c = self._chunks, self._axes.c
-        if chunks is None:
-            return
-        step = self.channels if c is None else chunks.shape[c]
-        for k in range(-(-self.channels // step)):
-            place = [0] * self._set.ndim
-            for axis, number in (
-                (self._axes.z, layer), (c, k), (self._axes.y, down), (self._axes.x, right)
-            ):  # fmt: skip
-                if axis is not None:
-                    place[axis] = number
-            inside = [slice(None)] * self._set.ndim
-            for axis, number in self.taken:
-                place[axis], rest = divmod(number, chunks.shape[axis])
-                inside[axis] = slice(rest, rest + 1)
-            yield k * step, self._in_order(chunks.read(tuple(place))[tuple(inside)])
+            values = in_order(self._set[tuple(where)], self._axes)
+            return np.ascontiguousarray(values[0], self.dtype)

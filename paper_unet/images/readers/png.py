@@ -61,7 +61,11 @@ class PngHeader:
 def read_header(path: Path) -> PngHeader:
     """Read the header of a PNG file; ValueError if it has none."""
     with open_regular(path) as file:
-        head = file.read(29)
+        return _header_of(file)
+
+
+def _header_of(file: BinaryIO) -> PngHeader:
+    head = file.read(29)
     if len(head) < 29 or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
         raise ValueError("no header")
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", head[16:29])
@@ -72,20 +76,29 @@ def read_header(path: Path) -> PngHeader:
 
 def check_rows(path: Path) -> None:
     """Raise InputError if a PNG file holds fewer rows than it declares."""
-    header = read_header(path)
-    found, decoder = 0, zlib.decompressobj()
     with open_regular(path) as file:
-        for data in _image_data(file):
-            while data and found < header.bytes:
-                found += len(decoder.decompress(data, STEP))
-                data = decoder.unconsumed_tail
-            if found >= header.bytes or decoder.eof:
-                break
+        header, found = rows_in(file)
     if found < header.bytes:
         raise InputError(
             f"{path}: declares {header.height} rows and holds {found} of their {header.bytes} "
             "bytes; copy or export it again"
         )
+
+
+def rows_in(file: BinaryIO) -> tuple[PngHeader, int]:
+    """Return the header of an open PNG file, and how many bytes of its rows there are at least.
+
+    No more than the header declares are decompressed. Raises ValueError without a header.
+    """
+    header = _header_of(file)
+    found, decoder = 0, zlib.decompressobj()
+    for data in _image_data(file):
+        while data and found < header.bytes:
+            found += len(decoder.decompress(data, STEP))
+            data = decoder.unconsumed_tail
+        if found >= header.bytes or decoder.eof:
+            break
+    return header, found
 
 
 def _image_data(file: BinaryIO) -> Iterator[bytes]:

@@ -18,7 +18,8 @@ from paper_unet.errors import InputError
 from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.inside import ZIP_SUFFIXES, file_of, split_zip
-from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
+from paper_unet.images.readers.chunk_keys import COUNTED
+from paper_unet.images.readers.chunked import ChunkRows, check_chunk, digest_of_chunks, read_as
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.images.stack import Span, Stack
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from paper_unet.images.readers.zarr_store import Files
 
 DOCUMENTS_AND_ATTRIBUTES = (*DOCUMENTS, ".zattrs")
-
-STAMPED = 10_000
-"""Files of chunks, at most, whose size and time are part of the identity."""
-
-COUNTED = 16
-"""Bytes for each section while its chunks are counted."""
 
 OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
@@ -170,18 +165,14 @@ class ZarrStack(Stack):
         return {"metadata": digest.hexdigest(), "chunks": self._stamp_chunks(), **more}
 
     def _stamp_chunks(self) -> str:
-        """Digest size and time of chunks: of all, or of as many as `STAMPED`, evenly spread."""
+        """Digest size and time of chunks, by the names that they have."""
         pairs = zip(self._array.shape, self._file_shape, strict=True)
-        grid = tuple(math.ceil(length / size) for length, size in pairs)
-        count = math.prod(grid)
-        looked = min(count, STAMPED)
-        digest = hashlib.sha256()
-        for k in range(looked):
-            index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
-            key = self._array.metadata.encode_chunk_key(tuple(map(int, index)))
-            stamp = self._files.stamp(joined(self._array.path, key))
-            digest.update(f"{key} {stamp}\n".encode())
-        return digest.hexdigest()
+
+        def stamp(index: tuple[int, ...]) -> tuple[str, dict[str, int] | None]:
+            key: str = self._array.metadata.encode_chunk_key(index)
+            return key, self._files.stamp(joined(self._array.path, key))
+
+        return digest_of_chunks(tuple(math.ceil(length / size) for length, size in pairs), stamp)
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
         return self._rows.window(z, rows, columns)

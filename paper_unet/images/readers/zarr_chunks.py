@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,57 +11,10 @@ from numpy.typing import NDArray
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from paper_unet.errors import InputError
-from paper_unet.images.readers.chunked import Present
-from paper_unet.images.readers.zarr_names import Entry, joined
+from paper_unet.images.readers.chunk_keys import LAYOUTS, Chunks, Layout, Sought, count_files
 
 NOTHING = 2**64 - 1
 """What the index of a shard has in place of the offset of a chunk that is not there."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the files of chunks are named.
-
-    Attributes
-    ----------
-    separator : {".", "/"}
-        Between the numbers.
-    top : {"", "c"}
-        Before them.
-    """
-
-    separator: str
-    top: str = ""
-
-    def __str__(self) -> str:
-        return self.separator.join([self.top] * bool(self.top) + ["0", "0", "0"])
-
-    def encoding(self) -> dict[str, Any]:
-        """Return it as the metadata of version 3 have it."""
-        name = "default" if self.top else "v2"
-        return {"name": name, "configuration": {"separator": self.separator}}
-
-
-LAYOUTS = {
-    2: (Layout("."), Layout("/")),
-    3: (Layout("/", "c"), Layout(".", "c"), Layout("."), Layout("/")),
-}
-"""Those that a version may have."""
-
-
-@dataclass
-class Chunks(Present):
-    """What is there of the files of chunks, or shards.
-
-    Attributes
-    ----------
-    layout : Layout
-    folders : list of str
-        Names of folders where a chunk should be.
-    """
-
-    layout: Layout
-    folders: list[str] = field(default_factory=list)
 
 
 def layout_of(metadata: Any) -> Layout:
@@ -85,71 +37,6 @@ def as_named(array: Any, layout: Layout) -> Any:
         changed = {"chunk_key_encoding": layout.encoding()}
     metadata = type(metadata).from_dict({**metadata.to_dict(), **changed})
     return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
-
-
-@dataclass(frozen=True)
-class _Sought:
-    """Which chunks are looked for: those of an array, or of one place along some of its axes.
-
-    Attributes
-    ----------
-    files : Files
-        What holds the store.
-    folder : str
-        Of the array.
-    grid : tuple of int
-        Files along each axis.
-    layout : Layout
-    only : dict of int to int
-        Axes along which one file is needed, and which.
-    """
-
-    files: Any
-    folder: str
-    grid: tuple[int, ...]
-    layout: Layout
-    only: dict[int, int]
-
-    def wanted(self, grid: tuple[int, ...], z: int | None) -> tuple[int, int]:
-        """Return how many there should be along Z, and for each of these, of a grid of chunks."""
-        along = 1 if z is None else grid[z]
-        count = math.prod(n for k, n in enumerate(grid) if k not in self.only)
-        return along, count // max(along, 1)
-
-    def entries(self) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
-        """Yield what has the name of a chunk that is needed: which one, its key, and what it is."""
-        top = joined(self.folder, self.layout.top) if self.layout.separator == "/" else self.folder
-        found = self._nested(top, ()) if self.layout.separator == "/" else self._flat(top)
-        for index, key, entry in found:
-            if all(index[axis] == k for axis, k in self.only.items()):
-                yield index, key, entry
-
-    def _flat(self, folder: str) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
-        layout, grid = self.layout, self.grid
-        for entry in self.files.listed(folder):
-            parts = entry.name.split(".")
-            if layout.top and parts[0] == layout.top:
-                parts = parts[1:]
-            elif layout.top:
-                continue
-            index = tuple(_number(part) for part in parts)
-            fits = len(index) == len(grid)
-            if fits and all(0 <= k < n for k, n in zip(index, grid, strict=True)):
-                yield index, joined(folder, entry.name), entry
-
-    def _nested(
-        self, folder: str, index: tuple[int, ...]
-    ) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
-        axis = len(index)
-        for entry in self.files.listed(folder):
-            k = _number(entry.name)
-            if not 0 <= k < self.grid[axis] or self.only.get(axis, k) != k:
-                continue
-            key = joined(folder, entry.name)
-            if axis + 1 == len(self.grid):
-                yield (*index, k), key, entry
-            elif entry.kind == "folder":
-                yield from self._nested(key, (*index, k))
 
 
 def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, int]] = ()) -> Chunks:
@@ -180,8 +67,8 @@ def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, in
     declared = layout_of(array.metadata)
     others = (one for one in LAYOUTS[array.metadata.zarr_format] if one != declared)
     for layout in (declared, *others):
-        sought = _Sought(files, array.path, grid, layout, only)
-        found = _count(sought, z)
+        sought = Sought(files, array.path, grid, layout, only)
+        found = count_files(sought, z)
         found.deep = 1 if z is None else size[z]
         if found.folders:
             raise InputError(
@@ -189,7 +76,9 @@ def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, in
                 "or export the store again"
             )
         if found.there:
-            return _inside_shards(sought, array, found, z, taken) if array.shards else found
+            if array.shards is None:
+                return found
+            return _inside_shards(files, sought, array, found, z, taken)
     raise InputError(
         f"{files.named(array.path)}: has no chunk of its {math.prod(sought.wanted(grid, z))}: its "
         "pixels were never written, or not copied with it; copy or export it again"
@@ -200,26 +89,13 @@ def _grid(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.ceil(length / one) for length, one in zip(shape, size, strict=True))
 
 
-def _count(sought: _Sought, z: int | None) -> Chunks:
-    along, wanted = sought.wanted(sought.grid, z)
-    found = Chunks(np.zeros(along, np.int64), wanted, 1, sought.layout)
-    for index, key, entry in sought.entries():
-        if entry.kind == "folder":
-            found.folders.append(key)
-        elif entry.kind == "file":
-            found.counts[0 if z is None else index[z]] += 1
-        elif entry.kind == "other":
-            sought.files.read(key)  # which says what it is
-    return found
-
-
-def _number(text: str) -> int:
-    """Return a number as chunks are named by it; -1 if it is none."""
-    return int(text) if text.isdecimal() and text == str(int(text)) else -1
-
-
 def _inside_shards(
-    sought: _Sought, array: Any, shards: Chunks, z: int | None, taken: Sequence[tuple[int, int]]
+    files: Any,
+    sought: Sought,
+    array: Any,
+    shards: Chunks,
+    z: int | None,
+    taken: Sequence[tuple[int, int]],
 ) -> Chunks:
     """Count the chunks inside the shards, by the index that each of these has."""
     codecs = array.metadata.codecs
@@ -237,7 +113,7 @@ def _inside_shards(
     for index, key, entry in sought.entries():
         if entry.kind != "file":
             continue  # a link that leads nowhere
-        there = _read_index(sought.files, key, many, first, tail)
+        there = _read_index(files, key, many, first, tail)
         # those beyond the edge of the array are not needed
         spans = [min(count, n - k * count) for k, count, n in zip(index, many, inner, strict=True)]
         there = there[tuple(

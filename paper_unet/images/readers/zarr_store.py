@@ -22,13 +22,12 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.codecs import decode_within, is_bounded, plain_name
-from paper_unet.images.readers.zarr_names import Entry
+from paper_unet.images.codecs import decode_within, is_bounded, plain_name, with_slack
+from paper_unet.images.readers.local_files import LocalFiles
 from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
 from paper_unet.images.readers.zarr_zip import ZipFiles
-from paper_unet.system.files import check_regular, file_stamp, open_regular
+from paper_unet.system.files import check_regular, open_regular
 from paper_unet.system.memory import Budget
-from paper_unet.system.names import where_links_lead
 
 MOST_DIMENSIONS: Final = 32
 MOST_PIXELS: Final = 2**60
@@ -36,23 +35,18 @@ MOST_PIXELS: Final = 2**60
 
 CHUNKS_OF_A_SHARD: Final = 2**24
 SHARDS_IN_SHARDS: Final = 3
-SLACK: Final = 2**16
-"""Bytes that an encoding may add to what it cannot compress, beside a 64th of it."""
 
 
-class RegularFiles(LocalStore):
+class RegularFiles(LocalStore, LocalFiles):
     """A store on disk that reads regular files alone, none larger than it can be.
 
     Attributes
     ----------
     largest : int
         Bytes of a file of chunks that may be read at once.
-    top : str
-        Where in it the store begins.
     """
 
     largest: int = LARGEST_DOCUMENT
-    top = ""
 
     async def get(
         self,
@@ -77,7 +71,7 @@ class RegularFiles(LocalStore):
     def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
         """Read a file, or a part of one, in the thread that asks; None if it is not there."""
         self._check(key, byte_range)
-        path = self._place(key)
+        path = self.place(key)
         try:
             if byte_range is None:
                 return path.read_bytes()
@@ -88,43 +82,8 @@ class RegularFiles(LocalStore):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def listed(self, folder: str) -> list[Entry]:
-        """Return what lies in a folder; nothing if it is not there."""
-        try:
-            with os.scandir(self._place(folder)) as entries:
-                return [Entry(one.name, _kind_of(one)) for one in entries]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def named(self, key: str) -> str:
-        """Return what a message calls a file."""
-        return str(Path(self.root) / key)
-
-    def stamp(self, key: str) -> dict[str, int] | None:
-        """Return size and time of a file; None if it is not there."""
-        try:
-            return file_stamp(self._place(key))
-        except InputError:
-            return None
-
-    def whole(self) -> dict[str, int]:
-        """Return what tells the whole store from another; nothing short of all its files does."""
-        return {}
-
-    def links(self, folder: str) -> tuple[Path, ...]:
-        """Return wherever links lead in a folder, and the folder itself without links."""
-        place = self._place(folder)
-        return place.resolve(), *where_links_lead(place)
-
-    def _place(self, key: str) -> Path:
-        if ".." in key.split("/") or key.startswith("/"):
-            raise InputError(
-                f"{self.root}: names {shown(key)}, which leads out of it; copy or export it again"
-            )
-        return Path(self.root) / key
-
     def _check(self, key: str, byte_range: ByteRequest | None) -> None:
-        path = self._place(key)
+        path = self.place(key)
         try:
             size = path.stat().st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -141,14 +100,6 @@ Files = RegularFiles | ZipFiles
 def open_files(path: Path, budget: Budget) -> Files:
     """Open what holds a Zarr: a folder, or a ZIP file; all reading goes through it."""
     return RegularFiles(path, read_only=True) if path.is_dir() else ZipFiles(path, budget)
-
-
-def _kind_of(entry: os.DirEntry[str]) -> str:
-    if entry.is_dir():
-        return "folder"
-    if entry.is_file():
-        return "file"
-    return "other" if Path(entry.path).exists() else "nothing"  # a link that leads nowhere
 
 
 def check_layout(path: Path, array: Any, budget: Budget) -> None:
@@ -199,11 +150,6 @@ def bounded(path: Path, array: Any, budget: Budget) -> Any:
     else:
         new = replace(metadata, codecs=tuple(_of_v3(path, one) for one in metadata.codecs))
     return zarr.Array(zarr.AsyncArray(new, array.async_array.store_path, array.async_array.config))
-
-
-def with_slack(size: int) -> int:
-    """Return what so many bytes may take when they are encoded without being compressed."""
-    return size + size // 64 + SLACK
 
 
 _OF_ARRAYS: Final = ("delta", "astype", "quantize", "fixedscaleoffset")

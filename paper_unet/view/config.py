@@ -1,0 +1,26 @@
+"""Every setting of a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from paper_unet.settings import Limits, check
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Every setting of a page."""
+
+    port: Annotated[int, "of the page; 0: one that is free", Limits(0, 65535, closed=True)] = 0
+    refresh: Annotated[
+        float, "seconds between two looks for what a run has written meanwhile", Limits(0)
+    ] = 5.0
+    cors: Annotated[
+        bool,
+        "serve the folders of OME-Zarr, N5 and precomputed, too, with a token in the address, so "
+        "that Neuroglancer elsewhere opens them",
+    ] = False
+
+    def __post_init__(self) -> None:
+        check(self)

@@ -1,0 +1,263 @@
+"""What is shown: a stack on disk with its smaller versions, read chunk by chunk as it is asked for.
+
+No other module of this package knows the library; this one does not, either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Lock
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_unet.errors import InputError
+from paper_unet.images import (
+    PixelSize,
+    Stack,
+    level_paths,
+    local_path,
+    open_stack,
+    open_unfinished,
+    unfinished_of,
+)
+
+Kind = Literal["image", "probability", "labels"]
+Triple = tuple[int, int, int]
+
+SAMPLE: Final = 1024
+"""Pixels of a side of the window by which the greys of an image are spread over black to white."""
+
+SHOWN_AS: Final = {"float16": "float32", "float64": "float32", "int64": "uint64", "bool": "uint8"}
+"""Types that the page does not know, and what is sent in their place."""
+
+MOST_REDUCED: Final = 64
+"""Voxels, at most, that one of a smaller version is computed from; beyond, levels on disk help."""
+
+
+class Layer:
+    """One stack that is shown.
+
+    Parameters
+    ----------
+    path : str
+        Of an image, or of an output that a run is writing.
+    kind : {"image", "probability", "labels"} or None
+        None: labels if its integers have 32 bits or more, else a probability.
+
+    Attributes
+    ----------
+    name : str
+        Of the file or folder.
+    kind : str
+    live : bool
+        Whether a run is writing it.
+    notes : tuple of str
+        What a user has to know.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+
+    def __init__(self, path: str, kind: Kind | None) -> None:
+        self._path, self._lock = path, Lock()
+        self.name = local_path(path).name
+        self._levels: list[Stack] = []
+        self.live = False
+        self._open(kind == "image")
+        self.kind: Kind = kind or ("labels" if self._is_labels() else "probability")
+        self._state = self._written()
+
+    def _open(self, image: bool) -> None:
+        partial = unfinished_of(self._path)
+        if not local_path(self._path).exists() and partial is not None:
+            self.live = True
+            self._levels = [open_unfinished(self._path)]
+        else:
+            self.live = False
+            self._levels = list(self._with_levels(_opened(self._path, image)))
+        self.notes = self._levels[0].notes
+
+    def _with_levels(self, first: Stack) -> Iterator[Stack]:
+        """Yield a stack and the smaller versions beside it, as long as each is half as large."""
+        yield first
+        size = first.shape
+        for path in level_paths(local_path(self._path)) if first.channels == 1 else ():
+            size = size[0], (size[1] + 1) // 2, (size[2] + 1) // 2
+            with suppress(InputError):
+                level = open_stack(path, labels=first.labels, missing="fill")
+                if level.shape == size and level.dtype == first.dtype:
+                    yield level
+                    continue
+                level.close()
+            return
+
+    def _is_labels(self) -> bool:
+        return self.stack.dtype.kind in "iu" and self.stack.dtype.itemsize >= 4
+
+    @property
+    def stack(self) -> Stack:
+        """The full resolution."""
+        return self._levels[0]
+
+    @property
+    def levels(self) -> int:
+        """How many versions are on disk."""
+        return len(self._levels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(X, Y, Z), in colour (X, Y, Z, C)."""
+        colours = (self.stack.channels,) if self.stack.channels > 1 else ()
+        return *self.stack.shape[::-1], *colours
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what `read` returns."""
+        name = self.stack.dtype.name
+        return np.dtype(SHOWN_AS.get(name, name))
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Micrometres, (z, y, x)."""
+        return self.stack.pixel_size
+
+    def read(self, start: Triple, stop: Triple, factor: Triple) -> NDArray[Any]:
+        """Read a box of a smaller version of the stack.
+
+        Parameters
+        ----------
+        start, stop : tuple of int, (x, y, z)
+            Voxels of that version, half-open.
+        factor : tuple of int, (x, y, z)
+            How many voxels of the stack one of it stands for, powers of 2.
+
+        Returns
+        -------
+        ndarray, shape (X, Y, Z), in colour (X, Y, Z, C)
+            Of images means, of labels the first ones.
+
+        Raises
+        ------
+        ValueError
+            If a voxel would be computed from more than `MOST_REDUCED`.
+        """
+        level = min(int(math.log2(min(factor[:2]))), self.levels - 1)
+        rest = factor[0] >> level, factor[1] >> level, factor[2]
+        if math.prod(rest) > MOST_REDUCED:
+            raise ValueError("too small a version, which would be computed from too much")
+        with self._lock:
+            stack = self._levels[level]
+            count, height, width = stack.shape
+            columns = start[0] * rest[0], min(stop[0] * rest[0], width)
+            rows = start[1] * rest[1], min(stop[1] * rest[1], height)
+            planes = [
+                self._plane(stack, range(z * rest[2], min((z + 1) * rest[2], count)), rows, columns,
+                            rest)
+                for z in range(start[2], stop[2])
+            ]  # fmt: skip
+        return np.moveaxis(np.array(planes), (0, -2, -1), (2, 1, 0))
+
+    def _plane(
+        self, stack: Stack, sections: range, rows: Any, columns: Any, rest: Triple
+    ) -> NDArray[Any]:
+        """Return one plane of a version, (Y, X) or (C, Y, X)."""
+        if self.kind == "labels":
+            window = stack.window(sections[0], rows, columns)
+            return window[..., :: rest[1], :: rest[0]].astype(self.dtype, copy=False)
+        if rest == (1, 1, 1):
+            return stack.window(sections[0], rows, columns).astype(self.dtype, copy=False)
+        means = [_mean(stack.window(z, rows, columns), rest[1], rest[0]) for z in sections]
+        mean = sum(means) / len(means)
+        return np.asarray(mean if self.dtype.kind == "f" else np.rint(mean)).astype(self.dtype)
+
+    def greys(self) -> tuple[float, float]:
+        """Return what is shown as black and white.
+
+        The whole range of 8 bits, 0 to 1 of probabilities, what the file or one window in the
+        middle says of others.
+        """
+        stack = self.stack
+        if stack.own_range is not None:
+            return stack.own_range
+        if stack.dtype == np.uint8:
+            return 0.0, 255.0
+        if self.kind == "probability":
+            return (0.0, 65535.0) if stack.dtype == np.uint16 else (0.0, 1.0)
+        count, height, width = stack.shape
+        top, left = max((height - SAMPLE) // 2, 0), max((width - SAMPLE) // 2, 0)
+        rows, columns = (top, min(top + SAMPLE, height)), (left, min(left + SAMPLE, width))
+        with self._lock:
+            window = stack.window(count // 2, rows, columns)
+        finite = window[np.isfinite(window)]
+        low, high = (
+            (float(k) for k in np.percentile(finite, (0.5, 99.5))) if finite.size else (0, 1)
+        )
+        return (low, high) if high > low else (low, low + 1.0)
+
+    def changed(self) -> bool:
+        """Look whether a run has written more, and forget what was read before; of live layers."""
+        if not self.live:
+            return False
+        finished = local_path(self._path).exists() and unfinished_of(self._path) is None
+        if finished:
+            with self._lock:
+                old = self._levels
+                self._open(False)
+            for stack in old:
+                stack.close()
+            return True
+        state = self._written()
+        if state == self._state:
+            return False
+        self._state = state
+        with self._lock:
+            self.stack.close()
+            with suppress(InputError):  # finished at this very moment: seen the next time
+                self._levels = [open_unfinished(self._path)]
+        return True
+
+    def _written(self) -> tuple[int, int] | None:
+        """Return size and time of the record of a run, which change with what is finished."""
+        path = local_path(self._path)
+        journal = path.with_name(path.name.split(":")[0] + ".journal")
+        try:
+            status = journal.stat()
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            for stack in self._levels:
+                stack.close()
+
+
+def _opened(path: str, image: bool) -> Stack:
+    """Open a stack, an image in grey or in colour, and all else as it is stored."""
+    if not image:
+        return open_stack(path, labels=True, missing="fill")
+    try:
+        return open_stack(path, missing="fill")
+    except InputError:
+        for channels in (3, 4):
+            with suppress(InputError):
+                return open_stack(path, channels=channels, missing="fill")
+        raise
+
+
+def _mean(window: NDArray[Any], rows: int, columns: int) -> NDArray[np.float64]:
+    """Return the means of rows x columns pixels; at an edge, of those that exist."""
+    mean = window.astype(np.float64)
+    for axis, step in ((-2, rows), (-1, columns)):
+        starts = np.arange(0, mean.shape[axis], step)
+        counts = np.minimum(starts + step, mean.shape[axis]) - starts
+        mean = np.add.reduceat(mean, starts, axis)
+        mean /= counts[:, None] if axis == -2 else counts
+    return mean
