@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import elsewhere
 from paper_unet.networks.weights_file import channels_of, load_model, weights_digest
 from paper_unet.settings import part
+from paper_unet.system.address import absolute
 from paper_unet.system.memory import SHARE, Budget
 
 PIECE = 200
@@ -175,7 +175,7 @@ def _prediction(
     value_range: tuple[float, float] | None,
 ) -> Prediction:
     return Prediction(
-        source=Path(config.source).absolute(),
+        source=absolute(config.source),
         axes=config.axes,
         series=config.series,
         missing=config.missing,

@@ -28,6 +28,7 @@ from paper_unet.inference.transfer import link_to
 from paper_unet.large.journal import current_run
 from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
+from paper_unet.system.address import Address
 from paper_unet.system.memory import Budget
 from paper_unet.system.overlap import behind, behind_by
 
@@ -36,7 +37,7 @@ from paper_unet.system.overlap import behind, behind_by
 class Prediction:
     """All that a process must know to compute any piece; small, and can be sent to another one."""
 
-    source: Path
+    source: Path | Address
     axes: str | None
     series: int | None
     missing: Literal["fail", "fill"]

@@ -7,7 +7,6 @@ import math
 import uuid
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
@@ -20,6 +19,7 @@ from paper_unet.segmentation.config import SegmentConfig, block_of, threshold_of
 from paper_unet.segmentation.foreground import scale_of_probabilities
 from paper_unet.segmentation.job import Job
 from paper_unet.segmentation.scratch import SEEDS, beside
+from paper_unet.system.address import absolute
 from paper_unet.system.memory import Budget
 
 OF_WATERSHED = ("seeds", "seed_distance", "seed_threshold", "context", "block")
@@ -47,7 +47,7 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
         stack.dtype, config.value_range or stack.own_range, config.source
     )
     return Job(
-        source=Path(config.source).absolute(),
+        source=absolute(config.source),
         axes=config.axes,
         series=config.series,
         missing=config.missing,

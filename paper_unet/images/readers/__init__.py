@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.inside import file_of
 from paper_unet.images.readers.foreign import refuse_address
+from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import Stack
+from paper_unet.system.address import Address, address_of
 from paper_unet.system.memory import Budget, spending
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ Missing = Literal["fail", "fill"]
 
 
 def open_stack(
-    path: str | Path,
+    path: str | Path | Address,
     *,
     axes: str | None = None,
     series: int | None = None,
@@ -55,11 +57,12 @@ def open_stack(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Address
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
         PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
         (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), or an OME-Zarr image
-        (0.4 or 0.5), of which the full resolution is taken.
+        (0.4 or 0.5), of which the full resolution is taken. A Zarr may be an address, too:
+        ``https://HOST/PATH``, ``s3://BUCKET/KEY`` or ``gs://BUCKET/KEY`` (extra ``remote``).
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
@@ -86,7 +89,12 @@ def open_stack(
     InputError
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
-    path = Path(path)
+    if (address := address_of(path)) is not None:
+        return _open_remote(
+            address, {"axes": axes, "channels": channels, "labels": labels, "missing": missing},
+            series, budget,
+        )  # fmt: skip
+    path = Path(path)  # type: ignore[arg-type]  # no address
     file = file_of(path)
     if not file.exists():
         refuse_address(path)
@@ -107,8 +115,21 @@ def open_stack(
         return reader(path, **choices)
 
 
+def _open_remote(
+    address: Address, choices: dict[str, Any], series: int | None, budget: Budget | None
+) -> Stack:
+    """Open a Zarr on a network."""
+    require_obstore(address)
+    from paper_unet.images.readers.remote import RemoteZarrStack
+
+    if series is not None:
+        raise InputError(f"{address}: `series` is for TIFF files of several; leave it out")
+    with spending(budget):
+        return RemoteZarrStack(cast(Any, address), **choices)  # it stands in messages alone
+
+
 def read_stack(
-    path: str | Path,
+    path: str | Path | Address,
     *,
     axes: str | None = None,
     series: int | None = None,

@@ -20,8 +20,10 @@ from paper_unet.images.readers.chunked import ChunkRows, check_chunk, read_as
 from paper_unet.images.readers.zarr_chunks import as_named, layout_of, present
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.stack import Span, Stack
+from paper_unet.system.address import Address
 from paper_unet.system.files import file_stamp
 from paper_unet.system.names import UNFINISHED, where_links_lead
+from paper_unet.system.stop import Stopped
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 """Files by which a folder is known to be a Zarr."""
@@ -187,8 +189,8 @@ def _is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in DOCUMENTS)
 
 
-def _check_store(path: Path, channels: int) -> None:
-    if not _is_zarr(path):
+def _check_store(path: Path | Address, channels: int) -> None:
+    if not isinstance(path, Address) and not _is_zarr(path):
         raise InputError(
             f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
             "export it again"
@@ -230,14 +232,23 @@ def _open_with_codecs(path: Path) -> Image:
 def _open_image(path: Path) -> Image:
     import zarr
 
-    from paper_unet.images.readers.zarr_store import RegularFiles
-
     with _reading(path, "the store"):
-        opened = zarr.open(RegularFiles(path, read_only=True), mode="r")
+        opened = zarr.open(_store_of(path), mode="r")
     if isinstance(opened, zarr.Group):
         with _reading(path, "the OME-Zarr metadata"):
             return ome_image(path, opened)
     return opened, axes_of(opened), []
+
+
+def _store_of(path: Path | Address) -> Any:
+    """Return the store of a folder, or of an address."""
+    if isinstance(path, Address):
+        from paper_unet.images.remote.store import open_store
+
+        return open_store(path)
+    from paper_unet.images.readers.zarr_store import RegularFiles
+
+    return RegularFiles(path, read_only=True)
 
 
 def _unknown_codec(error: BaseException | None) -> str | None:
@@ -253,7 +264,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that zarr does not know; they do no harm
             yield
-    except InputError:
+    except (InputError, Stopped):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
