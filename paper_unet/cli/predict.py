@@ -6,7 +6,6 @@ import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import (
@@ -35,13 +34,15 @@ def add(commands: Commands) -> None:
         "source",
         metavar="IN",
         help="grey image or stack: TIFF, PNG, a folder of sections, HDF5 (FILE.h5:/DATASET), MRC, "
-        "Zarr, OME-Zarr; in colour, as the network takes it: TIFF, PNG, JPEG, a folder of these, "
+        "Zarr, OME-Zarr, which may be at https://, s3:// or gs://; in colour, as the network "
+        "takes it: TIFF, PNG, JPEG, a folder of these, "
         "HDF5",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",
         help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5; FILE.h5:/DATASET names the data "
-        "set) or .zarr (OME-Zarr); of --release: .tif, or a folder for maskTTT.tif",
+        "set) or .zarr (OME-Zarr; may be at s3:// or gs://); of --release: .tif, or a folder for "
+        "maskTTT.tif",
     )  # fmt: skip
     add_settings(command, PredictConfig)
     command.add_argument(
@@ -86,7 +87,7 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"{names} are of --release; add it or leave them out")
     try:
         with _executor(options.dask, config) as executor:
-            predict_file(
+            place = predict_file(
                 config, overwrite=options.overwrite, verify=options.verify, executor=executor,
                 report=report,
             )  # fmt: skip
@@ -94,7 +95,7 @@ def _run(options: argparse.Namespace) -> None:
         go_on_with(sys.argv[1:])
         raise
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
-    print(f"wrote {Path(config.out)}: probability of {kind}, {config.dtype}")
+    print(f"wrote {place}: probability of {kind}, {config.dtype}")
 
 
 def _say(command: argparse.ArgumentParser, line: str) -> None:

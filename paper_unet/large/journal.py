@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Stored
+from paper_unet.images import Output, Stored
 from paper_unet.large.difference import first_difference
 from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines
 from paper_unet.large.recorded import Recorded
@@ -58,7 +58,7 @@ class Journal:
         The lock, and what of the files beside the output is the run's own.
     """
 
-    def __init__(self, out: Path, claim: Claim, *, overwrite: bool = False) -> None:
+    def __init__(self, out: object, claim: Claim, *, overwrite: bool = False) -> None:
         self.out, self.claim = out, claim
         self.path = claim.path
         self.header: dict[str, Any] | None = None
@@ -249,7 +249,9 @@ class Journal:
 
 
 @contextmanager
-def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journal]:
+def open_journal(
+    out: str | Path, *, overwrite: bool = False, name: object = None
+) -> Iterator[Journal]:
     """Open the journal of an output, for this process alone.
 
     Parameters
@@ -258,6 +260,8 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
         The output's final name; the journal is ``<name>.journal`` beside it.
     overwrite : bool
         Whether one that is damaged is dropped.
+    name : object
+        What messages call the output, where that is not its path.
 
     Yields
     ------
@@ -275,7 +279,7 @@ def open_journal(out: str | Path, *, overwrite: bool = False) -> Iterator[Journa
     claim = claim_output(out)
     keep = True
     try:
-        journal = Journal(out, claim, overwrite=overwrite)
+        journal = Journal(out if name is None else name, claim, overwrite=overwrite)
         try:
             yield journal
             journal.flush()
@@ -302,6 +306,11 @@ def current_run(out: Path) -> str | None:
         return None
     run = header.get("run") if isinstance(header, dict) else None
     return run if isinstance(run, str) else None
+
+
+def is_current(output: Output, run: str) -> bool:
+    """Whether what computes for a run may write: no other one has taken its place."""
+    return output.guarded or current_run(output.path) == run
 
 
 def _stored(values: Any) -> Stored | None:

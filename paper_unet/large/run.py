@@ -22,6 +22,7 @@ from paper_unet.large.report import Report, nothing
 from paper_unet.large.verify import take_back_damaged
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.known_weights import locate
+from paper_unet.system.address import Address, address_of
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -33,7 +34,7 @@ def predict_file(
     verify: bool = False,
     executor: Executor | None = None,
     report: Report | None = None,
-) -> Path:
+) -> Path | Address:
     """Predict a stack from file to file, whatever its size.
 
     Finished pieces are recorded when they are on disk; a run that was stopped, by whatever, goes on
@@ -56,7 +57,7 @@ def predict_file(
 
     Returns
     -------
-    Path
+    Path or Address
         The output.
 
     Raises
@@ -76,10 +77,13 @@ def predict_file(
         for file in (*stack.files, locate(config.weights)[0]):
             refuse_same_file(file, file_of(config.out))
         output = _output(config, stack, overwrite)
-        with open_journal(output.path, overwrite=overwrite) as journal:
+        place = address_of(config.out) or Path(config.out)
+        with open_journal(output.path, overwrite=overwrite, name=place) as journal:
             output.take(journal.claim, left=journal.left)
             job = prepare(config, stack, output, executor, journal, overwrite)
             if report.say is not nothing:
+                for note in output.notes:
+                    report.say(note)
                 announce(report.say, job, journal)
                 say_greys(report.say, stack, job.prediction)
             with nothing_for_nothing(output, journal):
@@ -96,7 +100,7 @@ def predict_file(
                 _refuse_changed_input(config, journal)
                 output.finish()
             journal.remove()
-    return Path(config.out)
+    return place
 
 
 def _output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:

@@ -25,7 +25,7 @@ from paper_unet.inference.section import Section, Span
 from paper_unet.inference.settings import InferenceSettings, Precision
 from paper_unet.inference.timings import Timings
 from paper_unet.inference.transfer import link_to
-from paper_unet.large.journal import current_run
+from paper_unet.large.journal import is_current
 from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.weights_file import load_model, weights_digest
 from paper_unet.system.address import Address
@@ -129,7 +129,7 @@ class Worker:
         piece, pixels = finished
         output = self.prediction.output
         with self.timings("write"):
-            if current_run(output.path) != self.prediction.run:
+            if not is_current(output, self.prediction.run):
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )

@@ -62,6 +62,11 @@ class Address:
         path = quote(self.path, safe="/%:@!$&'()*+,;=~")
         return f"{self.scheme}://{self.host}/{path}" + (f"?{self.query}" if self.query else "")
 
+    @property
+    def parent(self) -> Address:
+        """What it lies in."""
+        return Address(self.scheme, self.host, self.path.rpartition("/")[0], self.user, self.query)
+
     def __truediv__(self, inside: str) -> Address:
         path = "/".join(part for part in (self.path, inside.strip("/")) if part)
         return Address(self.scheme, self.host, path, self.user, self.query)

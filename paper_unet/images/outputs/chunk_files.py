@@ -99,14 +99,18 @@ class ChunkFiles:
         yield from (folder / str(column // self.side) for column in columns)
 
     def _write_chunk(self, name: str, pixels: NDArray[Any]) -> Stored:
+        encoded = self.encoded(pixels)
+        replace_file(name, encoded)
+        return stored_bytes([encoded])
+
+    def encoded(self, pixels: NDArray[Any]) -> bytes:
+        """Return the bytes of a chunk, or of what the edge of the image leaves of one."""
         whole: NDArray[Any] = np.ascontiguousarray(pixels, self._dtype)
         if whole.shape != (self.side, self.side):  # at an edge
             padded = np.full((self.side, self.side), self._fill, self._dtype)
             padded[: whole.shape[0], : whole.shape[1]] = whole
             whole = padded
-        encoded = self._zstd.encode(whole)
-        replace_file(name, encoded)
-        return stored_bytes([encoded])
+        return bytes(self._zstd.encode(whole))
 
 
 def _encoding_of(array: Any) -> tuple[np.dtype[Any], Zstd]:

@@ -63,8 +63,15 @@ class Output(ABC):
         Of OME-Zarr; other formats have none to choose.
     labels : bool
         Whether the values are numbers of cells, which are never averaged.
+    notes : tuple of str
+        What a user has to know about where it is written, each a line.
+    guarded : bool
+        Whether it sees itself, whenever it writes, that no other run has begun in its place. Else
+        the journal beside it says which run that is.
     """
 
+    notes: tuple[str, ...] = ()
+    guarded: bool = False
     alignment: tuple[int, int] = (1, 1)
     remedy = "make room and run the same command again: it goes on where it stopped"
 

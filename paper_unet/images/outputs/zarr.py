@@ -254,10 +254,8 @@ class ZarrOutput(Output):
 
     def _open(self) -> _Opened:
         if self._handle is None:
-            if (kind := kind_of(self.partial)) != "folder":
-                raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
             try:
-                group = zarr.open_group(self.partial, mode="r")
+                group = self._group()
                 arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
             except FileNotFoundError:
                 raise self.nothing_left("is gone") from None
@@ -269,12 +267,28 @@ class ZarrOutput(Output):
             if group.metadata.zarr_format != self._format:
                 raise self.nothing_left(f"is not OME-Zarr {self.version}")
             try:
-                files = [ChunkFiles(self.partial / str(k), one) for k, one in enumerate(arrays)]
+                files = [self._chunks_of(k, one) for k, one in enumerate(arrays)]
             except ValueError as error:
                 raise self.nothing_left(f"is not as it was made: {error}") from error
+            arrays = [self._with_pixels(k, one) for k, one in enumerate(arrays)]
             self._handle = _Opened(arrays, files, GrowingPyramid(self.levels, CHUNK))
         handle: _Opened = self._handle
         return handle
+
+    # where documents and chunks are
+
+    def _group(self) -> Any:
+        """Open the group by its documents."""
+        if (kind := kind_of(self.partial)) != "folder":
+            raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
+        return zarr.open_group(self.partial, mode="r")
+
+    def _chunks_of(self, level: int, array: Any) -> ChunkFiles:
+        return ChunkFiles(self.partial / str(level), array)
+
+    def _with_pixels(self, level: int, array: Any) -> Any:
+        """Return the array of a level that reads its chunks."""
+        return array
 
     @property
     def _format(self) -> int:

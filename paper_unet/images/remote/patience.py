@@ -49,10 +49,13 @@ class Server:
         Of the store, for messages.
     answered : bool
         Whether it has answered.
+    lost : bool
+        Whether it failed for too long.
     """
 
     address: Address
     answered: bool = False
+    lost: bool = False
 
     def ask(self, request: Callable[[], Answer]) -> Answer:
         """Return the answer to a request, which is tried again while that may help.
@@ -93,6 +96,7 @@ class Server:
         if not failure.passing:
             raise RefusedError(failure)
         if tries >= (TRIES if self.answered else AT_FIRST) or seconds > LONGEST:
+            self.lost = True
             raise UnreachableError(
                 f"{self.address}: the server {failure.what}, {tries} times within {seconds:.0f} s; "
                 "what is finished is kept: when it is well again, run the same command and it "

@@ -21,6 +21,9 @@ from paper_unet.system.address import Address
 
 DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
+ROOTS: Final = DOCUMENTS[:3]
+"""Objects by which a place is known to be a Zarr."""
+
 AT_ONCE: Final = 16
 """Requests at a time: each waits for the network, hardly for this machine."""
 
@@ -74,6 +77,15 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
     def __str__(self) -> str:
         return str(self.address)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # another process connects itself, with the keys that it has in its own environment
+        kept = ("address", "largest", "missing")
+        return {"read_only": self.read_only, **{name: getattr(self, name) for name in kept}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["address"], read_only=state["read_only"])  # type: ignore[misc]
+        self.largest, self.missing = state["largest"], state["missing"]
+
     def with_read_only(self, read_only: bool = False) -> RemoteStore:
         """Return another one, connected anew."""
         return RemoteStore(self.address, read_only=read_only)
@@ -89,19 +101,21 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
             If the server fails or refuses, the object is larger than it can be, or it is missing
             and must not be.
         """
-        return self.kept.get((key, byte_range), lambda: self._read(key, byte_range))
+        data = self.kept.get((key, byte_range), lambda: self.fetch(key, byte_range))
+        if data is None and self.missing == "fail" and not _is_document(key):
+            raise InputError(
+                f"{self.address}: the chunk {key} is missing; copy or export it again, or, if "
+                "nothing was written there, say `missing` fill to read it as the fill value"
+            )
+        return data
 
-    def _read(self, key: str, part: ByteRequest | None) -> bytes | None:
+    def fetch(self, key: str, part: ByteRequest | None = None) -> bytes | None:
+        """Read what is there now of an object; None if it is not there."""
         document = _is_document(key)
         try:
             data: bytes = self._ask(lambda: self._got(key, part))
         except FileNotFoundError:
-            if document or self.missing == "fill":
-                return None
-            raise InputError(
-                f"{self.address}: the chunk {key} is missing; copy or export it again, or, if "
-                "nothing was written there, say `missing` fill to read it as the fill value"
-            ) from None
+            return None
         except RefusedError as error:
             if document and error.failure.denied:  # or absent, where nobody may list
                 self.denied = error.failure
@@ -186,6 +200,11 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
             return self._ask(request)
         except RefusedError as error:
             raise self.refused(error.failure, what) from None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the server has not failed for so long that the work had to stop."""
+        return not self._server.lost
 
     def _ask(self, request: Callable[[], Any]) -> Any:
         return self._server.ask(request)
@@ -304,8 +323,6 @@ def open_store(address: Address) -> RemoteStore:
     InputError
         If there is none, it may not be read, or the server fails.
     """
-    from paper_unet.images.readers.zarr import DOCUMENTS as ROOTS
-
     store = RemoteStore(address)
     if any(store.read(name) is not None for name in ROOTS):
         return store
