@@ -132,7 +132,9 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
         try:
             try:
                 found = self._ask(lambda: obstore.head(self.store, key))
-            except (RefusedError, FileNotFoundError):  # some allow only to get it
+            except (RefusedError, FileNotFoundError):  # some servers allow only to get it
+                if self.address.in_bucket:
+                    raise
                 found = self._ask(lambda: obstore.get(self.store, key).meta)
         except FileNotFoundError:
             return None
@@ -181,10 +183,12 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
         if not keys:
             return
         try:
-            self._do(lambda: obstore.delete(self.store, list(keys)), "remove objects")
+            self._ask(lambda: obstore.delete(self.store, list(keys)))
         except FileNotFoundError:  # some say so of the first that is gone
             for key in keys if len(keys) > 1 else ():
                 self._remove([key])
+        except RefusedError as error:
+            raise self.refused(error.failure, "remove objects") from None
 
     def _listed_after(self, prefix: str, last: str | None) -> Any:
         def request() -> Any:
@@ -198,6 +202,11 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
     def _do(self, request: Callable[[], Any], what: str) -> Any:
         try:
             return self._ask(request)
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.address}: cannot {what}: there is no bucket {self.address.host}; make it, "
+                "or check its name and region"
+            ) from None
         except RefusedError as error:
             raise self.refused(error.failure, what) from None
 

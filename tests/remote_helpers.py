@@ -5,13 +5,16 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 FAILURES = ("500", "503", "close", "reset", "short", "stall", "429")
 
@@ -201,3 +204,53 @@ def proxy(upstream: str, faults: Faults) -> Iterator[str]:
 
     with serving(Proxy, faults) as url:
         yield url
+
+
+@contextmanager
+def fake_gcs(faults: Faults | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Answer as Google's storage does, as far as objects are written, read, listed and removed.
+
+    Yields
+    ------
+    str
+        For $STORAGE_EMULATOR_HOST.
+    dict
+        The objects by ``BUCKET/KEY``.
+    """
+    objects: dict[str, bytes] = {}
+
+    class Bucket(_Handler):
+        def answer(self, body: bytes) -> None:
+            split = urlsplit(self.path)
+            key = unquote(split.path).lstrip("/")
+            asked = {name: values[0] for name, values in parse_qs(split.query).items()}
+            if "list-type" in asked:
+                return self._list(key, asked)
+            if self.command == "PUT":
+                objects[key] = body
+                return self.reply(200, b"", ETag=f'"{len(body)}"')
+            if key not in objects:
+                return self.reply(404, b"<Error/>")
+            if self.command == "DELETE":
+                del objects[key]
+                return self.reply(204, b"")
+            data = objects[key]
+            more = {"ETag": f'"{zlib.crc32(data):x}"', "Last-Modified": formatdate(0, usegmt=True)}
+            return self.reply(200, data, **more)
+
+        def _list(self, bucket: str, asked: dict[str, str]) -> None:
+            last = asked.get("start-after") or asked.get("continuation-token") or ""
+            prefix = f"{bucket}/{asked.get('prefix', '')}"
+            names = [key.partition("/")[2] for key in sorted(objects) if key.startswith(prefix)]
+            names = [name for name in names if name > last]
+            shown = "".join(
+                f"<Contents><Key>{escape(name)}</Key><Size>{len(objects[f'{bucket}/{name}'])}</Size>"
+                "<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>1</ETag></Contents>"
+                for name in names[:2]
+            )  # two on a page
+            if names[2:]:
+                shown += f"<NextContinuationToken>{escape(names[1])}</NextContinuationToken>"
+            self.reply(200, f"<ListBucketResult>{shown}</ListBucketResult>".encode())
+
+    with serving(Bucket, faults or Faults()) as url:
+        yield url, objects
