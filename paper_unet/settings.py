@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -34,7 +34,7 @@ from typing import (
     get_type_hints,
 )
 
-from paper_unet.errors import InputError, shown
+from paper_unet.errors import InputError, shown, without_secrets
 
 Part = TypeVar("Part")
 
@@ -213,6 +213,14 @@ def check(settings: Any) -> None:
         kept = option.accepted(value)
         if kept is not value:
             object.__setattr__(settings, option.name, kept)
+
+
+def recorded(settings: Any) -> dict[str, Any]:
+    """Return settings by name, as they are written and printed: without what is secret in them."""
+    return {
+        name: without_secrets(value) if isinstance(value, str) else value
+        for name, value in asdict(settings).items()
+    }
 
 
 def part(settings: Any, kind: type[Part]) -> Part:
