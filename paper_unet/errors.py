@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -11,12 +12,50 @@ class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one line that says what was found, what is accepted and what to do. The command
-    line prints it and exits with code 2.
+    line prints it and exits with code 2. It shows no user, password or signature of an address.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(without_secrets(str(message)))
 
 
 class DivergedError(RuntimeError):
     """Training met a loss that is not finite; the last good checkpoint stays on disk."""
+
+
+_ADDRESS = re.compile(
+    r"\b(?P<scheme>[a-z][a-z0-9+.-]+):/{1,2}(?=[^\s/])(?P<rest>[^\s'\"<>]*)", re.I
+)
+_END = re.compile(r"[:;,.)\]]*\Z")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which addresses show ``***`` for what may be a password or a signature.
+
+    Parameters
+    ----------
+    text : str
+        What is said or written.
+
+    Returns
+    -------
+    str
+        The user before an @, and what is behind a ? or a #, are left out of ``scheme://...``; an
+        address that a path was made of has both its slashes again.
+    """
+    return _ADDRESS.sub(_shown_address, text) if ":/" in text else text
+
+
+def _shown_address(found: re.Match[str]) -> str:
+    rest = found["rest"]
+    end = _END.search(rest)
+    rest, after = (rest[: end.start()], end[0]) if end else (rest, "")
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    mark = rest[len(place) : len(place) + 1]
+    authority, slash, path = place.partition("/")
+    if "@" in authority:
+        authority = "***@" + authority.rpartition("@")[2]
+    return f"{found['scheme']}://{authority}{slash}{path}{mark}{'***' if mark else ''}{after}"
 
 
 def shown(value: object, most: int = 60) -> str:

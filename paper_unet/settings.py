@@ -21,7 +21,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -35,7 +35,7 @@ from typing import (
     get_type_hints,
 )
 
-from paper_unet.errors import InputError, shown
+from paper_unet.errors import InputError, shown, without_secrets
 
 Part = TypeVar("Part")
 
@@ -257,6 +257,14 @@ def checked_percentiles(given: tuple[float, float]) -> tuple[float, float]:
             "one first"
         )
     return float(low), float(high)
+
+
+def recorded(settings: Any) -> dict[str, Any]:
+    """Return settings by name, as they are written and printed: without what is secret in them."""
+    return {
+        name: without_secrets(value) if isinstance(value, str) else value
+        for name, value in asdict(settings).items()
+    }
 
 
 def part(settings: Any, kind: type[Part]) -> Part:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from paper_unet.errors import DivergedError, InputError, shown
+from paper_unet.errors import DivergedError, InputError, shown, without_secrets
 from paper_unet.system.stop import Stopped, interrupts_noted
 
 NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -75,7 +75,7 @@ def _run(arguments: Sequence[str], interrupted: Callable[[], bool]) -> int:
         return _fail_for_interrupt()
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
         return _fail_for_interrupt() if interrupted() else _explained(error)
     return 0
 
@@ -114,7 +114,7 @@ def _fail_for_memory(error: Exception) -> int:
 
 
 def _fail(error: object, code: int) -> int:
-    print(f"paper-unet: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"paper-unet: {without_secrets(' '.join(str(error).split()))}", file=sys.stderr)
     return code
 
 

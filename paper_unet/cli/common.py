@@ -11,7 +11,7 @@ from dataclasses import MISSING
 from itertools import takewhile
 from typing import Any, NoReturn, TypeVar
 
-from paper_unet.errors import DivergedError, InputError, nearest, shown
+from paper_unet.errors import DivergedError, InputError, nearest, shown, without_secrets
 from paper_unet.metrics.table import METRICS
 from paper_unet.settings import FLAGS, PERCENTILE, Option, options
 
@@ -98,6 +98,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse in one line: how an option is used, ``--help`` says."""
         text = " ".join(message.split())
+        text = without_secrets(text)
         self.exit(2, f"paper-unet: {text}; {self.prog} --help shows what is accepted\n")
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
@@ -189,12 +190,13 @@ def given_settings(given: argparse.Namespace, kind: type[Settings]) -> Settings:
 
 def say(line: str) -> None:
     """Tell what is no result."""
-    print(line, file=sys.stderr)
+    print(without_secrets(line), file=sys.stderr)
 
 
 def go_on_with(arguments: Sequence[str]) -> None:
-    """Tell how to go on after a signal."""
-    print(f"to go on: {shlex.join(['paper-unet', *arguments])}", file=sys.stderr)
+    """Tell how to go on after a signal; what is secret in an address is to be filled in."""
+    words = [without_secrets(word) for word in arguments]
+    print(f"to go on: {shlex.join(['paper-unet', *words])}", file=sys.stderr)
 
 
 def print_scores(found: Mapping[str, Any]) -> None:

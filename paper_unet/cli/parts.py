@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.errors import InputError, shown
+from paper_unet.errors import InputError, shown, without_secrets
 from paper_unet.large.config import PredictConfig
 from paper_unet.settings import FLAGS, PERCENTILE
 from paper_unet.settings import options as settings_of
@@ -83,7 +83,14 @@ def run_parts(options: argparse.Namespace, config: PredictConfig, report: Report
 def _script(options: argparse.Namespace, config: PredictConfig) -> str:
     from paper_unet.cli.batch import CORES, sbatch_script
     from paper_unet.images import file_of
+    from paper_unet.large.parts import refuse_bucket
 
+    refuse_bucket(config)
+    if without_secrets(config.source) != config.source:
+        raise InputError(
+            f"{config.source}: what is secret in an address would stand in the script; give it "
+            "without, or write the script by hand"
+        )
     if re.fullmatch("[0-9]{1,9}", options.print_sbatch, re.ASCII) is None:
         raise InputError(
             f'print_sbatch is "{shown(options.print_sbatch)}"; give the number of parts'

@@ -6,7 +6,6 @@ import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import (
@@ -36,15 +35,16 @@ def add(commands: Commands) -> None:
         "source",
         metavar="IN",
         help="grey image or stack: TIFF, PNG, a folder of sections, HDF5 (FILE.h5:/DATASET), MRC, "
-        "Zarr, OME-Zarr, N5 (STORE.n5/DATASET), precomputed; in colour, as the network takes it: "
-        "TIFF, PNG, JPEG, a folder of these, N5, precomputed, "
+        "Zarr, OME-Zarr, which may be at https://, s3:// or gs://, N5 (STORE.n5/DATASET), "
+        "precomputed; in colour, as the network takes it: TIFF, PNG, JPEG, a folder of these, N5, "
+        "precomputed, "
         "HDF5",
     )
     command.add_argument(
         "-o", "--out", required=True, metavar="OUT",
         help="ends in .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5; FILE.h5:/DATASET names the data "
-        "set), .zarr (OME-Zarr) or .precomputed (Neuroglancer); of --release: .tif, or a folder "
-        "for maskTTT.tif",
+        "set), .zarr (OME-Zarr; may be at s3:// or gs://) or .precomputed (Neuroglancer); of "
+        "--release: .tif, or a folder for maskTTT.tif",
     )  # fmt: skip
     add_settings(command, PredictConfig)
     command.add_argument(
@@ -94,14 +94,14 @@ def _run(options: argparse.Namespace) -> None:
             run_parts(options, config, report)
             return
         with _executor(options.dask, config) as executor:
-            predict_file(
+            place = predict_file(
                 config, overwrite=options.overwrite, verify=options.verify, executor=executor,
                 report=report,
             )  # fmt: skip
     except Stopped:
         go_on_with(sys.argv[1:])
         raise
-    print(f"wrote {Path(config.out)}: {_what(config)}, {config.stored}")
+    print(f"wrote {place}: {_what(config)}, {config.stored}")
 
 
 def _what(config: PredictConfig) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from paper_unet.cli.common import (
 )
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
+from paper_unet.settings import recorded
 from paper_unet.system.stop import Stopped
 from paper_unet.training.config import TrainConfig
 
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
 
     config = given_settings(options, TrainConfig)
     if options.dry_run:
-        print(json.dumps(asdict(config), indent=2))
+        print(json.dumps(recorded(config), indent=2))
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)

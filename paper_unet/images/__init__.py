@@ -8,7 +8,7 @@ What a user can put right raises `paper_unet.errors.InputError`.
 
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
-from paper_unet.images.inside import file_of, local_path
+from paper_unet.images.inside import absolute, file_of, local_path, place_of
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.labels_folder import make_labels
 from paper_unet.images.outputs.output import Output
@@ -34,6 +34,7 @@ __all__ = [
     "Stored",
     "Task",
     "Window",
+    "absolute",
     "count_section",
     "create_output",
     "create_tiff",
@@ -46,6 +47,7 @@ __all__ = [
     "open_unfinished",
     "parse_slices",
     "percentile_range",
+    "place_of",
     "read_stack",
     "scale_of",
     "stored_files",

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from paper_unet.system.address import Address, address_of
+
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 """How the name of an HDF5 file ends; .hdf may be HDF4, too."""
 
@@ -48,6 +50,17 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         return Path(path)
     plain = Path("/" + found[1].lstrip("/"))
     return plain if os.path.lexists(plain) else Path(unquote(str(plain)))
+
+
+def place_of(path: str | os.PathLike[str]) -> Path | Address:
+    """Return the address on a network that a text is, or else the path; see `local_path`."""
+    return address_of(path) or local_path(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> Path | Address:
+    """Return the same with the whole of a path: what another process can use."""
+    place = place_of(path)
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def split_inside(path: str | os.PathLike[str]) -> tuple[Path, str | None]:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from paper_unet.errors import InputError
-from paper_unet.images import Chunk, Output, Stored, file_of
+from paper_unet.images import Chunk, Output, Stored, file_of, local_path
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.executor import Executor, LocalExecutor
 from paper_unet.large.journal import Journal, open_journal
 from paper_unet.large.layout import drop_parts, refuse_other_settings, running
 from paper_unet.large.left import left_in
 from paper_unet.large.partial import do_stages
-from paper_unet.large.parts import MOST, Part, take_frame
+from paper_unet.large.parts import MOST, Part, refuse_bucket, take_frame
 from paper_unet.large.pieces import Grid
 from paper_unet.large.prepare import facts_of, open_input
 from paper_unet.large.recorded import Recorded
@@ -72,6 +72,7 @@ def join_parts(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     executor, report = executor or LocalExecutor(), report or Report()
+    refuse_bucket(config)
     refuse_same_file(file_of(config.source), file_of(config.out))
     _refuse_nothing(Path(file_of(config.out)), overwrite)
     with stopping() as stop, open_input(config) as stack:
@@ -95,7 +96,7 @@ def join_parts(
                 output.close()
             drop_parts(output.path)
             shared.remove()
-    return Path(config.out)
+    return local_path(config.out)
 
 
 def _refuse_nothing(out: Path, overwrite: bool) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Chunk, Stored
+from paper_unet.images import Chunk, Output, Stored
 from paper_unet.large.difference import first_difference
 from paper_unet.large.lines import LONGEST, DamagedLineError, SealedLines, first_entry
 from paper_unet.large.recorded import Recorded
@@ -62,7 +62,7 @@ class Journal:
         The lock, and what of the files beside the output is the run's own.
     """
 
-    def __init__(self, out: Path, claim: Claim, *, overwrite: bool = False) -> None:
+    def __init__(self, out: object, claim: Claim, *, overwrite: bool = False) -> None:
         self.out, self.claim = out, claim
         self.path = claim.path
         self.header: dict[str, Any] | None = None
@@ -266,7 +266,7 @@ class Journal:
 
 
 def refuse_other(
-    out: Path,
+    out: object,
     then: dict[str, Any],
     now: dict[str, Any],
     aside: Collection[str] = (),
@@ -284,7 +284,9 @@ def refuse_other(
 
 
 @contextmanager
-def open_journal(out: str | Path, *, overwrite: bool = False, part: str = "") -> Iterator[Journal]:
+def open_journal(
+    out: str | Path, *, overwrite: bool = False, part: str = "", name: object = None
+) -> Iterator[Journal]:
     """Open the journal of an output, for this process alone.
 
     Parameters
@@ -295,6 +297,8 @@ def open_journal(out: str | Path, *, overwrite: bool = False, part: str = "") ->
         Whether one that is damaged is dropped.
     part : str
         Such as ``2-of-3``: the journal is that of a part, and has this behind its name.
+    name : object
+        What messages call the output, where that is not its path.
 
     Yields
     ------
@@ -313,7 +317,7 @@ def open_journal(out: str | Path, *, overwrite: bool = False, part: str = "") ->
     claim = claim_output(out, part)
     keep = True
     try:
-        journal = Journal(out, claim, overwrite=overwrite)
+        journal = Journal(out if name is None else name, claim, overwrite=overwrite)
         try:
             yield journal
             journal.flush()
@@ -344,6 +348,11 @@ def current_run(out: Path) -> str | None:
     """
     run = (header_of(out) or {}).get("run")
     return run if isinstance(run, str) else None
+
+
+def is_current(output: Output, run: str) -> bool:
+    """Whether what computes for a run may write: no other one has taken its place."""
+    return output.guarded or current_run(output.path) == run
 
 
 def _stored(values: Any) -> Stored | None:

@@ -93,7 +93,7 @@ def _fits(settled: Settled, shared: dict[str, Any], count: int) -> bool:
 
 
 def refuse_other_settings(
-    out: Path,
+    out: object,
     header: dict[str, Any],
     wanted: dict[str, Any],
     count: int,
@@ -103,7 +103,8 @@ def refuse_other_settings(
 
     Parameters
     ----------
-    out : Path
+    out : object
+        What messages call the output.
     header : dict
         Of its journal.
     wanted : dict

@@ -37,6 +37,7 @@ from paper_unet.large.run import (
     say_timings,
 )
 from paper_unet.large.verify import check_frame, take_back_damaged
+from paper_unet.system.address import address_of
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import stopping
 
@@ -127,6 +128,7 @@ def predict_part(
         If SIGINT or SIGTERM came; the same call goes on.
     """
     own = Part.parse(part)
+    refuse_bucket(config)
     executor, report = executor or LocalExecutor(), report or Report()
     refuse_same_file(file_of(config.source), file_of(config.out))
     with stopping() as stop, open_input(config) as stack:
@@ -155,6 +157,15 @@ def predict_part(
             finally:
                 output.close()
     return output.partial
+
+
+def refuse_bucket(config: PredictConfig) -> None:
+    """Raise InputError if the output is where no files can lie beside it."""
+    if (address := address_of(config.out)) is not None:
+        raise InputError(
+            f"{address}: parts share files that lie beside their output, and none can lie there; "
+            "write to a folder that all machines see, and copy it, or predict it in one run"
+        )
 
 
 def _begun(settled: Settled, shared: dict[str, Any], journal: Journal, own: Part) -> Job:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, local_path, open_stack, parse_slices, to_unit_range
+from paper_unet.images import Output, Stack, absolute, open_stack, parse_slices, to_unit_range
 from paper_unet.inference.predict import check_class, engine_for, wanted_classes
 from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming
@@ -279,7 +279,7 @@ def _prediction(
     value_range: tuple[float, float] | None,
 ) -> Prediction:
     return Prediction(
-        source=local_path(config.source).absolute(),
+        source=absolute(config.source),
         axes=config.axes,
         series=config.series,
         channel=config.channel,

@@ -15,9 +15,9 @@ from paper_unet.images import (
     Stack,
     create_output,
     file_of,
-    local_path,
     parse_slices,
     percentile_range,
+    place_of,
 )
 from paper_unet.inference.in_memory import class_names
 from paper_unet.inference.predict import wanted_classes
@@ -36,6 +36,7 @@ from paper_unet.large.report import Report, nothing
 from paper_unet.large.verify import take_back_damaged
 from paper_unet.networks.known_weights import locate
 from paper_unet.networks.weights_file import load_model
+from paper_unet.system.address import Address
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
 
@@ -47,7 +48,7 @@ def predict_file(
     verify: bool = False,
     executor: Executor | None = None,
     report: Report | None = None,
-) -> Path:
+) -> Path | Address:
     """Predict a stack from file to file, whatever its size.
 
     Finished pieces are recorded when they are on disk; a run that was stopped, by whatever, goes on
@@ -70,7 +71,7 @@ def predict_file(
 
     Returns
     -------
-    Path
+    Path or Address
         The output.
 
     Raises
@@ -89,13 +90,16 @@ def predict_file(
     ):
         refuse_inputs(config, stack)
         output = described_output(config, stack, overwrite)
-        with open_journal(output.path, overwrite=overwrite) as journal:
+        place = place_of(config.out)
+        with open_journal(output.path, overwrite=overwrite, name=place) as journal:
             output.take(journal.claim, left=journal.left)
             if overwrite and "parts" in (journal.header or {}):
                 drop_parts(output.path)
             settled = settle(config, stack, output, executor)
             job = prepare(settled, journal, overwrite)
             if report.say is not nothing:
+                for note in output.notes:
+                    report.say(note)
                 announce(report.say, job, journal)
                 say_greys(report.say, stack, job.prediction)
                 warn_of_scaling(report.say, job.engine.network.record, has_range(config))
@@ -112,7 +116,7 @@ def predict_file(
                 refuse_changed_input(config, journal.header)
                 output.finish()
             journal.remove()
-    return local_path(config.out)
+    return place
 
 
 def refuse_inputs(config: PredictConfig, stack: Stack) -> None:

@@ -25,10 +25,11 @@ from paper_unet.inference.section import Section, Span
 from paper_unet.inference.settings import Classes, InferenceSettings, Precision
 from paper_unet.inference.timings import Timings
 from paper_unet.inference.transfer import link_to
-from paper_unet.large.journal import current_run
+from paper_unet.large.journal import is_current
 from paper_unet.large.pieces import Done, Grid, Piece
 from paper_unet.networks.base import Network
 from paper_unet.networks.weights_file import load_model, weights_digest
+from paper_unet.system.address import Address
 from paper_unet.system.memory import Budget
 from paper_unet.system.overlap import behind, behind_by
 
@@ -37,7 +38,7 @@ from paper_unet.system.overlap import behind, behind_by
 class Prediction:
     """All that a process must know to compute any piece; small, and can be sent to another one."""
 
-    source: Path
+    source: Path | Address
     axes: str | None
     series: int | None
     channel: str | int | None
@@ -137,7 +138,7 @@ class Worker:
         piece, pixels = finished[0], self.readout.placed(finished[1])
         output = self.prediction.output
         with self.timings("write"):
-            if current_run(output.path) != self.prediction.run:
+            if not is_current(output, self.prediction.run):
                 raise InputError(
                     f"{output.path}: its run is over or was started anew; this one writes no more"
                 )

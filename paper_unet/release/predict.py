@@ -21,6 +21,7 @@ from paper_unet.networks.weights_file import load_model
 from paper_unet.release.driver import release_cells, release_input
 from paper_unet.release.settings import ReleaseSettings
 from paper_unet.settings import options
+from paper_unet.system.address import address_of
 from paper_unet.system.device import pick_device, using_threads
 from paper_unet.system.files import check_free_name, make_folder, refuse_same_file
 from paper_unet.system.stop import Stop, Stopped, stopping
@@ -173,7 +174,8 @@ def _frame_numbers(source: Path, count: int) -> list[int]:
     list of int
         In the order of the frames.
     """
-    names = [path.name for path in source.iterdir()] if source.is_dir() else []
+    here = address_of(source) is None and source.is_dir()
+    names = [path.name for path in source.iterdir()] if here else []
     matches = [re.fullmatch(r"t(\d+)\.(tiff?|png|jpe?g)", name, re.ASCII) for name in names]
     numbers = sorted({int(match[1]) for match in matches if match})
     return numbers if len(numbers) == count else list(range(count))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paper_unet.segmentation.blocks import Blocks, Box, Triple
 from paper_unet.segmentation.foreground import Scale
 from paper_unet.segmentation.parts import neighbourhood
+from paper_unet.system.address import Address
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Job:
 
     Attributes
     ----------
-    source : Path
+    source : Path or Address
     axes, series, channel, time, missing, memory
         As `paper_unet.images.open_stack` takes them; memory in bytes.
     first : int
@@ -37,7 +38,7 @@ class Job:
         In the journal's header: which run of this output it is.
     """
 
-    source: Path
+    source: Path | Address
     axes: str | None
     series: int | None
     channel: str | int | None

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, create_output, local_path, open_stack, parse_slices
+from paper_unet.images import Output, Stack, absolute, create_output, open_stack, parse_slices
 from paper_unet.large.journal import Journal
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.verify import check_pieces
@@ -47,7 +47,7 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
         stack.dtype, config.value_range or stack.own_range, config.source
     )
     return Job(
-        source=local_path(config.source).absolute(),
+        source=absolute(config.source),
         axes=config.axes,
         series=config.series,
         channel=config.channel,

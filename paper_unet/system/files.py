@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from paper_unet.errors import InputError
+from paper_unet.system.address import address_of, refuse_same_address
 from paper_unet.system.names import (
     BINARY,
     JOURNAL,
@@ -308,6 +309,10 @@ def refuse_same_file(source: str | Path, target: str | Path) -> None:
         beside its output until it is done, and removes.
     """
     source, target = Path(source), Path(target)
+    addresses = address_of(source), address_of(target)
+    if any(addresses):  # nothing on this machine is in the way of one elsewhere
+        refuse_same_address(*addresses)
+        return
     if _same(source, target):
         raise InputError(f"{target}: is the input {source} itself; choose another output")
     for place in _lineage(source):

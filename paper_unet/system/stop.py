@@ -43,6 +43,17 @@ class Stop:
         self.signal = number
 
 
+_WATCHED: list[Stop] = []
+
+
+def signal_came() -> int:
+    """Return the signal that work in `stopping` is to stop for; 0 if none has come.
+
+    For what waits long in a thread of its own.
+    """
+    return next((stop.signal for stop in list(_WATCHED) if stop.signal), 0)
+
+
 @contextmanager
 def stopping() -> Iterator[Stop]:
     """Turn the first SIGINT or SIGTERM into a question that the work asks between two bands."""
@@ -51,9 +62,11 @@ def stopping() -> Iterator[Stop]:
         yield stop  # signals reach the main thread alone
         return
     before = {number: signal.signal(number, stop.note) for number in SIGNALS}
+    _WATCHED.append(stop)
     try:
         yield stop
     finally:
+        _WATCHED.remove(stop)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from paper_unet.errors import InputError
@@ -19,6 +18,7 @@ from paper_unet.networks.weights_file import (
     save_model,
     weights_digest,
 )
+from paper_unet.settings import recorded
 from paper_unet.system.claim import Claim, marked, take_claim
 from paper_unet.system.files import refuse_same_file, scratch_name, sync_folder, write_atomic
 from paper_unet.system.identity import stamp_of
@@ -147,7 +147,7 @@ def prepare_folder(out: Path, config: TrainConfig, step: int, token: str = "") -
     for name in FILES if token else ():
         scratch_name(out / name, token).unlink(missing_ok=True)
     sync_folder(out)
-    text = json.dumps(asdict(config), indent=2) + "\n"
+    text = json.dumps(recorded(config), indent=2) + "\n"
     write_atomic(out / CONFIG, text.encode(), token=token)
     write_atomic(out / LOG, b"".join(log_until(out, step)), token=token)
 

@@ -22,6 +22,7 @@ from paper_unet.images import (
     local_path,
     open_stack,
     open_unfinished,
+    place_of,
     unfinished_of,
 )
 
@@ -66,7 +67,7 @@ class Layer:
 
     def __init__(self, path: str, kind: Kind | None) -> None:
         self._path, self._lock = path, Lock()
-        self.name = local_path(path).name
+        self.name = place_of(path).name
         self._levels: list[Stack] = []
         self.live = False
         self._open(kind == "image")

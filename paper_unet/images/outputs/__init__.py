@@ -12,7 +12,9 @@ from numpy.typing import DTypeLike
 from paper_unet.errors import InputError
 from paper_unet.images.inside import split_inside
 from paper_unet.images.outputs.output import Output
+from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
+from paper_unet.system.address import Address, address_of
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
@@ -26,7 +28,7 @@ OUTPUTS: dict[str, str | type[Output]] = {
 
 
 def create_output(
-    path: str | Path,
+    path: str | Path | Address,
     shape: tuple[int, int, int],
     dtype: DTypeLike,
     *,
@@ -42,10 +44,11 @@ def create_output(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Address
         Its folder must exist. Ends in .tif or .tiff (TIFF, BigTIFF beyond 4 GB), .btf or .tf8
         (BigTIFF), .ome.tif (the same with OME metadata), .h5 or .hdf5 (HDF5; ``FILE.h5:/DATASET``
-        names the data set), .zarr (OME-Zarr), or .precomputed (Neuroglancer).
+        names the data set), .precomputed (Neuroglancer), or .zarr (OME-Zarr), which may be in a
+        bucket: ``s3://BUCKET/KEY.zarr`` or ``gs://BUCKET/KEY.zarr`` (extra ``remote``).
     shape : tuple of int, (Z, Y, X)
         The size of the stack.
     dtype : uint8, uint16, uint32 or float32; of labels uint8, uint16, uint32 or uint64
@@ -93,7 +96,17 @@ def create_output(
     ...         output.run(task)
     >>> output.finish()  # doctest: +SKIP
     """
-    path, inside = split_inside(path)
+    if (address := address_of(path)) is not None:
+        require_obstore(address)
+        from paper_unet.images.outputs.remote import create_remote
+
+        remote = create_remote(
+            address, shape, np.dtype(dtype).newbyteorder("="), pixel_size, overwrite=overwrite,
+            ome_zarr=ome_zarr, labels=labels, channels=channels, shard=shard,
+        )  # fmt: skip
+        remote.about = about or {}
+        return remote
+    path, inside = split_inside(path)  # type: ignore[arg-type]  # no address
     entry = OUTPUTS.get(path.suffix.lower())
     if entry is None and labels and path.parent.name == "labels":  # of an OME-Zarr image
         entry = OUTPUTS[".zarr"]

@@ -71,7 +71,7 @@ class ChunkFiles:
                 chunk = pixels[top : top + self.side, left : left + self.side]
                 # text: a path costs as much as the call
                 name = f"{folder}{os.sep}{(column + left) // self.side}"
-                parts = self._shard(chunk) if self._sharded else [self._encoded(chunk)]
+                parts = self.encoded(chunk)
                 replace_file(name, *parts)
                 written.append(stored_bytes(parts))
         return written
@@ -124,6 +124,10 @@ class ChunkFiles:
     def _across(self, folder: Path, columns: Sequence[int]) -> Iterator[Path]:
         yield from (folder / str(column // self.side) for column in columns)
 
+    def encoded(self, pixels: NDArray[Any]) -> list[bytes]:
+        """Return the bytes of a file, in parts, or of what the edge of the image leaves of one."""
+        return self._shard(pixels) if self._sharded else [self._encoded(pixels)]
+
     def _shard(self, pixels: NDArray[Any]) -> list[bytes]:
         """Return what a shard holds: its chunks, row by row, and where each of them lies.
 
@@ -147,8 +151,7 @@ class ChunkFiles:
             padded = np.full((self._chunk, self._chunk), self._fill, self._dtype)
             padded[: whole.shape[0], : whole.shape[1]] = whole
             whole = padded
-        encoded: bytes = self._zstd.encode(whole)
-        return encoded
+        return bytes(self._zstd.encode(whole))
 
 
 NOTHING = 2**64 - 1

@@ -74,8 +74,15 @@ class Output(ABC):
         Pixels of a side of these; 0 where there are none.
     tasks_at_once : int or None
         How many tasks may be done at a time; None: as many as there are threads.
+    notes : tuple of str
+        What a user has to know about where it is written, each a line.
+    guarded : bool
+        Whether it sees itself, whenever it writes, that no other run has begun in its place. Else
+        the journal beside it says which run that is.
     """
 
+    notes: tuple[str, ...] = ()
+    guarded: bool = False
     alignment: tuple[int, int] = (1, 1)
     holds_channels = False  # of a format
     shards: bool = False

@@ -85,6 +85,7 @@ class PrecomputedOutput(PyramidOutput):
         (self.partial / DOCUMENT).write_text(json.dumps(self.info(), indent=1) + "\n")
 
     def _open(self) -> OpenedPyramid:
+        self._check_folder()
         about = self.info()
         try:
             found = json.loads((self.partial / DOCUMENT).read_bytes())

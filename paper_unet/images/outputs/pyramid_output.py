@@ -312,11 +312,13 @@ class PyramidOutput(Output):
     def _opened(self) -> OpenedPyramid:
         with OPENING:
             if self._handle is None:
-                if (kind := kind_of(self.partial)) != "folder":
-                    raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
                 self._handle = self._open()
             handle: OpenedPyramid = self._handle
             return handle
+
+    def _check_folder(self) -> None:
+        if (kind := kind_of(self.partial)) != "folder":
+            raise self.nothing_left("is gone" if kind is None else f"is a {kind}")
 
     def _growing(self) -> GrowingPyramid:
         """Return what makes the levels of this process."""

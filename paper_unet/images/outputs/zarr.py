@@ -101,7 +101,7 @@ class ZarrOutput(PyramidOutput):
 
     def _open(self) -> OpenedPyramid:
         try:
-            group = zarr.open_group(self.partial, mode="r")
+            group = self._group()
             arrays: list[Any] = [group[str(level)] for level in range(len(self.levels))]
         except FileNotFoundError:
             raise self.nothing_left("is gone") from None
@@ -116,14 +116,29 @@ class ZarrOutput(PyramidOutput):
         if group.metadata.zarr_format != self._format:
             raise self.nothing_left(f"is not OME-Zarr {self.version}")
         try:
-            files = [ChunkFiles(self.partial / str(k), one) for k, one in enumerate(arrays)]
+            files = [self._chunks_of(k, one) for k, one in enumerate(arrays)]
         except ValueError as error:
             raise self.nothing_left(f"is not as it was made: {error}") from error
+        arrays = [self._with_pixels(k, one) for k, one in enumerate(arrays)]
         return OpenedPyramid(files, self._growing(), arrays)
 
     @property
     def _shards(self) -> tuple[int, ...] | None:
         return (*self._before, 1, self.shard, self.shard) if self.shard else None
+
+    # where documents and chunks are
+
+    def _group(self) -> Any:
+        """Open the group by its documents."""
+        self._check_folder()
+        return zarr.open_group(self.partial, mode="r")
+
+    def _chunks_of(self, level: int, array: Any) -> ChunkFiles:
+        return ChunkFiles(self.partial / str(level), array)
+
+    def _with_pixels(self, level: int, array: Any) -> Any:
+        """Return the array of a level that reads its chunks."""
+        return array
 
     @property
     def _format(self) -> int:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from paper_unet.errors import InputError
 from paper_unet.images.choice import Choice
 from paper_unet.images.inside import file_of, local_path
 from paper_unet.images.readers.foreign import refuse_address
+from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import Stack
+from paper_unet.system.address import Address, address_of
 from paper_unet.system.memory import Budget, spending
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ Missing = Literal["fail", "fill"]
 
 
 def open_stack(
-    path: str | Path,
+    path: str | Path | Address,
     *,
     axes: str | None = None,
     series: int | None = None,
@@ -60,12 +62,14 @@ def open_stack(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Address
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
         PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
         (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), an OME-Zarr image (0.4
         or 0.5), a data set of an N5 store (``STORE.n5/DATASET``), or a Neuroglancer precomputed
-        volume (``precomputed://file:///FOLDER``, too), of which the full resolution is taken.
+        volume (``precomputed://file:///FOLDER``, too), of which the full resolution is taken. A
+        Zarr may be an address, too: ``https://HOST/PATH``, ``s3://BUCKET/KEY`` or
+        ``gs://BUCKET/KEY`` (extra ``remote``).
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
@@ -98,7 +102,12 @@ def open_stack(
     InputError
         If the file is missing, of another kind, damaged, or not one stack of so many channels.
     """
-    path = local_path(path)
+    chosen = Choice(channel, time)
+    choices: dict[str, Any] = {"axes": axes, "channels": channels}
+    if (address := address_of(path)) is not None:
+        choices |= {"labels": labels, "missing": missing}
+        return _open_remote(address, choices, series, chosen, budget)
+    path = local_path(path)  # type: ignore[arg-type]  # no address
     file = file_of(path)
     if not file.exists():
         refuse_address(path)
@@ -111,19 +120,19 @@ def open_stack(
         raise InputError(f"{path}: `series` is for TIFF files of several; leave it out")
     if reader.unfinished(path):
         raise InputError(f"{path}: is the partial output of a run; let it finish first")
-    choices: dict[str, Any] = {"axes": axes, "series": series, "channels": channels}
+    choices["series"] = series
     if labels:
         choices["labels"] = True
     if reader.sparse:
         choices["missing"] = missing
-    if chosen := Choice(channel, time):
+    if chosen:
         _check_choice(path, reader, chosen, channels)
         choices["chosen"] = chosen
     with spending(budget):
         return reader(path, **choices)
 
 
-def _check_choice(path: Path, reader: type[Stack], chosen: Choice, channels: int) -> None:
+def _check_choice(path: Path | Address, reader: type[Stack], chosen: Choice, channels: int) -> None:
     if not reader.chooses:
         given = "`channel`" if chosen.channel is not None else "`time`"
         raise InputError(f"{path}: {given} is for files of several; leave it out")
@@ -133,8 +142,27 @@ def _check_choice(path: Path, reader: type[Stack], chosen: Choice, channels: int
         )
 
 
+def _open_remote(
+    address: Address,
+    choices: dict[str, Any],
+    series: int | None,
+    chosen: Choice,
+    budget: Budget | None,
+) -> Stack:
+    """Open a Zarr on a network."""
+    require_obstore(address)
+    from paper_unet.images.readers.remote import RemoteZarrStack
+
+    if series is not None:
+        raise InputError(f"{address}: `series` is for TIFF files of several; leave it out")
+    _check_choice(address, RemoteZarrStack, chosen, choices["channels"])
+    with spending(budget):
+        # it stands in messages alone
+        return RemoteZarrStack(cast(Any, address), chosen=chosen, **choices)
+
+
 def read_stack(
-    path: str | Path,
+    path: str | Path | Address,
     *,
     axes: str | None = None,
     series: int | None = None,

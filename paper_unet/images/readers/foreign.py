@@ -92,8 +92,8 @@ def refuse_address(path: Path) -> None:
     """Raise InputError if a path is an address, which only looks like a file that is missing."""
     if is_address(str(path)):
         raise InputError(
-            f"{path}: is the address of something elsewhere, and only files and folders on this "
-            "machine are read; download it, or mount it as a folder, and give its path"
+            f"{path}: is an address of a kind that is not read; of addresses, https://, s3:// and "
+            "gs:// of a Zarr are: download it, or mount it as a folder, and give its path"
         )
 
 

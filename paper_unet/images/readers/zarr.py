@@ -23,7 +23,9 @@ from paper_unet.images.readers.chunked import ChunkRows, check_chunk, digest_of_
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.images.stack import Span, Stack
+from paper_unet.system.address import Address
 from paper_unet.system.names import UNFINISHED
+from paper_unet.system.stop import Stopped
 
 if TYPE_CHECKING:
     from paper_unet.images.readers.zarr_store import Files
@@ -67,12 +69,10 @@ class ZarrStack(Stack):
         super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         _check_store(path, channels)
         from paper_unet.images.readers.zarr_rows import rows_of
-        from paper_unet.images.readers.zarr_store import bounded, check_layout, open_files
+        from paper_unet.images.readers.zarr_store import bounded, check_layout
 
-        self._source, self._inside = split_zip(path)
-        self._files = open_files(self._source, self.budget)
+        self._files, self._root = self._open_files()
         try:
-            self._root = joined(self._files.top, self._inside)
             image = _open_with_codecs(path, self._files, self._root)
             self._array = image.array
             self.dtype, self.own_range = read_as(path, self._array.dtype, labels)
@@ -90,6 +90,14 @@ class ZarrStack(Stack):
         chunk = 1, self._tall, self._wide
         self._rows = ChunkRows(self.shape, chunk, self.dtype.itemsize, self._read_chunks)
         self.cache_bytes = self._rows.room + self._on_the_way(row)
+
+    def _open_files(self) -> tuple[Files, str]:
+        """Open what holds the store; return it, and where in it the image, or array, lies."""
+        from paper_unet.images.readers.zarr_store import open_files
+
+        self._source, inside = split_zip(self.path)
+        files = open_files(self._source, self.budget)
+        return files, joined(files.top, inside)
 
     def _find_axes(self, image: Image, given: str | None) -> None:
         self._axes = stack_axes(
@@ -210,8 +218,8 @@ def _is_zipped(path: Path) -> bool:
     return holds_zarr(file)
 
 
-def _check_store(path: Path, channels: int) -> None:
-    if path.is_dir() and not _is_zarr(path):
+def _check_store(path: Path | Address, channels: int) -> None:
+    if not isinstance(path, Address) and path.is_dir() and not _is_zarr(path):
         raise InputError(
             f"{path}: a folder without Zarr metadata (zarr.json, .zarray or .zgroup); copy or "
             "export it again"
@@ -276,7 +284,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files that zarr does not know; they do no harm
             yield
-    except InputError:
+    except (InputError, Stopped):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

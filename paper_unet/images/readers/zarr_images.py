@@ -25,6 +25,9 @@ MOST_WELLS, MOST_LOOKED, MOST_FOUND = 400, 10_000, 1000
 """Wells whose images are counted, and names and groups of a store that are looked at to say what
 it holds."""
 
+MOST_ASKED = 100
+"""Images that are looked for by their numbers, where nothing can be listed."""
+
 
 class Image(NamedTuple):
     """The array of an image, and what its store says of it.
@@ -144,10 +147,20 @@ def _of_well(well: Any) -> list[str]:
 def _images_below(group: Any) -> Iterator[str]:
     import zarr
 
-    for name in _folders(group, "", 1):
+    listed = _folders(group, "", 1) if group.store.supports_listing else _numbered(group)
+    for name in listed:
         one = group[name]
         if isinstance(one, zarr.Group) and _attributes(one).get("multiscales"):
             yield name
+
+
+def _numbered(group: Any) -> Iterator[str]:
+    """Yield the groups and arrays called 0, 1, ..., in a store that cannot list what it holds."""
+    for number in range(MOST_ASKED):
+        keys = (joined(group.path, str(number), document) for document in DOCUMENTS)
+        if not any(group.store.stamp(key) is not None for key in keys):
+            return
+        yield str(number)
 
 
 def _folders(group: Any, folder: str, deep: int) -> Iterator[str]:
@@ -182,6 +195,8 @@ def _held(group: Any, images: list[str], many: int) -> str:
     if images:
         wells = "" if many == len(images) else " or more"
         return f"it holds {many}{wells}, give the path of one: {_listed(images)}"
+    if not group.store.supports_listing:
+        return "what it holds cannot be listed over a network; give the path of an image in it"
     names = sorted(name for name in _folders(group, "", 3) if isinstance(group[name], zarr.Array))
     if not names:
         return "it holds no array: copy or export it again"

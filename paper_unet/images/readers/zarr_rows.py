@@ -32,6 +32,7 @@ class RowsOfFiles:
     def __init__(self, array: Any, axes: Axes, decode: Callable[[bytes], NDArray[Any]]) -> None:
         self._array, self._axes, self._decode = array, axes, decode
         self._tall, self._wide = array.chunks[axes.y], array.chunks[axes.x]
+        self._at_once = getattr(array.store_path.store, "at_once", DECODERS)
         self._fill = 0 if array.fill_value is None else array.fill_value
 
     def read(self, z: int, down: int, columns: Span, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -66,7 +67,7 @@ class RowsOfFiles:
             for k in rest:
                 fill(k)
             return out
-        with ThreadPoolExecutor(min(DECODERS, len(rest)), "decode") as pool:
+        with ThreadPoolExecutor(min(self._at_once, len(rest)), "decode") as pool:
             for _ in pool.map(fill, rest):
                 pass
         return out
