@@ -130,8 +130,10 @@ class Network(nn.Module):
                 f"the network was given shape {tuple(image.shape)}; it takes (N, "
                 f"{self.config.in_channels}, H, W)"
             )
-        for side in image.shape[2:]:
-            self.output_side(int(side))
+        if torch.jit.is_tracing():  # sides are tensors then, whose comparison would freeze them
+            return
+        for side in image.shape[2:]:  # may be symbols, when the network is exported
+            self.output_side(side)
 
 
 @torch.no_grad()
