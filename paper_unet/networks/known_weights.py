@@ -105,6 +105,11 @@ def weights_help(default: str, before: str = "") -> str:
     return f"{before}a file, or a name: {names}; default: {default}"
 
 
+def is_known(given: str | Path | None) -> bool:
+    """Whether this names weights, and no file of this path comes first; None: the bundled ones."""
+    return given is None or _of_name(Path(given)) is not None
+
+
 def terms_of(record: Mapping[str, object], given: str | Path | None = "") -> str:
     """Return the terms of weights, by their record and the path or name that they were read by.
 
@@ -116,8 +121,7 @@ def terms_of(record: Mapping[str, object], given: str | Path | None = "") -> str
     stated = record.get("terms")
     if isinstance(stated, str) and stated:
         return stated
-    named = given is None or (given != "" and _of_name(Path(given)) is not None)
-    return TERMS if named or "ISBI 2012" in str(record.get("data", "")) else ""
+    return TERMS if is_known(given) or "ISBI 2012" in str(record.get("data", "")) else ""
 
 
 def locate(given: str | Path | None) -> tuple[Path, str]:
