@@ -140,10 +140,13 @@ def package(
 def _input(model: Network, graph: Probabilities, dtype: str) -> dict[str, Any]:
     """Describe the input: grey values as they are stored, and how they become [0, 1]."""
     low, high = model.grey_ranges[dtype]
-    size = {"min": graph.sides.smallest, "step": graph.sides.step}
+    halo = graph.halo if isinstance(graph, SameSize) else 0
+    least = max(graph.sides.smallest, 2 * halo + graph.sides.step)
+    size = {"min": least, "step": graph.sides.step}
+    as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
     steps: list[dict[str, Any]] = [
-        {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
-        {"id": "scale_linear", "kwargs": {"gain": 1 / (high - low), "offset": -low / (high - low)}},
+        {**as_float},
+        {"id": "scale_linear", "kwargs": {"gain": 1 / (high - low), "offset": (0 - low) / (high - low)}},
     ]
     whole = np.dtype(dtype).kind != "f" and (low, high) == (
         float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
@@ -158,11 +161,11 @@ def _input(model: Network, graph: Probabilities, dtype: str) -> dict[str, Any]:
             {"type": "batch"},
             {"type": "channel", "channel_names": ["grey"] if len(names) == 1 else names},
             {"type": "space", "id": "y", "size": size},
-            {"type": "space", "id": "x", "size": size},
+            {"type": "space", "id": "x", "size": dict(size)},
         ],
         "data": {"type": dtype},
         "pad": {"mode": "reflect"},
-        "preprocessing": steps,
+        "preprocessing": [*steps, {**as_float}],  # without the last one they would become grey again
     }
 
 

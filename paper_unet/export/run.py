@@ -168,9 +168,15 @@ def _package(
         _difference(run_torchscript(script, tensors.unit), tensors.probability),
     )
     files = {"onnx": onnx, "torchscript": script}
-    name = out.name.partition(".")[0] if weights is None else Path(weights).name.partition(".")[0]
-    data = package(model, graph, tensors, files, about, settings, name=name)
+    data = package(model, graph, tensors, files, about, settings, name=_name(weights))
     return data, Exported(out, str(graph.sides), max(differences), tuple(_notes(graph)))
+
+
+def _name(weights: str | Path | None) -> str:
+    """Return what weights are called: as their file, or, where all are called so, their folder."""
+    source, _ = locate(weights)
+    name = source.name.partition(".")[0]
+    return source.resolve().parent.name if name in ("weights", "model") else name
 
 
 def _notes(graph: Probabilities) -> list[str]:

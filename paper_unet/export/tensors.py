@@ -17,8 +17,8 @@ from paper_unet.inference.predict import predict_image
 from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
 
-SHAPE: Final = (128, 176)
-"""Pixels, plus what the sides of a network are offset by."""
+SHAPE: Final = (224, 288)
+"""Pixels, plus what the sides of a network are offset by; of a padded one its halo's, too."""
 
 INTEGERS: Final = ("uint8", "uint16", "int8", "int16", "uint32", "int32")
 """Types of grey values that a package can name."""
@@ -62,7 +62,7 @@ def grey_type(model: Network, wanted: str | None = None) -> str:
 def make_tensors(model: Network, graph: Probabilities, dtype: str) -> Tensors:
     """Return a made-up section of electron microscopy, and what this package predicts for it."""
     low, high = model.grey_ranges[dtype]
-    offset = graph.sides.smallest if graph.sides.base else 0
+    offset = graph.sides.base or 2 * max(0, getattr(graph, "halo", 0) - 96)
     shape = (SHAPE[0] + offset, SHAPE[1] + offset)
     section = synthetic_stack(sections=1, shape=shape).images[0] / 255
     grey = low + (high - low) * section

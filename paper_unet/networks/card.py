@@ -98,13 +98,14 @@ def _facts(model: Network) -> Iterator[str]:
 
 
 def _scores(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a table of the scores that a record has, wherever in it they are."""
+    """Yield the scores that a record has, wherever in it they are, as a table."""
     found = list(_scored(record, ""))
     if not found:
+        yield "## Validation\n\nNo scores are stored with the weights."
         return
     names = [name for name in METRICS if any(name in scores for _, scores in found)]
     heads = ["scored on", *(str(METRICS[name]) for name in names)]
-    lines = ["## Scores", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines = ["## Validation", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for where, scores in found:
         values = (scores.get(name) for name in names)
         cells = (f"{value:.4f}" if isinstance(value, float) else "" for value in values)
