@@ -88,7 +88,7 @@ def package(
     title = _allowed(settings.title or f"{name} (U-Net)")
     terms = settings.licence or metadata["terms"]
     files = {
-        "README.md": model_card(model, title, terms).encode(),
+        "README.md": (model_card(model, title, terms) + _tiling(graph)).encode(),
         "cover.png": cover(tensors),
         "test_input.npy": _npy(tensors.grey),
         "test_output.npy": _npy(tensors.probability),
@@ -137,16 +137,40 @@ def package(
     return _zipped({"rdf.yaml": text.encode(), **files})
 
 
+def _tiling(graph: Probabilities) -> str:
+    """Return what the documentation says of tiles."""
+    if not isinstance(graph, SameSize):
+        return (
+            f"\n## Sizes\n\nSides of images: {graph.sides} pixels. The output lacks {graph.lost} "
+            "pixels on each side; software that cuts images into tiles cannot put its tiles "
+            "together.\n"
+        )
+    step, halo = graph.sides.step, graph.halo
+    padded = graph.context.padded
+    border = (
+        f" Within {halo} pixels of the border of the image it is not: there this network has "
+        "zeros, and other software mirrors."
+        if padded
+        else f" For other images, mirror them first: numpy.pad(image, ((0, {halo} + -height % "
+        f'{step}), (0, {halo} + -width % {step})), mode="reflect"), and cut the output.'
+    )
+    return (
+        f"\n## Tiles\n\nTiles with a halo of {halo} pixels that start on multiples of {step} give "
+        f"what one pass over the whole image gives. Software that moves the last tile back to end "
+        f"with the image does so where height and width are multiples of {step}.{border}\n"
+    )
+
+
 def _input(model: Network, graph: Probabilities, dtype: str) -> dict[str, Any]:
     """Describe the input: grey values as they are stored, and how they become [0, 1]."""
     low, high = model.grey_ranges[dtype]
-    halo = graph.halo if isinstance(graph, SameSize) else 0
-    least = max(graph.sides.smallest, 2 * halo + graph.sides.step)
-    size = {"min": least, "step": graph.sides.step}
+    sides = graph.tile_sides if isinstance(graph, SameSize) else graph.sides
+    size = {"min": sides.smallest, "step": sides.step}
     as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}
+    scaling = {"gain": 1 / (high - low), "offset": (0 - low) / (high - low)}
     steps: list[dict[str, Any]] = [
         {**as_float},
-        {"id": "scale_linear", "kwargs": {"gain": 1 / (high - low), "offset": (0 - low) / (high - low)}},
+        {"id": "scale_linear", "kwargs": scaling},
     ]
     whole = np.dtype(dtype).kind != "f" and (low, high) == (
         float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
@@ -165,7 +189,10 @@ def _input(model: Network, graph: Probabilities, dtype: str) -> dict[str, Any]:
         ],
         "data": {"type": dtype},
         "pad": {"mode": "reflect"},
-        "preprocessing": [*steps, {**as_float}],  # without the last one they would become grey again
+        "preprocessing": [
+            *steps,
+            {**as_float},
+        ],  # without the last one they would become grey again
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,12 +58,12 @@ class Probabilities(nn.Module):
     Parameters
     ----------
     network : Network
-        Stays as it is; what is exported is its `for_prediction`, in evaluation mode.
+        Stays as it is; what is exported is a copy of its `for_prediction`, in evaluation mode.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network.for_prediction().eval()
+        self.network = copy.deepcopy(network.for_prediction()).eval()
         self.context: Context = self.network.context
         self.sides = sides_of(self.context)
         self.lost = self.context.lost
@@ -112,6 +113,11 @@ class SameSize(Probabilities):
         """Pixels that a tile has to drop on each side, a multiple of the lattice."""
         widest = max(self.context.before, self.context.after)
         return -(-widest // self.context.lattice) * self.context.lattice
+
+    @property
+    def tile_sides(self) -> Sides:
+        """The sides of tiles from which something is left when the halo is dropped."""
+        return Sides(self.sides.step, self.sides.base, 2 * self.halo + self.sides.step)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the probabilities, (N, K, H, W), of an image (N, C, H, W) in [0, 1]."""

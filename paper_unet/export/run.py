@@ -1,5 +1,4 @@
-"""From a file of weights to a file for other software, compared with the network before it exists.
-"""
+"""From a file of weights to a file for other software, compared with the network before it exists."""
 
 from __future__ import annotations
 
@@ -122,8 +121,8 @@ def _maker(out: Path, settings: ExportSettings) -> Maker:
         )
     if out.suffix.lower() != ".zip" and settings != ExportSettings():
         raise InputError(
-            "title, author, licence, grey_type and valid are of a package of BioImage.IO; leave "
-            "them out, or end the name in .bioimage.zip"
+            "`title`, `author`, `licence`, `grey_type` and `valid` are of a package of "
+            "BioImage.IO; leave them out, or end the name in .bioimage.zip"
         )
     check_names(settings)
     return makers[out.suffix.lower()]
@@ -169,7 +168,8 @@ def _package(
     )
     files = {"onnx": onnx, "torchscript": script}
     data = package(model, graph, tensors, files, about, settings, name=_name(weights))
-    return data, Exported(out, str(graph.sides), max(differences), tuple(_notes(graph)))
+    sides = graph.tile_sides if isinstance(graph, SameSize) else graph.sides
+    return data, Exported(out, str(sides), max(differences), tuple(_notes(graph)))
 
 
 def _name(weights: str | Path | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from typing import Final
 
@@ -52,9 +53,21 @@ def torchscript_bytes(graph: Probabilities) -> bytes:
     """Return a graph as TorchScript, which Java software reads; it does not check the sides."""
     file = io.BytesIO()
     with quiet(), torch.inference_mode():
-        made = torch.jit.trace(graph, (example(graph),), check_trace=False)
-        torch.jit.save(torch.jit.freeze(made), file)  # type: ignore[no-untyped-call]
-    return file.getvalue()
+        made = torch.jit.trace(  # type: ignore[no-untyped-call]
+            graph, (example(graph),), check_trace=False
+        )
+        torch.jit.save(torch.jit.freeze(made), file)
+    return _without_paths(file)
+
+
+def _without_paths(file: io.BytesIO) -> bytes:
+    """Return TorchScript without the files in it that name the sources it was made from."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(file) as made, zipfile.ZipFile(kept, "w", zipfile.ZIP_STORED) as archive:
+        for info in made.infolist():
+            if not info.filename.endswith(".debug_pkl"):
+                archive.writestr(zipfile.ZipInfo(info.filename), made.read(info))
+    return kept.getvalue()
 
 
 def run_torchscript(data: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
