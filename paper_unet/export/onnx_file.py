@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -82,8 +82,8 @@ def onnx_bytes(graph: Probabilities, metadata: Mapping[str, str]) -> bytes:
     return data
 
 
-def run_onnx(data: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what onnxruntime computes, on one thread of the CPU.
+def opened_onnx(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what gives the output for an input, by onnxruntime on the CPU.
 
     Raises
     ------
@@ -96,8 +96,12 @@ def run_onnx(data: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what goes wrong is raised as well
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run([OUTPUT], {INPUT: image})[0]
-    return found
+
+    def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run([OUTPUT], {INPUT: image})[0]
+        return found
+
+    return run
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From a file of weights to a file for other software, compared with the network before it exists."""
+"""From a file of weights to one for other software, compared before it has its name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from paper_unet.errors import InputError, shown
 from paper_unet.export.about import metadata
 from paper_unet.export.bioimageio import check_names, package
 from paper_unet.export.graph import Probabilities, SameSize, example
-from paper_unet.export.onnx_file import onnx_bytes, run_onnx
+from paper_unet.export.onnx_file import onnx_bytes, opened_onnx
 from paper_unet.export.settings import ExportSettings
 from paper_unet.export.tensors import grey_type, make_tensors
 from paper_unet.export.torch_file import (
+    opened_pt2,
+    opened_torchscript,
     pt2_bytes,
-    run_pt2,
-    run_torchscript,
     torchscript_bytes,
 )
 from paper_unet.networks.known_weights import is_known, locate, terms_of
@@ -36,7 +36,7 @@ from paper_unet.system.files import (
 ALLOWED: Final = 1e-4
 """Of a probability: what is written must not differ more from the network. Rounding is 1e-6."""
 
-Run = Callable[[bytes, NDArray[np.float32]], NDArray[np.float32]]
+Open = Callable[[bytes], Callable[[NDArray[np.float32]], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ def _maker(out: Path, settings: ExportSettings) -> Maker:
 def _onnx(
     weights: str | Path | None, out: Path, settings: ExportSettings
 ) -> tuple[bytes, Exported]:
-    return _single(weights, out, onnx_bytes, run_onnx)
+    return _single(weights, out, onnx_bytes, opened_onnx)
 
 
 def _pt2(weights: str | Path | None, out: Path, settings: ExportSettings) -> tuple[bytes, Exported]:
-    return _single(weights, out, pt2_bytes, run_pt2)
+    return _single(weights, out, pt2_bytes, opened_pt2)
 
 
 def _single(
-    weights: str | Path | None, out: Path, write: Callable[..., bytes], run: Run
+    weights: str | Path | None, out: Path, write: Callable[..., bytes], opened: Open
 ) -> tuple[bytes, Exported]:
     """Make a file of the network alone."""
     model = load_model(weights)
@@ -148,7 +148,7 @@ def _single(
     image = example(graph)
     with torch.inference_mode():
         expected = graph(image).numpy()
-    return data, Exported(out, str(graph.sides), _difference(run(data, image.numpy()), expected))
+    return data, Exported(out, str(graph.sides), _difference(opened(data)(image.numpy()), expected))
 
 
 def _package(
@@ -163,8 +163,8 @@ def _package(
         about["author"] = "The paper_unet developers"
     onnx, script = onnx_bytes(graph, about), torchscript_bytes(graph)
     differences = (
-        _difference(run_onnx(onnx, tensors.unit), tensors.probability),
-        _difference(run_torchscript(script, tensors.unit), tensors.probability),
+        _difference(opened_onnx(onnx)(tensors.unit), tensors.probability),
+        _difference(opened_torchscript(script)(tensors.unit), tensors.probability),
     )
     files = {"onnx": onnx, "torchscript": script}
     data = package(model, graph, tensors, files, about, settings, name=_name(weights))

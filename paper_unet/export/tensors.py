@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,7 +57,24 @@ def grey_type(model: Network, wanted: str | None = None) -> str:
         )
     if not known:
         raise InputError("the network knows no grey values that a package could name")
-    return wanted or known[-1]  # what a training adds comes after uint8
+    return wanted or _learnt_from(model, known)
+
+
+def _learnt_from(model: Network, known: list[str]) -> str:
+    """Return the type of the images of the training, as far as the record says it."""
+    config = model.record.get("config")
+    given = config.get("value_range") if isinstance(config, Mapping) else None
+    others = [name for name in known if name != "uint8"]
+    same = [name for name in known if given and list(model.grey_ranges[name]) == list(given)]
+    if len(same) == 1:
+        return same[0]
+    if "uint8" in known and (not others or config is None):
+        return "uint8"
+    if len(others) > 1:
+        raise InputError(
+            f"the network knows the grey values of {', '.join(known)}; choose one with `grey_type`"
+        )
+    return others[0]
 
 
 def make_tensors(model: Network, graph: Probabilities, dtype: str) -> Tensors:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from paper_unet.export.graph import Probabilities, example, program
 from paper_unet.export.onnx_file import quiet
@@ -41,12 +40,10 @@ def pt2_bytes(graph: Probabilities, metadata: Mapping[str, str]) -> bytes:
     return file.getvalue()
 
 
-def run_pt2(data: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a ``.pt2`` computes."""
-    with quiet(), torch.inference_mode():
-        made = torch.export.load(io.BytesIO(data)).module()
-        found: Tensor = made(torch.from_numpy(image))
-    return found.numpy()
+def opened_pt2(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what gives the output of a ``.pt2`` for an input."""
+    with quiet():
+        return _in_arrays(torch.export.load(io.BytesIO(data)).module())
 
 
 def torchscript_bytes(graph: Probabilities) -> bytes:
@@ -70,9 +67,16 @@ def _without_paths(file: io.BytesIO) -> bytes:
     return kept.getvalue()
 
 
-def run_torchscript(data: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what TorchScript computes."""
-    with quiet(), torch.inference_mode():
-        made = torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
-        found: Tensor = made(torch.from_numpy(image))
-    return found.numpy()
+def opened_torchscript(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what gives the output of TorchScript for an input."""
+    with quiet():
+        return _in_arrays(torch.jit.load(io.BytesIO(data)))  # type: ignore[no-untyped-call]
+
+
+def _in_arrays(module: Any) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    def run(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        with quiet(), torch.inference_mode():
+            found: NDArray[np.float32] = module(torch.from_numpy(image)).numpy()
+        return found
+
+    return run

@@ -189,9 +189,8 @@ class Network(nn.Module):
                 f"{self.config.in_channels}, H, W)"
             )
         for side in image.shape[2:]:
-            if isinstance(side, Tensor):  # in TorchScript, which a comparison would freeze
-                continue  # type: ignore[unreachable]
-            self.output_side(side)  # may be a symbol, when the network is exported
+            if type(side) is not Tensor:  # as in TorchScript, where a comparison would freeze it
+                self.output_side(side)  # of torch.export, a symbol
 
 
 def _of_hub(name: str) -> Any:
