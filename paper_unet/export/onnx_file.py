@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -90,7 +89,6 @@ def opened_onnx(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float
     InputError
         If it is not installed.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it would report home
     runtime = needed("onnxruntime", "comparing ONNX with the network", "export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

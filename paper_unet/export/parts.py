@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from paper_unet.errors import InputError
@@ -16,6 +17,7 @@ def needed(library: str, what: str, extra: str) -> Any:
     InputError
         If it is not installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime from 1.29 on reports home
     try:
         return importlib.import_module(library)
     except ImportError as error:

@@ -188,9 +188,10 @@ class Network(nn.Module):
                 f"the network was given shape {tuple(image.shape)}; it takes (N, "
                 f"{self.config.in_channels}, H, W)"
             )
-        for side in image.shape[2:]:
-            if type(side) is not Tensor:  # as in TorchScript, where a comparison would freeze it
-                self.output_side(side)  # of torch.export, a symbol
+        sides: tuple[Any, ...] = image.shape[2:]  # of torch.export, symbols
+        for side in sides:
+            if not isinstance(side, Tensor):  # as in TorchScript, where a comparison freezes it
+                self.output_side(side)
 
 
 def _of_hub(name: str) -> Any:
