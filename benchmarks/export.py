@@ -5,8 +5,8 @@
     python benchmarks/export.py parity                     # onnxruntime and torch.export
     python benchmarks/export.py package model.bioimage.zip # of `paper-unet export`
 
-The second needs bioimageio.core, with onnxruntime or PyTorch. Where paper_unet is not installed,
-``--expected FILE.npz`` has what it predicts, from ``python benchmarks/export.py expected FILE.npz``.
+The second needs bioimageio.core, and onnxruntime or PyTorch. Where paper_unet is not installed,
+``--expected FILE.npz`` has what it predicts, from ``python benchmarks/export.py expected FILE``.
 """
 
 from __future__ import annotations

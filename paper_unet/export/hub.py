@@ -155,7 +155,15 @@ def push_to_hub(model: Network, repo_id: str, **of_the_hub: Any) -> str:
         def _save_pretrained(self, save_directory: Path) -> None:
             save_pretrained(model, save_directory, title=repo_id.partition("/")[2])
 
-    return str(OnHub().push_to_hub(repo_id, **of_the_hub))
+    try:
+        return str(OnHub().push_to_hub(repo_id, **of_the_hub))
+    except InputError:
+        raise
+    except Exception as error:  # of the Hub or of an HTTP library, which its versions change
+        raise InputError(
+            f"{repo_id}: could not be put on the Hub ({type(error).__name__}: "
+            f"{shown(error, 160)}); check the name, the connection and the token"
+        ) from error
 
 
 def _file_of(given: str | Path, of_the_hub: dict[str, Any]) -> str | Path:
@@ -178,7 +186,7 @@ def _downloaded(repo_id: str, of_the_hub: dict[str, Any]) -> Path:
     hub = needed("huggingface_hub", f"{repo_id}: no such folder, and the Hub", "hub")
     try:
         return Path(hub.hf_hub_download(repo_id, WEIGHTS, **of_the_hub))
-    except (OSError, ValueError) as error:  # of the Hub, its cache, and the connection to it
+    except Exception as error:  # of the Hub or of an HTTP library, which its versions change
         raise InputError(
             f"{repo_id}: no such folder, and no {WEIGHTS} of this repository of the Hub could be "
             f"had ({type(error).__name__}: {shown(error, 160)}); check the name and the connection"
