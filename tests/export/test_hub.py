@@ -202,10 +202,10 @@ def test_what_is_put_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match="give owner/name"):
         model.push_to_hub("no name")
 
-    def fails(self: Any, **_: Any) -> str:
+    def fails(self: Any, *_: Any, **__: Any) -> str:
         raise RuntimeError("no\nconnection")
 
-    monkeypatch.setattr(hub.HfApi, "upload_folder", fails)
+    monkeypatch.setattr(hub.HfApi, "create_repo", fails)
     with pytest.raises(InputError, match=r"RuntimeError: no connection\); check"):
         model.push_to_hub("me/net", private=True)
 
