@@ -22,7 +22,7 @@ FLOORS = [
     {"images", "metrics", "synthetic"},
     {"networks", "datasets", "figures"},
     {"training", "inference"},
-    {"large"},
+    {"large", "export"},
     {"segmentation"},
     {"release", "demo", "view"},
     {"cli"},

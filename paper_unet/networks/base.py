@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -124,14 +126,77 @@ class Network(nn.Module):
         """Return what predicts: this network, or a simpler one that computes the same."""
         return self
 
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, **more: Any) -> Self:
+        """Return a trained network; see `paper_unet.export.hub.from_pretrained`.
+
+        Parameters
+        ----------
+        name_or_folder : path-like or str
+            A folder that `save_pretrained` or a training wrote, a file of weights, the name of
+            weights, or ``owner/name`` on the Hugging Face Hub.
+        **more
+            ``device``, and for the Hub ``revision``, ``token``, ``cache_dir``, ...
+
+        Returns
+        -------
+        Network
+            In evaluation mode, with its grey ranges, centre and record.
+        """
+        network: Self = _of_hub("from_pretrained")(cls, name_or_folder, **more)
+        return network
+
+    def save_pretrained(self, folder: str | Path, **more: Any) -> Path:
+        """Write weights, configuration and a model card into a folder.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if absent.
+        **more
+            ``title`` and ``overwrite``; see `paper_unet.export.hub.save_pretrained`.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        written: Path = _of_hub("save_pretrained")(self, folder, **more)
+        return written
+
+    def push_to_hub(self, repo_id: str, **more: Any) -> str:
+        """Put it on the Hugging Face Hub; see `paper_unet.export.hub.push_to_hub`.
+
+        Parameters
+        ----------
+        repo_id : str
+            ``owner/name``.
+        **more
+            ``private``, ``token``, ``commit_message``, ...
+
+        Returns
+        -------
+        str
+            The address of the commit.
+        """
+        address: str = _of_hub("push_to_hub")(self, repo_id, **more)
+        return address
+
     def _check(self, image: Tensor) -> None:
         if image.ndim != 4 or image.shape[1] != self.config.in_channels:
             raise InputError(
                 f"the network was given shape {tuple(image.shape)}; it takes (N, "
                 f"{self.config.in_channels}, H, W)"
             )
-        for side in image.shape[2:]:
-            self.output_side(int(side))
+        sides: tuple[Any, ...] = image.shape[2:]  # of torch.export, symbols
+        for side in sides:
+            if not isinstance(side, Tensor):  # as in TorchScript, where a comparison freezes it
+                self.output_side(side)
+
+
+def _of_hub(name: str) -> Any:
+    """Return a function of the module that writes and reads folders, which stands on this one."""
+    return resolve_name(f"paper_unet.export.hub:{name}")
 
 
 @torch.no_grad()

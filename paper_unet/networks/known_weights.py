@@ -6,6 +6,7 @@ and a file that is put beside it has its name too. What is fetched is a line in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,9 @@ IN_PACKAGE: Final = Path(__file__).parent / "weights"
 
 BUNDLED: Final = IN_PACKAGE / "isbi2012.safetensors"
 """The weights that `predict` and `demo` use by default."""
+
+ALSO_CALLED: Final = {"bundled": "isbi2012"}
+"""Names that say what weights are to the package; not listed where all names are."""
 
 FETCHED_INTO: Final = "weights"
 """Where the others are, in the folder of what is fetched."""
@@ -101,6 +105,25 @@ def weights_help(default: str, before: str = "") -> str:
     return f"{before}a file, or a name: {names}; default: {default}"
 
 
+def is_known(given: str | Path | None) -> bool:
+    """Whether this names weights, and no file of this path comes first; None: the bundled ones."""
+    return given is None or _of_name(Path(given)) is not None
+
+
+def terms_of(record: Mapping[str, object], given: str | Path | None = "") -> str:
+    """Return the terms of weights, by their record and the path or name that they were read by.
+
+    Returns
+    -------
+    str
+        Empty if nothing is known: then they are those of whoever trained them.
+    """
+    stated = record.get("terms")
+    if isinstance(stated, str) and stated:
+        return stated
+    return TERMS if is_known(given) or "ISBI 2012" in str(record.get("data", "")) else ""
+
+
 def locate(given: str | Path | None) -> tuple[Path, str]:
     """Return the file of weights that a path or a name stands for.
 
@@ -155,4 +178,5 @@ def elsewhere(given: str | Path | None) -> str | Path | None:
 def _of_name(path: Path) -> KnownWeights | None:
     """Return the weights of a name, unless there is a file that is called so."""
     is_file = path.exists() and not path.is_dir()  # folders of data are called so, too
-    return None if is_file else known_weights().get(str(path))
+    name = ALSO_CALLED.get(str(path), str(path))
+    return None if is_file else known_weights().get(name)
