@@ -71,7 +71,7 @@ from paper_unet.images import create_output
 from paper_unet.images.outputs import precomputed, zarr
 from paper_unet.segmentation import segment_file
 zarr.CHUNK, zarr.ZarrOutput.alignment = 16, (16, 16)
-precomputed.PrecomputedOutput.alignment = 16, (16, 16)
+precomputed.PrecomputedOutput.alignment = 16, 16
 folder, name, kills, given = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), METHODS[sys.argv[4]]
 chance, done = random.Random(0), 0
 while done < kills:
