@@ -1,11 +1,10 @@
 """HDF5, MRC, N5 and precomputed volumes that ask for more than they hold, or hold less."""
 
-import bz2
 import gzip
 import json
-import lzma
 import os
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import mrcfile
 import numpy as np
 from others import sparse
 from tiffs import link, packed_zeros, pipe, unix_socket, zstd_zeros
-from zarrs import BLOSC_HEAD, gzip_zeros
+from zarrs import BLOSC_HEAD, BZIP2_ZEROS, LZMA_ZEROS, gzip_zeros
 
 Make = Callable[[Path], object]
 SHAPE = (2, 64, 64)
@@ -94,8 +93,8 @@ GZIP: dict[str, Any] = {"compression": "gzip"}
 HDF5S: dict[str, Make] = {
     "hdf5 gzip bomb": hdf5(put(packed_zeros(2**30)), **GZIP),
     "hdf5 gzip bomb behind shuffle": hdf5(put(packed_zeros(2**30)), **GZIP, shuffle=True),
-    "hdf5 gzip that is cut short": hdf5(put(packed_zeros(2**12)[:-8]), **GZIP),
-    "hdf5 gzip of too few bytes": hdf5(put(packed_zeros(0)), **GZIP),
+    "hdf5 gzip that is cut short": hdf5(put(zlib.compress(bytes(4096))[:-4]), **GZIP),
+    "hdf5 gzip of too few bytes": hdf5(put(zlib.compress(bytes(4095))), **GZIP),
     "hdf5 lzf of nothing": hdf5(put(b"\x00"), compression="lzf"),
     "hdf5 lzf bomb": hdf5(put(b"\x00\x00" + b"\xe0\xff\x00" * 2**16), compression="lzf"),
     "hdf5 of an exabyte": of_shape((2**20, 2**20, 2**20), chunks=(1, 64, 64)),
@@ -225,8 +224,8 @@ BLOCK = ("0", "0", "1")
 N5S: dict[str, Make] = {
     "n5 gzip bomb": packed("gzip", gzip_zeros(2**30)),
     "n5 zlib bomb": packed("gzip", packed_zeros(2**30)),
-    "n5 bzip2 bomb": packed("bzip2", bz2.compress(bytes(2**28))),
-    "n5 xz bomb": packed("xz", lzma.compress(bytes(2**28))),
+    "n5 bzip2 bomb": packed("bzip2", BZIP2_ZEROS * 16),
+    "n5 xz bomb": packed("xz", LZMA_ZEROS),
     "n5 zstd bomb": packed("zstd", zstd_zeros(2**30, said=True)),
     "n5 zstd bomb, size unsaid": packed("zstd", zstd_zeros(2**30, said=False)),
     "n5 blosc bomb": packed("blosc", BLOSC_HEAD),
