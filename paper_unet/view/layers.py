@@ -18,13 +18,14 @@ from paper_unet.errors import InputError
 from paper_unet.images import (
     PixelSize,
     Stack,
+    file_of,
     level_paths,
     local_path,
     open_stack,
     open_unfinished,
-    place_of,
     unfinished_of,
 )
+from paper_unet.system.address import address_of
 
 Kind = Literal["image", "probability", "labels"]
 Triple = tuple[int, int, int]
@@ -66,8 +67,8 @@ class Layer:
     """
 
     def __init__(self, path: str, kind: Kind | None) -> None:
-        self._path, self._lock = path, Lock()
-        self.name = place_of(path).name
+        self._path, self._file, self._lock = path, file_of(path), Lock()
+        self.name = (address_of(path) or self._file).name
         self._levels: list[Stack] = []
         self.live = False
         self._open(kind == "image")
@@ -76,7 +77,7 @@ class Layer:
 
     def _open(self, image: bool) -> None:
         partial = unfinished_of(self._path)
-        if not local_path(self._path).exists() and partial is not None:
+        if not self._file.exists() and partial is not None:
             self.live = True
             self._levels = [open_unfinished(self._path)]
         else:
@@ -205,7 +206,7 @@ class Layer:
         """Look whether a run has written more, and forget what was read before; of live layers."""
         if not self.live:
             return False
-        finished = local_path(self._path).exists() and unfinished_of(self._path) is None
+        finished = self._file.exists() and unfinished_of(self._path) is None
         if finished:
             with self._lock:
                 old = self._levels
@@ -225,8 +226,7 @@ class Layer:
 
     def _written(self) -> tuple[int, int] | None:
         """Return size and time of the record of a run, which change with what is finished."""
-        path = local_path(self._path)
-        journal = path.with_name(path.name.split(":")[0] + ".journal")
+        journal = self._file.with_name(self._file.name + ".journal")
         try:
             status = journal.stat()
         except OSError:

@@ -18,6 +18,7 @@ import tifffile
 from others import CAFFE, JOURNALS, PNGS, WEIGHTS
 from process_helpers import Child
 from tiffs import TIFFS
+from volumes import HDF5S, MRCS, N5S, PRECOMPUTED
 from zarrs import ZARRS
 from zips import OMES, ZIPS
 
@@ -110,6 +111,7 @@ def warm() -> None:
 
 
 Make = Callable[[Path], Path]
+RANGE = ("--range", "0", "255")
 WITH = ("--weights", "sound.safetensors", "--threads", "1")
 
 
@@ -137,6 +139,30 @@ def test_zip(here: Path, case: str) -> None:
 def test_ome_zarr(here: Path, case: str) -> None:
     OMES[case](here / "in.zarr")
     refused(here, case, "predict", "in.zarr", "-o", "out.tif", *WITH)
+
+
+@pytest.mark.parametrize("case", HDF5S)
+def test_hdf5(here: Path, case: str) -> None:
+    HDF5S[case](here / "in.h5")
+    refused(here, case, "predict", "in.h5:/raw", "-o", "out.tif", *WITH)
+
+
+@pytest.mark.parametrize("case", MRCS)
+def test_mrc(here: Path, case: str) -> None:
+    MRCS[case](here / "in.mrc")
+    refused(here, case, "predict", "in.mrc", "-o", "out.tif", *WITH, *RANGE)
+
+
+@pytest.mark.parametrize("case", N5S)
+def test_n5(here: Path, case: str) -> None:
+    N5S[case](here / "in.n5")
+    refused(here, case, "predict", "in.n5", "-o", "out.tif", *WITH)
+
+
+@pytest.mark.parametrize("case", PRECOMPUTED)
+def test_precomputed(here: Path, case: str) -> None:
+    PRECOMPUTED[case](here / "in")
+    refused(here, case, "predict", "in", "-o", "out.tif", *WITH, *RANGE)
 
 
 @pytest.mark.parametrize("case", PNGS)

@@ -6,6 +6,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def described(path: Path, text: str) -> Path:
     return write(path, [page() | {270: (2, text.encode() + b"\0")}])
 
 
+@cache
 def packed_zeros(count: int) -> bytes:
     """Deflate of many zeros, without ever having them."""
     stream = zlib.compressobj(9)

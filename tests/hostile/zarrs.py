@@ -113,11 +113,12 @@ def of_v2(codec: str, chunk: bytes, **more: Any) -> Callable[[Path], Path]:
 
 
 ZEROS = bytes(2**26)
+BZIP2_ZEROS, LZMA_ZEROS = bz2.compress(ZEROS), lzma.compress(ZEROS)
 ZARRS: dict[str, Callable[[Path], Path]] = {
     "v2 zlib bomb": of_v2("zlib", packed_zeros(MANY), level=1),
     "v2 gzip bomb": of_v2("gzip", gzip_zeros(MANY), level=1),
-    "v2 bz2 bomb": of_v2("bz2", bz2.compress(ZEROS) * 16, level=1),
-    "v2 lzma bomb": of_v2("lzma", lzma.compress(ZEROS)),
+    "v2 bz2 bomb": of_v2("bz2", BZIP2_ZEROS * 16, level=1),
+    "v2 lzma bomb": of_v2("lzma", LZMA_ZEROS),
     "v2 zstd bomb": of_v2("zstd", zstd_zeros(MANY, said=True), level=1),
     "v2 zstd bomb, size unsaid": of_v2("zstd", zstd_zeros(MANY, said=False), level=1),
     "v2 blosc bomb": of_v2("blosc", BLOSC_HEAD, cname="zstd", clevel=1, shuffle=0),

@@ -16,11 +16,11 @@ pytest.importorskip("obstore")
 from remote_helpers import FAILURES, Faults, file_server
 
 from paper_unet.errors import InputError, without_secrets
-from paper_unet.images import open_stack, read_stack
+from paper_unet.images import absolute, open_stack, read_stack
 from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.readers import remote
 from paper_unet.images.remote import connect, patience
-from paper_unet.system.address import Address, absolute, address_of
+from paper_unet.system.address import Address, address_of
 from paper_unet.system.files import refuse_same_file
 
 SHAPE = (5, 70, 90)

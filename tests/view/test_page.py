@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tifffile
 from browser_helpers import tab
+from n5_helpers import write_n5
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -130,16 +131,16 @@ def test_the_page_shows_image_probability_and_cells(tissue: dict[str, Any], tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["zarr", "precomputed", "tif", "h5"])
+@pytest.mark.parametrize("ending", ["zarr", "precomputed", "tif", "h5:/volumes/p"])
 def test_the_page_shows_what_a_run_has_written_so_far(
     tissue: dict[str, Any], tmp_path: Path, ending: str
 ) -> None:
     stack = tissue["probability"]
     output = started(tmp_path / f"out.{ending}", stack)
     write(output, stack, range(1))
-    record = tmp_path / f"out.{ending}.journal"
+    record = tmp_path / f"out.{ending.split(':')[0]}.journal"
     record.write_text("1\n")
-    with Page(tissue["paths"][0], [str(output.path)]) as page:
+    with Page(tissue["paths"][0], [f"{tmp_path}/out.{ending}"]) as page:
         assert page.live
         before = chunk(page, 1, (0, 0, 2), (64, 64, 3))
         np.testing.assert_array_equal(before[..., 0], 0)
@@ -194,6 +195,22 @@ def test_chunks_are_those_of_the_stack(tissue: dict[str, Any]) -> None:
         found = chunk(page, 1, (0, 0, 0), (300, 300, 5), "2,2,1")
         halves = tissue["probability"].reshape(5, 300, 2, 300, 2).mean(axis=(2, 4))
         np.testing.assert_allclose(found, halves.T, rtol=1e-6)
+
+
+def test_levels_of_every_format_that_has_them(tissue: dict[str, Any], tmp_path: Path) -> None:
+    cells = tissue["cells"]
+    for level in range(3):
+        step = slice(None, None, 2**level)
+        write_n5(tmp_path / "a.n5", f"em/s{level}", cells[:, step, step], (2, 64, 64))
+    for path in (str(tmp_path / "a.n5" / "em"), tissue["paths"][2], tissue["paths"][1]):
+        layer = Layer(path, None)
+        assert layer.levels == (3 if path.endswith("em") else 2)
+        layer.close()
+    found = Layer(str(tmp_path / "a.n5" / "em"), "labels")
+    np.testing.assert_array_equal(
+        found.read((0, 0, 0), (75, 75, 5), (8, 8, 1)), cells[:, ::8, ::8].T
+    )
+    found.close()
 
 
 def refused(address: str) -> int:
