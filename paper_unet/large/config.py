@@ -19,9 +19,14 @@ class PredictConfig(InferenceSettings):
     """
 
     source: Annotated[
-        str, "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, Zarr, OME-Zarr"
+        str,
+        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC; Zarr or OME-Zarr, here or at "
+        "https://, s3:// or gs://",
     ]
-    out: Annotated[str, "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr)"]
+    out: Annotated[
+        str,
+        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr; s3:// or gs://, too)",
+    ]
     weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
     slices: Annotated[str | None, "such as 24:30; default: all"] = None
