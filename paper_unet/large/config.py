@@ -25,7 +25,7 @@ class PredictConfig(InferenceSettings):
     ]
     out: Annotated[
         str,
-        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr; s3:// or gs://, too)",
+        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5) or .zarr (OME-Zarr; s3://, gs://, too)",
     ]
     weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels
