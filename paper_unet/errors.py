@@ -48,6 +48,8 @@ def without_secrets(text: str) -> str:
 
 def _shown_address(found: re.Match[str]) -> str:
     rest = found["rest"]
+    if "://" in rest:  # one address in another
+        return f"{found['scheme']}://{without_secrets(rest)}"
     end = _END.search(rest)
     rest, after = (rest[: end.start()], end[0]) if end else (rest, "")
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
@@ -55,6 +57,8 @@ def _shown_address(found: re.Match[str]) -> str:
     authority, slash, path = place.partition("/")
     if "@" in authority:
         authority = "***@" + authority.rpartition("@")[2]
+    elif re.match(r"[^\[:]*:(?!\d*$)", authority):  # no port: a password with a / or a ? in it
+        return f"{found['scheme']}://***{after}"
     return f"{found['scheme']}://{authority}{slash}{path}{mark}{'***' if mark else ''}{after}"
 
 

@@ -139,13 +139,14 @@ def file_server(
     missing: int = 404,
     pages: bool = False,
     heads: bool = True,
+    lengths: bool = True,
 ) -> Iterator[str]:
     """Serve the files of a folder, as different kinds of servers do.
 
     Parameters
     ----------
-    ranges, tags, heads : bool
-        Whether it sends parts, says ETags, and answers to HEAD.
+    ranges, tags, heads, lengths : bool
+        Whether it sends parts, says ETags, answers to HEAD, and says how many bytes come.
     authorization, query : str
         What has to come with each request; else it is 401 or 403.
     missing : int
@@ -169,6 +170,12 @@ def file_server(
             return self._send(file.read_bytes(), file)
 
         def _send(self, data: bytes, file: Path) -> None:
+            if not lengths:
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+                return None
             more = {"ETag": f'"{file.stat().st_mtime_ns:x}-{len(data):x}"'} if tags else {}
             wanted = self.headers.get("range") if ranges else None
             if wanted is None:

@@ -21,11 +21,13 @@ class PredictConfig(InferenceSettings):
 
     source: Annotated[
         str,
-        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, Zarr, OME-Zarr, N5, precomputed",
+        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, N5, precomputed; Zarr or OME-Zarr, "
+        "here or at https://, s3:// or gs://",
     ]
     out: Annotated[
         str,
-        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .zarr (OME-Zarr) or .precomputed",
+        "output: .tif, .btf (BigTIFF), .ome.tif, .h5 (HDF5), .precomputed or .zarr (OME-Zarr; "
+        "s3://, gs://, too)",
     ]
     weights: Annotated[str | None, weights_help("isbi2012")] = None
     # which pixels

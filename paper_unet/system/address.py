@@ -97,6 +97,11 @@ def address_of(path: str | os.PathLike[str] | Address) -> Address | None:
     rest, _, query = rest.partition("?")
     authority, _, place = rest.partition("/")
     user, _, host = authority.rpartition("@")
+    if re.match(r"[^\[:]*:(?!\d*$)", host):
+        raise InputError(
+            f"{scheme}://***: what is behind its first colon is no port; in a password, write "
+            "/ ? # and @ as %2F %3F %23 and %40"
+        )
     if not host.strip(":"):
         raise InputError(f"{scheme}://{host}: names no server; give {scheme}://HOST/PATH")
     return Address(scheme, host, place.strip("/"), user, query)

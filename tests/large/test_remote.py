@@ -75,14 +75,14 @@ class Bucket:
         )  # fmt: skip
         self.client.create_bucket(Bucket=name)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.name, Prefix=prefix
         )
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
-        return {key.removeprefix(prefix): self[key] for key in self.keys(prefix)}
+        return {key.removeprefix(prefix): self[key] for key in self.names(prefix)}
 
     def __getitem__(self, key: str) -> bytes:
         data: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
@@ -452,11 +452,11 @@ def test_killed_again_and_again(stack: Path, bucket: Bucket, s3: str) -> None:
     ]  # fmt: skip
     for chunks in (0, 2, 5):  # that are there when it is killed
         with subprocess.Popen(command, cwd=stack, stderr=subprocess.DEVNULL) as run:
-            while run.poll() is None and len(bucket.keys("out.zarr/")) < chunks + 1:
+            while run.poll() is None and len(bucket.names("out.zarr/")) < chunks + 1:
                 time.sleep(0.02)
             run.kill()
         assert run.returncode == -signal.SIGKILL
-        assert "out.zarr/zarr.json" not in bucket.keys()  # noqa: SIM118  (no dict)
+        assert "out.zarr/zarr.json" not in bucket.names()
     subprocess.run(command, cwd=stack, check=True, capture_output=True)
     assert bucket.objects("out.zarr/") == expected
     assert left_here(stack) == []

@@ -295,11 +295,11 @@ def create_remote(address: Address, *given: Any, labels: bool, **more: Any) -> R
             f"{address}: nothing is written over {address.scheme}; give s3://BUCKET/NAME.zarr, "
             "gs://BUCKET/NAME.zarr, or a name on this machine"
         )
-    if not address.path.lower().endswith(".zarr") or not address.name[: -len(".zarr")]:
-        raise InputError(f"{address}: what is written to a bucket is OME-Zarr; end it in .zarr")
     if labels:
         raise InputError(
             f"{address}: labels are written to files and folders alone; write them to this machine "
             "and copy them"
         )
+    if not address.path.lower().endswith(".zarr") or not address.name[: -len(".zarr")]:
+        raise InputError(f"{address}: what is written to a bucket is OME-Zarr; end it in .zarr")
     return RemoteZarrOutput(address, *given, **more)

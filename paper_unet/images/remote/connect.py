@@ -137,8 +137,9 @@ def _of_profile(address: Address) -> dict[str, str]:
     }
     if name and len(keys) < 2:
         raise InputError(
-            f"{address}: the profile {shown(name)} of AWS_PROFILE has no keys in AWS's files; put "
-            'them into the environment: eval "$(aws configure export-credentials --format env)"'
+            f"{address}: the profile {shown(name)} of AWS_PROFILE has no keys in the files of "
+            "AWS's tools; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as aws configure "
+            "export-credentials gives them"
         )
     if "region" in found and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
         keys["region"] = found["region"]
