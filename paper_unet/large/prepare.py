@@ -302,7 +302,7 @@ def facts_of(
         "dtype": config.stored,
         "format": [type(output).__name__, config.ome_zarr],
         "pixel_size": stack.pixel_size,
-        "device": torch.device(device).type,
+        "device": device.partition(":")[0],
         "torch": torch.__version__,
     }
     if config.all_classes or config.argmax:
