@@ -222,7 +222,7 @@ def training_set_of_classes(
     weights = class_weights(kinds, ignore, count, balance).astype(np.float32)[kinds]
     if ignore is not None:
         weights[ignore] = 0
-    return TrainingSet(np.require(images, np.float32, ["C", "W"]), classes, weights)
+    return TrainingSet(np.require(images, np.float32, ["C", "W"]), kinds, weights)
 
 
 def _check_unit_range(images: NDArray[np.floating]) -> None:
