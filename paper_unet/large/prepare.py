@@ -132,7 +132,7 @@ class Settled:
         Budget(allowed).allow(PIECE * len(grid), source, f"is predicted in {len(grid)} pieces")
         if (most := self.needed(left.plan)) > allowed:
             raise InputError(
-                f"{self.config.out}: the interrupted run was planned for {megabytes(most)} of "
+                f"{self.config.out}: what is there of it was planned for {megabytes(most)} of "
                 f"memory, {megabytes(allowed)} are allowed; allow more with `memory`, or start "
                 "anew with `overwrite`"
             )
