@@ -19,7 +19,7 @@ from paper_unet.images import open_stack, to_unit_range
 PACKAGE = Path(paper_unet.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 AT_HOME = {
-    "settings.py": ["--range"],  # the table of options that are not called as their field is
+    "settings.py": ["--range", "--map"],  # of options called otherwise
     "system/environment.py": ["--always", "--porcelain", "--untracked-files=no"],  # of git
 }
 

@@ -51,7 +51,7 @@ class _Range(argparse.Action):
             found: object = "".join(values)
         else:
             try:
-                found = tuple(map(float, values))
+                found = [float(value) for value in values]
             except ValueError:
                 bad = next(value for value in values if not _is_number(value))
                 raise argparse.ArgumentError(self, f"invalid float value: {bad!r}") from None

@@ -79,9 +79,13 @@ def join_parts(
         refuse_inputs(config, stack)
         output = described_output(config, stack, overwrite)
         with open_journal(output.path) as shared:
-            device = (shared.header or {}).get("device", "cpu")  # nothing is computed here
+            device = config.device.partition(":")[0]  # nothing is computed here
+            if device == "auto":
+                device = str((shared.header or {}).get("device", "cpu"))
             digest = weights_digest(load_model(config.weights))
-            parts = _Parts(shared, output, facts_of(config, stack, output, device, digest))
+            facts = facts_of(config, stack, output, device, digest)
+            given = {} if config.threads is None else {"threads": config.threads}
+            parts = _Parts(shared, output, {**facts, **given})
             parts.refuse_unfinished()
             output.take(shared.claim, left=True)
             try:

@@ -140,7 +140,7 @@ class Settled:
         Budget(allowed).allow(PIECE * len(grid), source, f"is predicted in {len(grid)} pieces")
         if (most := self.needed(left.plan)) > allowed:
             raise InputError(
-                f"{self.config.out}: the interrupted run was planned for {megabytes(most)} of "
+                f"{self.config.out}: what is there of it was planned for {megabytes(most)} of "
                 f"memory, {megabytes(allowed)} are allowed; allow more with `memory`, or start "
                 "anew with `overwrite`"
             )
@@ -321,7 +321,7 @@ def facts_of(
         "dtype": config.stored,
         "format": _format(config, output),
         "pixel_size": stack.pixel_size,
-        "device": torch.device(device).type,
+        "device": device.partition(":")[0],
         "torch": torch.__version__,
     }
     if config.all_classes or config.argmax:

@@ -15,6 +15,7 @@ from paper_unet.images import (
     Stack,
     create_output,
     file_of,
+    make_labels,
     parse_slices,
     percentile_range,
     place_of,
@@ -129,6 +130,8 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
     """Return the output that a configuration names; nothing is made yet."""
     chosen = parse_slices(config.slices, len(stack))
     wanted_classes(config.of_class, config.all_classes, config.argmax)
+    if config.argmax:
+        make_labels(config.out, config.ome_zarr)
     return create_output(
         config.out,
         (len(chosen), *stack.shape[1:]),

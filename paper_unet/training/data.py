@@ -13,7 +13,7 @@ from paper_unet.errors import InputError
 from paper_unet.weight_map import checked_mask, class_weights, separate_touching, weight_map
 
 IGNORED = 255
-"""The class of pixels that count nothing; there can be as many classes as this, from 0."""
+"""The class of pixels that count nothing; where there are any, other classes are below it."""
 
 
 @dataclass(frozen=True)
@@ -210,22 +210,19 @@ def training_set_of_classes(
     ignore = checked_mask(ignore, classes.shape)
     counted = classes if ignore is None else classes[~ignore]
     low, high = int(counted.min()), int(counted.max())
-    if high >= IGNORED and count > IGNORED:
-        raise InputError(f"labels hold classes up to {high}; accepted are 0 to {IGNORED - 1}")
+    most = IGNORED if ignore is None else IGNORED - 1
+    if most < high < count:
+        raise InputError(f"labels hold classes up to {high}; accepted are 0 to {most}")
     if low < 0 or high >= count:
         raise InputError(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "
             f"{count - 1}: renumber them, or give `classes`"
         )
-    w_c = class_weights(classes, ignore, count, balance).astype(np.float32)
-    if ignore is not None:
-        classes = np.where(ignore, 0, classes)
-    weights = w_c[classes]
+    kinds = (classes if ignore is None else np.where(ignore, 0, classes)).astype(np.uint8)
+    weights = class_weights(kinds, ignore, count, balance).astype(np.float32)[kinds]
     if ignore is not None:
         weights[ignore] = 0
-    return TrainingSet(
-        np.require(images, np.float32, ["C", "W"]), classes.astype(np.uint8), weights
-    )
+    return TrainingSet(np.require(images, np.float32, ["C", "W"]), kinds, weights)
 
 
 def _check_unit_range(images: NDArray[np.floating]) -> None:

@@ -170,6 +170,18 @@ def test_a_label_image_has_a_nearest_pyramid(folder: Path, version: str) -> None
     assert about["multiscales"][0]["type"] == "nearest"
 
 
+def test_labels_of_an_image(folder: Path) -> None:
+    predict_file(settings(folder, "image.zarr"))
+    out = predict_file(settings(folder, "image.zarr/labels/kinds", argmax=True))
+    assert zarr.open_group(folder / "image.zarr/labels", mode="r").attrs["ome"] == {
+        "version": "0.5", "labels": ["kinds"],
+    }  # fmt: skip
+    np.testing.assert_array_equal(
+        zarr.open_group(out, mode="r")["0"][:],
+        read(predict_file(settings(folder, "plain.zarr", argmax=True))),
+    )
+
+
 def test_names_in_tiff_and_hdf5(folder: Path) -> None:
     names = ["membrane", "cell", "other"]
     network(folder / "net.safetensors", class_names=names)

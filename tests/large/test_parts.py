@@ -188,6 +188,10 @@ def test_other_numbers_and_settings_are_refused_by_name(folder: Path) -> None:
         predict_file(settings(folder))
     with pytest.raises(InputError, match='had dtype = "float32"'):
         join_parts(settings(folder, dtype="uint8"))
+    with pytest.raises(InputError, match="had threads = 1, this one has 2"):
+        join_parts(settings(folder, threads=2))
+    with pytest.raises(InputError, match='had device = "cpu", this one has "cuda"'):
+        join_parts(settings(folder, device="cuda:0"))
     with pytest.raises(
         InputError, match=r"2 of 3 parts are not finished: 2 \(not begun\), 3 \(not"
     ):

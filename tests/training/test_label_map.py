@@ -136,6 +136,33 @@ def test_values_that_are_not_mapped_are_counted(tmp_path: Path) -> None:
         mapped_labels(with_nan, {0: 0, 1: 1}, "l.tif")
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "int64", "int8"])
+def test_classes_of_any_type(tmp_path: Path, dtype: str) -> None:
+    plain = read(tmp_path, store(tmp_path, "l.tif", CELLS.astype("u1")), "class", classes=2)
+    values = CELLS.astype(dtype)
+    for name in ("l.h5", "l.zarr"):
+        found = read(tmp_path, store(tmp_path, name, values), "class", classes=2)
+        assert found.fingerprint() == plain.fingerprint()
+    values[AREA] = np.iinfo(dtype).max
+    labels = store(tmp_path, "m.h5", values)
+    more: dict[str, Any] = {"classes": 2, "ignore": int(np.iinfo(dtype).max)}
+    assert (read(tmp_path, labels, "class", **more).classes[AREA] == IGNORED).all()
+
+
+def test_many_classes(tmp_path: Path) -> None:
+    """The last number of 8 bits is a class, unless pixels are ignored."""
+    values = np.where(CELLS, 255, 0).astype(np.uint16)
+    labels = store(tmp_path, "l.tif", values)
+    assert read(tmp_path, labels, "class", classes=256).classes.max() == 255
+    values[0, 0, 0] = 7
+    labels = store(tmp_path, "m.tif", values)
+    with pytest.raises(InputError, match="accepted are 0 to 254"):
+        read(tmp_path, labels, "class", classes=256, ignore=7)
+    labels = store(tmp_path, "n.tif", np.where(CELLS, 256, 0).astype(np.uint16))
+    with pytest.raises(InputError, match="accepted are 0 to 255"):
+        read(tmp_path, labels, "class", classes=300)
+
+
 def test_nothing_left(tmp_path: Path) -> None:
     labels = store(tmp_path, "l.tif", CELLS.astype(np.uint8))
     with pytest.raises(InputError, match="every pixel of the sections chosen is ignored"):
