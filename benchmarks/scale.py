@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from paper_unet import UNet, load_model
 from paper_unet.images import Output, Stack, Stored, Task
 from paper_unet.images.outputs import OUTPUTS
-from paper_unet.images.outputs.zarr import CHUNK, ZarrOutput
+from paper_unet.images.outputs.zarr import CHUNK, SHARD, ZarrOutput
 from paper_unet.images.pyramid import level_shapes
 from paper_unet.images.readers import READERS
 from paper_unet.inference.predict import engine_for
@@ -303,13 +303,12 @@ RATES = [  # network, machine, cores (0: a card), Mpx/s, where that stands
 ]  # fmt: skip
 DAYS = 30
 MONTHLY = f"for it in {DAYS} days"
-SHARD = 8192
 
 
 def planned(model: Any) -> Plan:
     """Return how a section of a cubic millimetre is cut for a Zarr within `MEMORY`."""
     engine = engine_for(model, InferenceSettings(), "float32")
-    return choose_plan(engine, VOLUME[1:], MEMORY, alignment=(CHUNK, CHUNK), base=BASE)
+    return choose_plan(engine, VOLUME[1:], MEMORY, alignment=(SHARD, SHARD), base=BASE)
 
 
 def paper_rates() -> Iterator[str]:
@@ -351,8 +350,8 @@ def paper_files() -> Iterator[str]:
         ("runs", 1 / share, "{:,.0f}".format),
         ("input, uint8, not compressed", pixels, size),
         ("output, uint8, not compressed, with its pyramid", all_pixels, size),
-        (f"files: chunks of {CHUNK} x {CHUNK}", chunks(levels, CHUNK), millions),
-        (f"files, if shards of {SHARD} x {SHARD} were written", chunks(levels, SHARD), millions),
+        (f"files: shards of {SHARD} x {SHARD}", chunks(levels, SHARD), millions),
+        (f"files with `--shard 0`: chunks of {CHUNK} x {CHUNK}", chunks(levels, CHUNK), millions),
         (f"pieces of {plan.rows} x {plan.strip}", pieces, millions),
         (f"journal, {line} bytes a line", line * pieces, size),
         (f"memory for the pieces, {KNOWN.itemsize} bytes each", KNOWN.itemsize * pieces, size),

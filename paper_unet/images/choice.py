@@ -92,9 +92,9 @@ def listed(letter: str, count: int, names: Sequence[str] = ()) -> str:
 
 
 def _unclear(axes: str, shape: tuple[int, ...]) -> bool:
-    """Whether there are more axes than Z, Y and X, and one has no name."""
+    """Whether there are more axes than Z, Y and X, and one has no name, or another."""
     long = [axis for axis, length in zip(axes, shape, strict=False) if length > 1]
-    return len(long) > 3 and bool(set(long) & set("QI"))
+    return len(long) > 3 and bool(set(long) - set("ZYXCST"))
 
 
 def _index(wanted: int | str, count: int, names: Sequence[str]) -> int | None:

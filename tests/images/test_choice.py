@@ -172,6 +172,30 @@ def test_an_axis_without_a_name_is_no_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, TCZYX[0, 1])
 
 
+def test_an_axis_of_another_name_is_no_channel(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=TCZYX[0], dimension_names=("lambda", "z", "y", "x"))
+    with pytest.raises(InputError, match=r"axes LZYX is known to be that of channels; .*`axes`"):
+        open_stack(tmp_path / "a.zarr", channel=1)
+    found = read_stack(tmp_path / "a.zarr", channel=1, axes="CZYX")
+    np.testing.assert_array_equal(found, TCZYX[0, 1])
+
+
+def test_time_points_of_a_tiff_in_colour(tmp_path: Path) -> None:
+    data = np.stack([RGB, RGB])
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", data, ome=True, photometric="rgb", metadata={"axes": "TZYXS"}
+    )
+    for given in ({"channels": 3}, {"channel": 1}, {"channel": 1, "time": 1}):
+        with pytest.raises(InputError, match=r"2 time points in colour .*; save one of them"):
+            open_stack(tmp_path / "a.ome.tif", **given)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", data=data).attrs["axes"] = "tzyxc"
+    found = read_stack(tmp_path / "a.h5", channels=3, time=1)
+    np.testing.assert_array_equal(found, np.moveaxis(RGB, -1, 1))
+    found = read_stack(tmp_path / "a.h5", channel=2, time=1)
+    np.testing.assert_array_equal(found, RGB[..., 2])
+
+
 RGB = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
 
 

@@ -92,6 +92,31 @@ def test_the_fields_of_a_plate(tmp_path: Path, version: str) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path / "two.zarr" / "B" / "12" / "1"), GREY)
 
 
+def test_a_plate_of_many_wells(tmp_path: Path) -> None:
+    """The first are looked at, and all are counted."""
+    plate(tmp_path / "in.zarr", "0.4", 2)
+    group = zarr.open_group(tmp_path / "in.zarr", mode="r+")
+    wells = [{"path": "A/1"}, {"path": "B/12"}] * 4 + [
+        {"path": f"not there/{k}"} for k in range(900)
+    ]
+    group.attrs["plate"] = {"wells": wells}
+    with pytest.raises(InputError, match=r"holds 908 or more, give the path of one: A/1/0, A/1/1"):
+        open_stack(tmp_path / "in.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_scales_of_the_level_and_of_the_image_are_multiplied(tmp_path: Path, version: str) -> None:
+    group = root(tmp_path / "in.zarr", version)
+    image(group, "", GREY, version)
+    about = dict(group.attrs)
+    pyramid = about.get("ome", about)["multiscales"][0]
+    whole = {"type": "scale", "scale": [1, 1, 2, 0.5, 10]}
+    pyramid["coordinateTransformations"] = [whole, {"type": "translation", "translation": [9] * 5}]
+    group.attrs.update(about)
+    with open_stack(tmp_path / "in.zarr") as stack:
+        assert stack.pixel_size == pytest.approx((0.1, 0.002, 0.08))
+
+
 @pytest.mark.parametrize("separator", [".", "/"])
 @pytest.mark.parametrize(
     ("version", "axes"),

@@ -1,7 +1,9 @@
 """A Zarr store in a ZIP file is the store; damage of any kind is one line."""
 
+import gc
 import json
 import random
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,23 @@ def test_a_prediction_is_no_output_over_it(tmp_path: Path) -> None:
     path = zipped(of(tmp_path, "array 3"), tmp_path / "a.ozx")
     with pytest.raises(InputError, match="output of an unknown kind"):
         create_output(path, (1, 9, 9), "uint8", overwrite=True)
+
+
+def test_names_as_some_write_them_on_windows(tmp_path: Path) -> None:
+    store = of(tmp_path, "OME 0.5")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in (one for one in store.rglob("*") if one.is_file()):
+            member = zipfile.ZipInfo("x")
+            member.filename = str(file.relative_to(store)).replace("/", "\\")
+            archive.writestr(member, file.read_bytes())
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.zip"), GREY)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.zip" / "1"), GREY[:, ::2, ::2])
+
+
+def test_an_archive_that_begins_with_something_else(tmp_path: Path) -> None:
+    path = zipped(of(tmp_path, "shards"), tmp_path / "a.ozx")
+    path.write_bytes(b"#!something else\n" * 99 + path.read_bytes())
+    np.testing.assert_array_equal(read_stack(path), GREY)
 
 
 # damage
@@ -220,24 +239,24 @@ def test_the_list_of_members_is_compared_with_the_memory(
 
 def test_what_the_list_of_members_takes(tmp_path: Path) -> None:
     """No more than is assumed."""
-    import tracemalloc
-
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("zarr.json", "{}")
         for k in range(3000):
             archive.writestr(f"c/{k}", b"")
-    asked: list[int] = []
+    asked = [0]
 
     class Asked(Budget):
         def allow(self, need: int, *_: Any, **__: Any) -> None:
-            asked.append(need)
+            asked[0] = max(asked[0], need)
 
     zarr_zip.ZipFiles(path, Asked(10**9)).close()  # what is imported is there
+    gc.collect()
     tracemalloc.start()
     store = zarr_zip.ZipFiles(path, Asked(10**9))
     store.listed("c")
+    gc.collect()
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     store.close()
-    assert asked[-1] / 4 < taken < asked[-1]
+    assert asked[0] / 4 < taken < asked[0]

@@ -101,6 +101,12 @@ class TiffStack(Stack):
         """Return where the axes are by the file, or by those given."""
         axes, shape = str(self._series.axes), tuple(self._series.shape)
         chosen, names = self.chosen, channel_names(self._file, self._series)
+        letters = given.upper() if given else axes
+        if channels > 1 and "T" in letters[: len(shape)] and shape[letters.index("T")] > 1:
+            raise InputError(
+                f"{self.path}: {shape[letters.index('T')]} time points in colour (axes {letters}, "
+                f"shape {shape}), of which a TIFF gives none alone; save one of them"
+            )
         if channels > self.channels:
             picked = chosen.find(self.path, given or axes, shape, names)
             self._sample, chosen = next(iter(picked.values()), 0), replace(chosen, channel=None)

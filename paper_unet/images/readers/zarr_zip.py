@@ -68,7 +68,7 @@ class ZipFiles(ZipStore):
     def _find_members(self) -> dict[str, zipfile.ZipInfo]:
         found: dict[str, zipfile.ZipInfo] = {}
         for member in self._zf.infolist():
-            name = member.filename
+            name = member.filename.replace("\\", "/")  # of some writers on Windows
             if len(name) > LONGEST_NAME:
                 raise InputError(
                     f"{self.path}: holds a name of {len(name)} characters, as no Zarr has; zip the "
@@ -188,7 +188,7 @@ class ZipFiles(ZipStore):
 
     def named(self, key: str) -> str:
         """Return what a message calls a member."""
-        return f"{self.path}/{key}"
+        return f"{self.path}/{key}" if key else str(self.path)
 
     def stamp(self, key: str) -> dict[str, int] | None:
         """Return size and checksum of a member; None if it is not there."""
