@@ -21,8 +21,8 @@ class PredictConfig(InferenceSettings):
 
     source: Annotated[
         str,
-        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, N5, precomputed; Zarr or OME-Zarr, "
-        "here or at https://, s3:// or gs://",
+        "image or stack: TIFF, PNG, a folder of these, HDF5, MRC, N5, precomputed; Zarr or "
+        "OME-Zarr, here or at https://, s3:// or gs://",
     ]
     out: Annotated[
         str,
