@@ -176,10 +176,9 @@ def test_it_is_on_disk_when_it_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     stack = noise((1, 600, 1100))
     output = started(tmp_path / "out.zarr", stack)
     synced: list[str] = []
-    files = "paper_unet.images.outputs.chunk_files"
-    for name in ("sync_file", "sync_folder"):
+    for name in ("pyramid_output.sync_file", "chunk_files.sync_folder"):
         monkeypatch.setattr(
-            f"{files}.{name}",
+            f"paper_unet.images.outputs.{name}",
             lambda path: synced.append(str(path.relative_to(output.partial))),
         )
     found = derived(output, stack, windows(output, 1024, 4096))
