@@ -8,6 +8,7 @@ import shutil
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -356,3 +357,57 @@ def test_only_zarr_is_read_over_a_network(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0")
     with file_server(tmp_path) as url, pytest.raises(InputError, match="download"):
         open_stack(f"{url}/a.tif")
+
+
+def test_a_zip_file_is_not_read_over_a_network(tmp_path: Path) -> None:
+    make(tmp_path / "a.zarr")
+    shutil.make_archive(str(tmp_path / "a.zarr"), "zip", tmp_path / "a.zarr")
+    with file_server(tmp_path) as url:
+        for name in ("a.zarr.zip", "a.zarr.zip/0"):
+            with pytest.raises(InputError, match=r"no Zarr is there.*download") as caught:
+                open_stack(f"{url}/{name}")
+            assert len(str(caught.value).splitlines()) == 1
+
+
+SEVERAL = np.stack([np.stack([PIXELS + k + 10 * t for k in range(3)]) for t in range(2)])
+
+
+@pytest.mark.parametrize("more", [{}, {"shards": (1, 4, 2, 64, 64)}], ids=["chunks", "shards"])
+def test_a_channel_and_a_time_point_are_chosen(tmp_path: Path, more: dict[str, Any]) -> None:
+    """A channel may share its chunks, or its shards, with others; only what it needs is there."""
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=SEVERAL.shape, dtype="uint8", chunks=(1, 2, 1, 32, 32),
+        dimension_names=list("tczyx"), **more,
+    )  # fmt: skip
+    array[1] = SEVERAL[1]
+    with file_server(tmp_path) as url:
+        for channel in range(3):
+            found = read_stack(f"{url}/a.zarr", channel=channel, time=1)
+            np.testing.assert_array_equal(found, SEVERAL[1, channel])
+        with open_stack(f"{url}/a.zarr", channel=1, time=1) as stack:
+            far = stack.identity()
+        with open_stack(tmp_path / "a.zarr", channel=1, time=1) as stack:
+            assert far["taken"] == stack.identity()["taken"]
+        with pytest.raises(InputError, match=r"no chunk is there|missing"):
+            read_stack(f"{url}/a.zarr", channel=1, time=0)
+        for given in ({"time": 1}, {"channel": 3, "time": 0}, {"channel": 0, "time": 2}):
+            with pytest.raises(InputError, match=r"`(channel|time)`") as caught:
+                open_stack(f"{url}/a.zarr", **given)  # type: ignore[arg-type]
+            assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_holds_images_where_nothing_can_be_listed(tmp_path: Path) -> None:
+    """As bioformats2raw writes them: one is taken, of several one is to be named."""
+    root = tmp_path / "root.zarr"
+    zarr.create_group(root, zarr_format=2, attributes={"bioformats2raw.layout": 3})
+    ome(root / "0", "0.4")
+    with file_server(tmp_path) as url:
+        np.testing.assert_array_equal(read_stack(f"{url}/root.zarr"), PIXELS)
+        ome(root / "1", "0.4")
+        with pytest.raises(InputError, match="it holds 2, give the path of one: 0, 1"):
+            open_stack(f"{url}/root.zarr")
+        np.testing.assert_array_equal(read_stack(f"{url}/root.zarr/1"), PIXELS)
+        zarr.create_group(tmp_path / "b.zarr")
+        make(tmp_path / "b.zarr" / "raw")
+        with pytest.raises(InputError, match=r"cannot be listed.*give the path of an image"):
+            open_stack(f"{url}/b.zarr")

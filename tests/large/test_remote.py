@@ -492,3 +492,36 @@ def test_the_mark_says_nothing_of_this_machine(bucket: Bucket) -> None:
     output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8")
     output.prepare(resume=False)
     assert json.loads(bucket["out.zarr.partial"]).keys() == {"paper_unet", "owner", "run"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"all_classes": True}, {"shard": 1024}, {"all_classes": True, "shard": 512},
+        {"percentiles": (1, 99), "shard": 512},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_classes_and_shards_go_into_buckets(
+    stack: Path, bucket: Bucket, given: dict[str, Any]
+) -> None:
+    expected = here(stack, **given)
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address, **given), executor=Crashing(pieces=2))
+    keys = sorted(key for key in bucket.names("out.zarr/0/") if "/c/" in key)
+    data = bucket[keys[0]]
+    bucket[keys[0]] = data[: len(data) // 2]
+    said: list[str] = []
+    rest = Crashing()
+    predict_file(at(stack, address, **given), executor=rest, report=Report(said.append))
+    assert any("computed again" in line for line in said)
+    assert bucket.objects("out.zarr/") == expected
+    assert left_here(stack) == []
+
+
+def test_a_label_image_is_not_written_to_a_bucket(stack: Path, bucket: Bucket) -> None:
+    with pytest.raises(InputError, match="labels are written to files and folders") as refusal:
+        predict_file(at(stack, f"s3://{bucket.name}/out.zarr", argmax=True))
+    assert "\n" not in str(refusal.value)
+    assert bucket.names() == []
