@@ -48,6 +48,9 @@ def without_secrets(text: str) -> str:
 
 def _shown_address(found: re.Match[str]) -> str:
     rest = found["rest"]
+    of_file = "." in found["scheme"] or found.string[: found.start()].endswith(".")
+    if of_file and not found[0].startswith("://", len(found["scheme"])):  # a.h5:/volumes/raw
+        return f"{found['scheme']}:/{without_secrets(rest)}"
     if "://" in rest:  # one address in another
         return f"{found['scheme']}://{without_secrets(rest)}"
     end = _END.search(rest)

@@ -78,10 +78,12 @@ def split_inside(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
         The data set without slashes around it, "" if the path ends in the colon; None if it names
         a file or folder alone.
     """
-    path = local_path(path)
-    found = _INSIDE.fullmatch(os.fspath(path))
-    if found is None or os.path.lexists(path):
-        return Path(path), None
+    place = local_path(path)
+    # a path made of the text has lost what may be wrong in the name of a data set
+    text = os.fspath(path) if place == Path(path) else os.fspath(place)
+    found = _INSIDE.fullmatch(text)
+    if found is None or os.path.lexists(place):
+        return place, None
     return Path(found[1]), found[2].replace("\\", "/").strip("/")
 
 

@@ -300,6 +300,8 @@ def test_what_is_secret_is_never_shown(text: str) -> None:
         ("https://x.org:80/a@b:c", "https://x.org:80/a@b:c"),
         ("C:/data/a?b", "C:/data/a?b"),
         ("line 3:/tmp/a", "line 3:/tmp/a"),
+        ("/d/cremi.hdf:/raw: is bad", "/d/cremi.hdf:/raw: is bad"),
+        ("my_1.h5:/a@b/c?d, e.h5:/f", "my_1.h5:/a@b/c?d, e.h5:/f"),
     ],
 )
 def test_texts_without_secrets(text: str, kept: str) -> None:
