@@ -109,6 +109,14 @@ def test_a_zarr_with_such_files_is_a_zarr(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stack[3], GREY[3])
 
 
+@pytest.mark.parametrize("name", ["info", "attributes.json"])
+def test_a_folder_of_sections_with_some_text_beside_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("stained in June")
+    tifffile.imwrite(tmp_path / "a.tif", GREY[0])
+    with pytest.raises(InputError, match=f"holds {name}; a folder of sections"):
+        open_stack(tmp_path)
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -174,7 +174,9 @@ def test_an_output_from_outside(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
     with pytest.raises(InputError, match="exists already"):
         create_output(tmp_path / "a.npy", PIXELS.shape, PIXELS.dtype)
-    with pytest.raises(InputError, match=r"end its name in one of \.tif, .*\.zarr, \.npy"):
+    with pytest.raises(
+        InputError, match=r"end its name in one of \.tif, .*\.zarr, \.precomputed, \.npy"
+    ):
         create_output(tmp_path / "a.npz", PIXELS.shape, PIXELS.dtype)
 
 

@@ -70,6 +70,9 @@ NAMES = {
 }  # fmt: skip
 """What a name ends in where the first bytes say nothing."""
 
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".btf")
+"""Endings of the files that sections lie in."""
+
 LARGEST_DOCUMENT = 2**20
 """Bytes of a JSON document that says what a folder is."""
 
@@ -125,6 +128,20 @@ def json_of(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def describes(file: Path, *members: str) -> bool:
+    """Whether a document says what its folder is: it has one of some members.
+
+    A damaged one does, too, so that it is named, unless sections lie beside it, to which it may be
+    anything.
+    """
+    if not file.exists():
+        return False
+    about = json_of(file)
+    if about is not None:
+        return any(name in about for name in members)
+    return not any(one.suffix.lower() in PICTURES for one in file.parent.iterdir())
 
 
 def foreign(path: Path, found: str) -> InputError:

@@ -15,7 +15,7 @@ import numpy as np
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import Axes, letter, unnamed
 from paper_unet.images.pixel_size import micrometres
-from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, json_of
+from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
 DOCUMENT, SUFFIX = "attributes.json", ".n5"
@@ -57,10 +57,8 @@ def is_n5(path: Path) -> bool:
     """Whether a folder is an N5 store, or in one."""
     if not path.is_dir():
         return False
-    if (path / DOCUMENT).exists():
-        about = json_of(path / DOCUMENT)
-        if about is None or "dimensions" in about or "n5" in about:
-            return True
+    if describes(path / DOCUMENT, "dimensions", "n5"):
+        return True
     above = [path, *path.absolute().parents][:MOST_ABOVE]
     return any(
         one.suffix.lower() == SUFFIX or "n5" in (json_of(one / DOCUMENT) or {}) for one in above

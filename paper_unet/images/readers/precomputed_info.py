@@ -13,7 +13,7 @@ from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import Axes
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.precomputed import DOCUMENT, UNKNOWN, VOLUME
-from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, json_of
+from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
 from paper_unet.images.stack import PixelSize
 
 TYPES = (
@@ -112,7 +112,8 @@ class Scale:
 
 def is_precomputed(path: Path) -> bool:
     """Whether a folder is a precomputed volume, or that of one of its scales."""
-    return path.is_dir() and ((path / DOCUMENT).exists() or _above(path) is not None)
+    own = path.is_dir() and describes(path / DOCUMENT, "scales", "@type", "data_type")
+    return own or (path.is_dir() and _above(path) is not None)
 
 
 def _above(path: Path) -> Path | None:
