@@ -30,7 +30,7 @@ from paper_unet.synthetic import synthetic_stack
 from paper_unet.system.device import pick_device
 from paper_unet.system.environment import environment
 from paper_unet.system.files import write_atomic
-from paper_unet.training.checkpoint import comparable
+from paper_unet.training.checkpoint import as_of_today, comparable
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import instances_from_membranes, training_set
 from paper_unet.training.initial_weights import start_network
@@ -40,6 +40,8 @@ from paper_unet.training.step import Trainer, new_optimizer, reproducible
 from paper_unet.training.tiles import TileSampler
 
 FOLDER = "rows"
+WHERE = ("device", "channels_last")
+"""Settings that change no result but by rounding."""
 LOG_LINES = 100
 MARGIN = 1.15
 """A row is begun where this many times what it is expected to take is left."""
@@ -83,21 +85,37 @@ def settings(job: Job) -> dict[str, Any]:
     """Return what a row is known by."""
     stages = []
     for k, config in enumerate(job.stages):
-        known = comparable(config)
-        for name in ("device", "channels_last"):
-            known.pop(name, None)
-        known["start"] = "the stage before" if k else start_digest(config)
-        stages.append(known)
+        start = "the stage before" if k else start_digest(config)
+        stages.append(_known(comparable(config), start))
     found: dict[str, Any] = json.loads(json.dumps({"stages": stages, **job.facts}))
     return found
 
 
 def path_of(out: Path, job: Job) -> Path:
-    """Return the file of a row."""
-    text = json.dumps(settings(job), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    """Return the file of a row: the one that is there, or that it will have."""
+    wanted = settings(job)
     name = re.sub(r"[^\w.-]+", "_", job.name).strip("_")
+    for path in sorted((out / FOLDER).glob(f"{name}-*.json")):
+        row = read(path)
+        if row is not None and _as_of_today(row["settings"]) == wanted:
+            return path
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:10]
     return out / FOLDER / f"{name}-{digest}.json"
+
+
+def _as_of_today(known: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a row as they would be written now: later ones had their default."""
+    stages = []
+    for stage in known["stages"]:
+        found = as_of_today({name: value for name, value in stage.items() if name != "start"})
+        stages.append(_known(found, stage["start"]))
+    return {**known, "stages": stages}
+
+
+def _known(found: dict[str, Any], start: str) -> dict[str, Any]:
+    """Leave out where a training ran; its first weights are known by their bytes."""
+    kept = {name: value for name, value in found.items() if name not in WHERE}
+    return kept | {"start": start}
 
 
 def read(path: Path) -> dict[str, Any] | None:

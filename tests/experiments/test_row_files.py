@@ -73,6 +73,29 @@ def test_the_second_stage_is_known_without_the_first_ones_folder(
     assert row_files.path_of(tmp_path, one) == row_files.path_of(tmp_path, other)
 
 
+def test_a_row_is_known_to_versions_that_have_more_settings(row_files: Any, tmp_path: Path) -> None:
+    """A setting that came later had its default in the rows of before."""
+    row_files.run_rows(result_of, [job(0)], options(tmp_path))
+    path = row_files.path_of(tmp_path, job(0))
+    row = json.loads(path.read_text())
+    for name in ("gap", "w0"):
+        del row["settings"]["stages"][0][name]
+    path.write_text(json.dumps(row))
+    older = path.rename(path.with_name(f"{path.stem[:-10]}0123456789.json"))
+    assert row_files.path_of(tmp_path, job(0)) == older
+    assert row_files.path_of(tmp_path, job(0, gap=2.0)) not in (older, path)
+    assert len(row_files.run_rows(failing, [job(0)], options(tmp_path))) == 1
+
+
+def test_every_committed_row_is_known_by_its_settings(row_files: Any) -> None:
+    """As those of today write them, so that no row that is there is made again."""
+    paths = sorted((EXPERIMENTS / "results").glob("*/rows/*.json"))
+    assert len(paths) > 40
+    for path in paths:
+        row = row_files.read(path)
+        assert row is not None and row_files._as_of_today(row["settings"])["stages"] is not None
+
+
 def test_the_weights_of_the_start_are_known_by_their_bytes(row_files: Any, tmp_path: Path) -> None:
     paths = []
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):

@@ -122,6 +122,53 @@ def test_a_server_that_does_not_say_how_long_its_answers_are(folder: Path) -> No
         open_stack(f"{url}/v3.zarr")
 
 
+def test_a_channel_and_the_shards_that_it_needs(tmp_path: Path) -> None:
+    pixels = np.stack([PIXELS, PIXELS[:, ::-1]], axis=1)
+    group = zarr.create_group(tmp_path / "a.zarr", attributes=channel_attributes())
+    array = group.create_array(
+        "0", shape=pixels.shape, chunks=(1, 1, 16, 16), shards=(2, 2, 32, 32), dtype="uint8"
+    )
+    array[...] = pixels
+    array[2:4, 0] = 0  # then these chunks of channel 0 are not stored
+    with file_server(tmp_path) as url:
+        found = read_stack(f"{url}/a.zarr", channel="second")
+        np.testing.assert_array_equal(found, pixels[:, 1])
+        with pytest.raises(InputError, match="are missing"):
+            read_stack(f"{url}/a.zarr", channel=0)
+        with pytest.raises(InputError, match="channel"):
+            open_stack(f"{url}/a.zarr")
+
+
+def channel_attributes() -> dict[str, object]:
+    axes = [{"name": "z", "type": "space"}, {"name": "c", "type": "channel"},
+            {"name": "y", "type": "space"}, {"name": "x", "type": "space"}]  # fmt: skip
+    scale = {"type": "scale", "scale": [1, 1, 1, 1]}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    channels = [{"label": "first"}, {"label": "second"}]
+    said = {"axes": axes, "datasets": datasets}
+    return {"ome": {"version": "0.5", "multiscales": [said], "omero": {"channels": channels}}}
+
+
+def test_roots_of_bioformats2raw_and_plates(tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "one.zarr", zarr_format=2,
+                      attributes={"bioformats2raw.layout": 3})  # fmt: skip
+    ome(tmp_path / "one.zarr/0", "0.4")
+    zarr.create_group(tmp_path / "two.zarr", zarr_format=2)
+    ome(tmp_path / "two.zarr/0", "0.4")
+    ome(tmp_path / "two.zarr/1", "0.4")
+    plate = {"plate": {"wells": [{"path": "A/1"}]}}
+    zarr.create_group(tmp_path / "plate.zarr", zarr_format=2, attributes=plate)
+    well = {"well": {"images": [{"path": "0"}]}}
+    zarr.create_group(tmp_path / "plate.zarr/A/1", zarr_format=2, attributes=well)
+    ome(tmp_path / "plate.zarr/A/1/0", "0.4")
+    with file_server(tmp_path) as url:
+        for name in ("one.zarr", "two.zarr/1", "plate.zarr", "plate.zarr/A/1/0"):
+            with open_stack(f"{url}/{name}") as stack:
+                np.testing.assert_array_equal(stack[3], PIXELS[3])
+        with pytest.raises(InputError, match=r"it holds 2, give the path of one: 0, 1"):
+            open_stack(f"{url}/two.zarr")
+
+
 def test_only_what_a_window_needs_is_fetched(folder: Path) -> None:
     faults = Faults()
     with file_server(folder, faults) as url, open_stack(f"{url}/v3.zarr") as stack:
@@ -228,7 +275,7 @@ def test_rights_that_end_meanwhile_are_no_missing_chunks(folder: Path) -> None:
 def test_a_chunk_larger_than_it_can_be(folder: Path) -> None:
     with (folder / "v3.zarr/c/1/0/0").open("r+b") as chunk:
         chunk.truncate(2**20)
-    with file_server(folder) as url, pytest.raises(InputError, match=r"has 1048576 bytes"):
+    with file_server(folder) as url, pytest.raises(InputError, match=r"c/1/0/0: 1048576 bytes"):
         read_stack(f"{url}/v3.zarr")
 
 

@@ -160,6 +160,18 @@ def test_over_http_and_into_s3_where_every_tenth_request_fails(
     assert left_here(stack) == []
 
 
+def test_in_shards(stack: Path, bucket: Bucket) -> None:
+    expected = here(stack, shard=1024)
+    with pytest.raises(Fails):
+        predict_file(
+            at(stack, f"s3://{bucket.name}/out.zarr", shard=1024), executor=Crashing(pieces=2)
+        )
+    rest = Crashing()
+    predict_file(at(stack, f"s3://{bucket.name}/out.zarr", shard=1024), executor=rest)
+    assert bucket.objects("out.zarr/") == expected
+    assert len(rest.done) == 2
+
+
 def test_into_google_storage(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = here(stack)
     with fake_gcs(Faults(every=10)) as (url, objects):

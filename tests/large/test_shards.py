@@ -11,7 +11,7 @@ from process_helpers import run_python
 
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
-from paper_unet.images.outputs import zarr as module
+from paper_unet.images.outputs import zarr_shards as module
 from paper_unet.large import predict_file
 from paper_unet.large.report import Report
 

@@ -27,7 +27,8 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.chunk_objects import ChunkObjects
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.zarr import ZarrOutput
-from paper_unet.images.remote.store import ROOTS, RemoteStore
+from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
+from paper_unet.images.remote.store import RemoteStore
 from paper_unet.images.stack import Span
 from paper_unet.system.address import Address
 from paper_unet.system.claim import Claim, remove

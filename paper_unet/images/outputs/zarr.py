@@ -21,14 +21,11 @@ from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
 from paper_unet.images.outputs.zarr_labels import register
+from paper_unet.images.outputs.zarr_shards import check_shard, files_of, side_for
 from paper_unet.images.stack import Span
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
-SHARD, MANY_CHUNKS, LARGEST_SHARD = 4096, 10**5, 2**14
-"""Pixels of a side of a shard, where nothing else is said and there are more chunks than that; and
-at most."""
-
 ZSTD_LEVEL = 3
 METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
@@ -54,20 +51,11 @@ class ZarrOutput(PyramidOutput):
     def __init__(self, *given: Any, shard: int | None = 0, **more: Any) -> None:
         self.shard = shard or 0
         super().__init__(*given, **more)
-        self.use_shards(_side_for(self) if shard is None else shard)
+        self.use_shards(side_for(self, CHUNK) if shard is None else shard)
 
     def use_shards(self, shard: int) -> None:
         """Write shards of so many pixels a side; 0: a file for each chunk. Before `prepare`."""
-        if shard % CHUNK or not 0 <= shard <= LARGEST_SHARD:
-            raise InputError(
-                f"{self.path}: `shard` is {shard}; it must be 0 or a multiple of {CHUNK}, up to "
-                f"{LARGEST_SHARD}"
-            )
-        if shard and self._format == 2:
-            raise InputError(
-                f"{self.path}: OME-Zarr {self.version} has no shards; write 0.5, or leave `shard` "
-                "out"
-            )
+        check_shard(self.path, shard, CHUNK, self.version)
         self.shard = shard
         self.alignment = (shard, shard) if shard else type(self).alignment
         self.tasks_at_once = 1 if shard else None  # each takes the memory of a shard
@@ -112,7 +100,7 @@ class ZarrOutput(PyramidOutput):
         if found != [(shape, self.dtype, chunk) for shape in self._shapes()]:
             raise self.nothing_left(f"does not hold {self.dtype} of shape {self.full_shape}")
         if {array.shards for array in arrays} != {self._shards}:
-            raise self.nothing_left(f"has not a file for {_files(self.shard)}")
+            raise self.nothing_left(f"has not a file for {files_of(self.shard)}")
         if group.metadata.zarr_format != self._format:
             raise self.nothing_left(f"is not OME-Zarr {self.version}")
         try:
@@ -192,24 +180,3 @@ class ZarrOutput(PyramidOutput):
     def _metadata(self) -> Iterator[Path]:
         for folder in (self.partial, *(self.partial / str(k) for k in range(len(self.levels)))):
             yield from (folder / name for name in METADATA if (folder / name).exists())
-
-
-def _files(shard: int) -> str:
-    return f"each shard of {shard} x {shard} pixels" if shard else "each chunk"
-
-
-def _side_for(output: ZarrOutput) -> int:
-    """Return the side of the shards of an output, as an interrupted run has them, or by its size.
-
-    0: a file for each chunk.
-    """
-    document = output.partial / "0" / "zarr.json"
-    try:
-        found = zarr.open_array(document.parent, mode="r").shards if document.is_file() else ()
-        if found != ():
-            return int(found[-1]) if found else 0
-    except Exception:  # what is damaged there is named where it is gone on with
-        return 0
-    _, height, width = output.shape
-    count = output.planes * math.ceil(height / CHUNK) * math.ceil(width / CHUNK)
-    return SHARD if count > MANY_CHUNKS and output.version == "0.5" else 0

@@ -25,9 +25,6 @@ MOST_WELLS, MOST_LOOKED, MOST_FOUND = 400, 10_000, 1000
 """Wells whose images are counted, and names and groups of a store that are looked at to say what
 it holds."""
 
-MOST_ASKED = 100
-"""Images that are looked for by their numbers, where nothing can be listed."""
-
 
 class Image(NamedTuple):
     """The array of an image, and what its store says of it.
@@ -147,20 +144,10 @@ def _of_well(well: Any) -> list[str]:
 def _images_below(group: Any) -> Iterator[str]:
     import zarr
 
-    listed = _folders(group, "", 1) if group.store.supports_listing else _numbered(group)
-    for name in listed:
+    for name in _folders(group, "", 1):
         one = group[name]
         if isinstance(one, zarr.Group) and _attributes(one).get("multiscales"):
             yield name
-
-
-def _numbered(group: Any) -> Iterator[str]:
-    """Yield the groups and arrays called 0, 1, ..., in a store that cannot list what it holds."""
-    for number in range(MOST_ASKED):
-        keys = (joined(group.path, str(number), document) for document in DOCUMENTS)
-        if not any(group.store.stamp(key) is not None for key in keys):
-            return
-        yield str(number)
 
 
 def _folders(group: Any, folder: str, deep: int) -> Iterator[str]:

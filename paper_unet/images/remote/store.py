@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 import obstore
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
 from paper_unet.errors import InputError
-from paper_unet.images.readers.zarr_names import Entry
-from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT
+from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
+from paper_unet.images.readers.zarr_names import Entry, joined
+from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
 from paper_unet.images.remote.connect import connect
 from paper_unet.images.remote.failures import Failure
 from paper_unet.images.remote.kept import Kept
 from paper_unet.images.remote.patience import RefusedError, Server
 from paper_unet.system.address import Address
 
-DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+NAMES: Final = (*ROOTS, ".zattrs", ".zmetadata")
+"""Of documents; everything else holds chunks."""
 
-ROOTS: Final = DOCUMENTS[:3]
-"""Objects by which a place is known to be a Zarr."""
+SHOWN: Final = 64
+"""Numbers, at most, that are tried as names where nothing is listed."""
 
 AT_ONCE: Final = 16
 """Requests at a time: each waits for the network, hardly for this machine."""
@@ -151,6 +154,32 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
         found = self.about(key)
         return None if found is None else {"bytes": found.size, "version": found.version}
 
+    def listed(self, folder: str) -> list[Entry]:
+        """Return the folders right below one; of a server, which lists nothing, 0, 1, 2, ..."""
+        if self.address.in_bucket:
+
+            def request() -> Any:
+                return obstore.list_with_delimiter(self.store, folder or None)
+
+            found = self._do(request, "list objects")["common_prefixes"]
+            names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        else:
+            names = list(
+                takewhile(lambda name: self._is_zarr(folder, name), map(str, range(SHOWN)))
+            )
+        return [Entry(name, "folder") for name in names]
+
+    def _is_zarr(self, folder: str, name: str) -> bool:
+        return any(self.about(joined(folder, name, root)) is not None for root in ROOTS)
+
+    def whole(self) -> dict[str, int]:
+        """Return what tells the whole store from another: nothing does."""
+        return {}
+
+    def close(self) -> None:
+        """Forget what is kept."""
+        self.kept.clear()
+
     def named(self, key: str) -> str:
         """Return what a message calls an object."""
         return str(self.address / key)
@@ -158,23 +187,6 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
     def write(self, key: str, data: bytes) -> None:
         """Write an object, whole; when this returns it is there to stay."""
         self._do(lambda: obstore.put(self.store, key, data, use_multipart=False), f"write {key}")
-
-    def listed(self, folder: str) -> list[Entry]:
-        """Return what lies right below a folder; nothing where objects cannot be listed."""
-        if not self.address.in_bucket:
-            return []
-        found = self._do(
-            lambda: obstore.list_with_delimiter(self.store, folder or None), "list objects"
-        )
-        objects = [(one["path"], "file") for one in found["objects"]]
-        below = [(path, "folder") for path in found["common_prefixes"]]
-        return [
-            Entry(str(path).rstrip("/").rpartition("/")[2], kind) for path, kind in below + objects
-        ]
-
-    def whole(self) -> dict[str, int]:
-        """Return what tells the whole store from another; nothing short of all its objects does."""
-        return {}
 
     def objects(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield key and size of all objects below a prefix, in order of their keys."""
@@ -253,14 +265,12 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
             self._check_size(key, got.range[1] - got.range[0])
             return bytes(got.bytes())
         except obstore.exceptions.NotSupportedError:  # a server that sends objects whole
-            return _part_of(self._got(key, None), part)
+            whole = self._got(key, None)
+            start, stop = span_of(part, len(whole))
+            return whole[start:stop]
 
     def _check_size(self, key: str, size: int) -> None:
-        if not 0 <= size <= self.largest:
-            raise InputError(
-                f"{self.address}: {key} has {size} bytes, where up to {self.largest} can be "
-                "needed; the store is damaged: copy or export it again"
-            )
+        check_size(self.named(key), size, self.largest)
 
     def refused(self, failure: Failure, what: str) -> InputError:
         """Return the error of a request that the server refuses, and what to do."""
@@ -298,21 +308,13 @@ class RemoteStore(ObjectStore):  # type: ignore[type-arg]
         return self.address.in_bucket
 
     async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
-        """Yield the names right below a prefix; none where objects cannot be listed."""
-        for entry in await asyncio.to_thread(self.listed, prefix):
+        """Yield the names of folders right below a prefix; see `listed`."""
+        for entry in await asyncio.to_thread(self.listed, prefix.rstrip("/")):
             yield entry.name
 
 
 def _is_document(key: str) -> bool:
-    return key.rpartition("/")[2] in DOCUMENTS
-
-
-def _part_of(data: bytes, part: ByteRequest) -> bytes:
-    if isinstance(part, RangeByteRequest):
-        return data[part.start : part.end]
-    if isinstance(part, OffsetByteRequest):
-        return data[part.offset :]
-    return data[-part.suffix :] if part.suffix else b""
+    return key.rpartition("/")[2] in NAMES
 
 
 def _remedy(address: Address, failure: Failure) -> str:
