@@ -176,7 +176,7 @@ def test_it_is_on_disk_when_it_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     stack = noise((1, 600, 1100))
     output = started(tmp_path / "out.zarr", stack)
     synced: list[str] = []
-    for name in ("pyramid_output.sync_file", "chunk_files.sync_folder"):
+    for name in ("level_files.sync_file", "chunk_files.sync_folder"):
         monkeypatch.setattr(
             f"paper_unet.images.outputs.{name}",
             lambda path: synced.append(str(path.relative_to(output.partial))),

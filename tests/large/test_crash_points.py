@@ -15,11 +15,11 @@ from paper_unet.large import estimate, executor, lines, predict_file, worker
 from paper_unet.large.report import Report
 import ome_zarr_models.v05.image, zarr
 import h5py, paper_unet.images.outputs.tiff, paper_unet.images.outputs.zarr
-from paper_unet.images.outputs import precomputed, pyramid_output
+from paper_unet.images.outputs import level_files, precomputed
 
 # the same calls each time
 zarr.config.set({"async.concurrency": 1, "threading.max_workers": 1})
-worker.WRITERS = executor.WRITERS = pyramid_output.SYNCED = 1
+worker.WRITERS = executor.WRITERS = level_files.SYNCED = 1
 clock = count(step=lines.SECONDS * 0.6)  # of two records the first waits, whatever the time
 lines.time = SimpleNamespace(monotonic=clock.__next__)
 estimate.matrix_rate = lambda prediction: 1e9  # measures for a moment otherwise

@@ -20,7 +20,7 @@ from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
-from paper_unet.images.outputs.pyramid_output import sync_files
+from paper_unet.images.outputs.level_files import sync_files
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.stack import Span
 from paper_unet.system.files import replace_file, sync_folder

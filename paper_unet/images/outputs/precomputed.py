@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput, sync_files
+from paper_unet.images.outputs.level_files import sync_files
+from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
 from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.precomputed import ABOUT, DOCUMENT, UNKNOWN, VOLUME
 from paper_unet.images.stack import Span

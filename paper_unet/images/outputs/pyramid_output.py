@@ -13,14 +13,14 @@ import secrets
 import shutil
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
+from paper_unet.images.outputs.level_files import LevelFiles
 from paper_unet.images.outputs.output import OPENING, Output
 from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.tasks import Marks, Task, Tasks
@@ -29,32 +29,6 @@ from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
 from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
-
-SYNCED = 4
-"""Files that are synced at a time: the disk takes what waits for it together."""
-
-
-def sync_files(files: Sequence[Path]) -> None:
-    """Return when files, at least one, are on disk to stay; their names may not be yet."""
-    with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
-        for _ in pool.map(sync_file, files):
-            pass
-
-
-class LevelFiles(Protocol):
-    """The files of a level; z counts the planes of `Output.planes`."""
-
-    def write(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Stored]:
-        """Write a window of whole files; return what each file is, row by row."""
-
-    def files(self, z: int, rows: Span, columns: Span) -> Iterator[Path]:
-        """Yield the files of a window, row by row."""
-
-    def sync(self, z: int, rows: Sequence[int], columns: Sequence[int]) -> None:
-        """Return when files, by where they begin, are on disk to stay."""
-
-    def lacking(self, shape: tuple[int, int, int]) -> Iterator[tuple[int, Path]]:
-        """Yield how many files of planes of this shape are missing, and in which folder."""
 
 
 class OpenedPyramid(NamedTuple):
