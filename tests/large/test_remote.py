@@ -537,3 +537,15 @@ def test_a_label_image_is_not_written_to_a_bucket(stack: Path, bucket: Bucket) -
         predict_file(at(stack, f"s3://{bucket.name}/out.zarr", argmax=True))
     assert "\n" not in str(refusal.value)
     assert bucket.names() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"shard": 100}, "`shard` is 100"), ({"shard": 512, "ome_zarr": "0.4"}, "has no shards")],
+)
+def test_refusals_name_the_address(
+    stack: Path, bucket: Bucket, given: dict[str, Any], says: str
+) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(InputError, match=f"^{address}: .*{says}"):
+        predict_file(at(stack, address, **given))

@@ -119,6 +119,11 @@ class Output(ABC):
         self._check()
         self._found = stamp_of(path)
 
+    @property
+    def place(self) -> object:
+        """What messages call it: its path, unless that only stands for it."""
+        return self.path
+
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own, from now on; of the driver, before all else.
 
@@ -362,17 +367,18 @@ class Output(ABC):
         accepted = LABEL_DTYPES if self.labels else DTYPES
         if self.dtype.name not in accepted:
             raise InputError(
-                f"{self.path}: output of {self.dtype}; accepted are {', '.join(accepted)}"
+                f"{self.place}: output of {self.dtype}; accepted are {', '.join(accepted)}"
             )
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise InputError(
-                f"{self.path}: output of shape {self.shape}; accepted is (Z, Y, X), each at least 1"
+                f"{self.place}: output of shape {self.shape}; accepted is (Z, Y, X), each at least "
+                "1"
             )
         known = [size for size in self.pixel_size if size is not None]
         if len(self.pixel_size) != 3 or not all(math.isfinite(size) and size > 0 for size in known):
             raise InputError(
-                f"{self.path}: pixel size {self.pixel_size}; give three positive numbers (z, y, x) "
-                "in micrometres, None where not known"
+                f"{self.place}: pixel size {self.pixel_size}; give three positive numbers "
+                "(z, y, x) in micrometres, None where not known"
             )
 
     @property

@@ -64,6 +64,11 @@ class RemoteZarrOutput(ZarrOutput):
         super().__init__(_stand_in(address), *given, **more)
         self.notes = (f"{address}: its journal is {self.path}.journal, until it is finished",)
 
+    @property
+    def place(self) -> object:
+        """The address; see `Output.place`."""
+        return self.address
+
     # of the driver
 
     def take(self, claim: Claim, *, left: bool) -> None:

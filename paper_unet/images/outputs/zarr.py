@@ -55,7 +55,7 @@ class ZarrOutput(PyramidOutput):
 
     def use_shards(self, shard: int) -> None:
         """Write shards of so many pixels a side; 0: a file for each chunk. Before `prepare`."""
-        check_shard(self.path, shard, CHUNK, self.version)
+        check_shard(self.place, shard, CHUNK, self.version)
         self.shard = shard
         self.alignment = (shard, shard) if shard else type(self).alignment
         self.tasks_at_once = 1 if shard else None  # each takes the memory of a shard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import zarr
 
@@ -15,15 +14,15 @@ SHARD, MANY_CHUNKS, LARGEST = 4096, 10**5, 2**14
 at most."""
 
 
-def check_shard(path: Path, shard: int, chunk: int, version: str) -> None:
+def check_shard(place: object, shard: int, chunk: int, version: str) -> None:
     """Raise InputError unless shards of so many pixels a side can be written; 0: none."""
     if shard % chunk or not 0 <= shard <= LARGEST:
         raise InputError(
-            f"{path}: `shard` is {shard}; it must be 0 or a multiple of {chunk}, up to {LARGEST}"
+            f"{place}: `shard` is {shard}; it must be 0 or a multiple of {chunk}, up to {LARGEST}"
         )
     if shard and version == "0.4":
         raise InputError(
-            f"{path}: OME-Zarr {version} has no shards; write 0.5, or leave `shard` out"
+            f"{place}: OME-Zarr {version} has no shards; write 0.5, or leave `shard` out"
         )
 
 
