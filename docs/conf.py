@@ -21,6 +21,8 @@ extensions = [
     "mathml",  # _ext, like those below
     "result_pages",
     "house_picture",
+    "settings_table",
+    "source_anchors",
 ]
 exclude_patterns = ["_build", "_ext", "tutorials/README.txt"]
 
@@ -38,6 +40,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 
 sphinx_gallery_conf = {

@@ -15,7 +15,7 @@ def inline(self: HTML5Translator, node: nodes.math) -> None:
 def block(self: HTML5Translator, node: nodes.math_block) -> None:
     """Write a formula on a line of its own, with its number if it has one."""
     self.body.append('<div class="math-block">')
-    if node["label"]:
+    if node.get("label"):
         self.add_permalink_ref(node, "Link to this equation")
     self.body.append(tex2mathml(node.astext(), as_block=True))
     self.body.append("</div>\n")
