@@ -37,8 +37,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_typehints_format = "short"
+autodoc_typehints = "none"  # the docstrings say more: shapes, ranges, units
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 80

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-HEAD = "| | paper, secret test data | ours, held-out data | command |"
+HEAD = "| | paper, on secret test data | ours, on held-out data | command |"
 REPRODUCE = "python experiments/reproduce.py --data data --only"
 
 ERRORS = {"warping_error": ("warping error", 6), "rand_error": ("Rand error", 4),
@@ -29,19 +29,19 @@ def first(results: Path, names: tuple[str, ...]) -> tuple[str, dict[str, Any]] |
     return None
 
 
-def figure1(metrics: dict[str, Any], link: str) -> Iterator[Row]:
-    """Give the size of the network."""
-    layers, parameters = metrics["convolutional_layers"], metrics["parameters"]
-    ours = f"{layers}, with {parameters:,} parameters"
-    yield f"Fig. 1, [convolutional layers]({link})", "23", ours, "python experiments/fig1_architecture.py"
+def width_of(metrics: dict[str, Any]) -> int:
+    """Return the channels of the first level of the networks of a result."""
+    given = metrics["config"]  # of each network, or these of each data set
+    networks = given if isinstance(given, list) else next(iter(given.values()))
+    return int(networks[0]["width"])
 
 
 def table1(metrics: dict[str, Any], link: str) -> Iterator[Row]:
     """Give the three errors of Table 1, over seven rotations as in the paper."""
-    width = metrics["config"][0]["width"]
+    width = width_of(metrics)
     for name, (title, digits) in ERRORS.items():
         value = metrics["held_out"]["rotations"][name]["mean"]
-        ours = f"{value:.{digits}f} (width {width})"
+        ours = f"{value:.{digits}f} (width {width}; {metrics['recipe']})"
         paper = str(metrics["paper_test_volume"][name])
         yield f"Table 1, [{title}]({link})", paper, ours, f"{REPRODUCE} table1"
 
@@ -51,14 +51,12 @@ def table2(metrics: dict[str, Any], link: str) -> Iterator[Row]:
     names = {"across": "across sequences", "forward": "forward in time"}
     for of_set, found in metrics["summary"].items():
         shown = [f"{found[key]['seg']:.4f} {text}" for key, text in names.items() if key in found]
-        yield (
-            f"Table 2, [SEG of {of_set}]({link})", str(found["paper"]), ", ".join(shown),
-            f"{REPRODUCE} table2",
-        )  # fmt: skip
+        ours = f"{', '.join(shown)} (width {width_of(metrics)}; {found['recipe']})"
+        what = f"Table 2, [SEG of {of_set}]({link})"
+        yield what, str(found["paper"]), ours, f"{REPRODUCE} table2"
 
 
 TABLES: list[tuple[tuple[str, ...], Callable[[dict[str, Any], str], Iterator[Row]]]] = [
-    (("fig1_architecture",), figure1),
     (("table1_width64", "table1_isbi2012"), table1),
     (("table2_width64", "table2_cell_tracking"), table2),
 ]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -89,12 +88,44 @@ def relative(path: Path) -> str:
     return f"../../{path.relative_to(ROOT)}"
 
 
+def figure_numbers(metrics: dict[str, Any]) -> str:
+    """Return what a figure of the paper says in numbers, in a sentence or two."""
+    if "convolutional_layers" in metrics:
+        return (
+            f"{metrics['tile']} pixels in; {metrics['convolutional_layers']} convolutional layers; "
+            f"{metrics['parameters']:,} parameters; "
+            f"{metrics['multiply_accumulates'] / 1e9:.1f} thousand million products."
+        )
+    if "tilings" in metrics:
+        return " ".join(
+            f"Tiles of {row['tile']}, {row['tiling']}: {row['share_of_pixels']:.2%} of the pixels "
+            "are of another class than in one pass."
+            for row in metrics["tilings"]
+        )
+    if "touching_pairs" in metrics:
+        return (
+            f"{metrics['cells']} cells; {metrics['touching_pairs']} pairs touch, after separation "
+            f"{metrics['touching_pairs_after']}. The gaps are "
+            f"{metrics['share_of_pixels_in_gaps']:.1%} of the pixels and have "
+            f"{metrics['share_of_weight_in_gaps']:.1%} of the weight; mean weight in them "
+            f"{metrics['weight_mean_in_gaps']:.1f}."
+        )
+    return " ".join(
+        f"{row['set']}, frame {row['frame']} of sequence {row['sequence']}: SEG {row['seg']:.3f}, "
+        f"{row['matched']} of {row['objects']} cells found."
+        for row in metrics["rows"]
+    )
+
+
 def write_pages(app: Sphinx) -> None:
     """Write the pages that are not there as they should be, and the table of the first page."""
     folder = Path(app.srcdir) / "results"
     folder.mkdir(exist_ok=True)
     wanted = {f"{name}.md": page(name) for name in names()}
     wanted["headline.txt"] = "\n".join(headline.lines(RESULTS, "results/{}/")) + "\n"
+    for path in RESULTS.glob("fig[1-4]*/metrics.json"):
+        said = figure_numbers(json.loads(path.read_text()))
+        wanted[f"{path.parent.name}.txt"] = f"**Numbers.** {said}\n"
     for path in folder.iterdir():
         if path.name not in wanted:
             path.unlink()
@@ -112,11 +143,12 @@ class LinksToResults(SphinxPostTransform):
         """Replace the references of one page."""
         for node in list(self.document.findall(addnodes.pending_xref)):
             target = node.get("reftarget", "").strip("/")
+            if node.get("refdomain") == "doc" or not target.startswith("results/"):
+                continue
             if node["reftype"] == "myst" and target in self.env.found_docs:
-                text: nodes.Node = node[0].deepcopy()
-                assert self.app.builder is not None
-                refdoc = self.env.docname
-                node.replace_self(make_refnode(self.app.builder, refdoc, target, None, text))  # type: ignore[arg-type]
+                text = node[0].deepcopy()
+                here = self.env.docname
+                node.replace_self(make_refnode(self.app.builder, here, target, None, text))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,7 +1,6 @@
 """The fields of a configuration as a list, from what stands beside them in the source.
 
-    ```{settings} paper_unet.training.config:TrainConfig
-    ```
+``{settings} paper_unet.training.config:TrainConfig`` is the directive.
 """
 
 from __future__ import annotations

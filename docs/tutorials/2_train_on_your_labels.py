@@ -99,7 +99,9 @@ axes[0].legend()
 for run in ("plain", "augmented"):
     steps, _, kept = losses(run)
     best = min(range(len(kept)), key=kept.__getitem__)
-    print(f"{run}: lowest held-out loss {kept[best]:.2f} at step {steps[best]}, last {kept[-1]:.2f}")
+    print(
+        f"{run}: lowest held-out loss {kept[best]:.2f} at step {steps[best]}, last {kept[-1]:.2f}"
+    )
 
 # %%
 # The weights lie in the folder of the run. They carry their settings and a checksum, and every
@@ -116,5 +118,5 @@ print(model.variant, probability.shape)
 #         --validate 24:30 --validate-every 500 --out runs/mine
 #     paper-unet predict more.tif -o out.tif --weights runs/mine/weights.safetensors
 #
-# A run that was stopped goes on with ``--resume``. :doc:`../training` has the recipe, and what to do
-# when nothing is learned. Next: :doc:`3_larger_than_memory`.
+# A run that was stopped goes on with ``--resume``. :doc:`../training` has the recipe, and what to
+# do when nothing is learned. Next: :doc:`3_larger_than_memory`.

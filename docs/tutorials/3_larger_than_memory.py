@@ -61,8 +61,8 @@ except Stopped as stopped:
     print("stopped:", stopped)
 
 # %%
-# The output has not got its name yet: half a result never looks like a whole one. Beside it lies the
-# journal, with a checksum of every piece.
+# The output has not got its name yet: half a result never looks like a whole one. Beside it lies
+# the journal, with a checksum of every piece.
 
 print(sorted(path.name for path in folder.iterdir()))
 
@@ -84,9 +84,7 @@ whole = PredictConfig(
     device="cpu",
 )
 predict_file(whole)
-digests = {
-    hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (config.out, whole.out)
-}
+digests = {hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (config.out, whole.out)}
 assert len(digests) == 1
 print("the same bytes:", *digests)
 

@@ -53,7 +53,9 @@ def ten_cuts():
     cells, _ = ndimage.label(truth[0])
     cut = truth.copy()
     largest = np.argsort(np.bincount(cells.ravel())[1:])[-10:] + 1
-    for number, place in zip(largest, ndimage.center_of_mass(truth[0], cells, largest), strict=True):
+    for number, place in zip(
+        largest, ndimage.center_of_mass(truth[0], cells, largest), strict=True
+    ):
         cut[0, round(place[0]), cells[round(place[0])] == number] = 0
     return cut
 
@@ -93,8 +95,8 @@ for title, answer in answers.items():
 #
 # - **Pixel error** is large for wide membranes, which harm nobody, and hardly sees the gap, which
 #   joins two cells.
-# - **V_rand and V_info** do not mind wide membranes: cells are grown until they meet before they are
-#   compared. One gap costs them much more than its few pixels.
+# - **V_rand and V_info** do not mind wide membranes: cells are grown until they meet before they
+#   are compared. One gap costs them much more than its few pixels.
 # - **Warping error** counts pixels where cells split or join, in millionths of the image. It is
 #   excellent for *nothing at all*. So never show it alone.
 #

@@ -48,10 +48,11 @@ for method in ("components", "watershed"):
 
 cells = {method: read_stack(result.path, labels=True) for method, result in done.items()}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-axes[0].imshow(paint(tissue.instances[1], matched_colours(tissue.instances[1], cells["watershed"][1])[0]))
+truth = tissue.instances[1]
+axes[0].imshow(paint(truth, matched_colours(truth, cells["watershed"][1])[0]))
 axes[0].set_title("truth, section 1")
 for axis, (method, found) in zip(axes[1:], cells.items(), strict=True):
-    axis.imshow(paint(found[1], matched_colours(tissue.instances[1], found[1])[1]))
+    axis.imshow(paint(found[1], matched_colours(truth, found[1])[1]))
     axis.set_title(method)
 for axis in axes:
     axis.axis("off")

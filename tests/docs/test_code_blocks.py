@@ -25,7 +25,8 @@ BEFORE = {"README.md": STACK, "docs/metrics.md": LABELS}
 
 ELSEWHERE = {
     "SLURMCluster(": "tests/large/test_cluster.py::test_slurm_through_dask_jobqueue",
-    "class NpyStack(Stack):": "tests/images/test_formats.py::test_a_prediction_from_and_to_what_is_from_outside",
+    "class NpyStack(Stack):":
+        "tests/images/test_formats.py::test_a_prediction_from_and_to_what_is_from_outside",
     "class MyNetwork(Network):":
         "tests/test_tables.py::test_a_network_from_outside_trains_predicts_and_is_read_back",
     "def dice(labels, interior):  # (Z, Y, X) each\n    return value":
@@ -121,16 +122,16 @@ def test_the_commands_of_a_page_are_understood(
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_every_script_that_is_called_is_there(name: str) -> None:
-    for script in re.findall(r"\bpython ((?:experiments|benchmarks)/\w+\.py)", PAGES[name].read_text()):
+    for script in re.findall(
+        r"\bpython ((?:experiments|benchmarks)/\w+\.py)", PAGES[name].read_text()
+    ):
         assert (ROOT / script).is_file(), script
 
 
 def documented(text: str) -> list[str]:
     """The full names of what a page of the API documents."""
     module, found = "", []
-    for kind, name in re.findall(
-        r"^\.\. (currentmodule|auto\w+):: ([\w.]+)", text, re.MULTILINE
-    ):
+    for kind, name in re.findall(r"^\.\. (currentmodule|auto\w+):: ([\w.]+)", text, re.MULTILINE):
         if kind == "currentmodule":
             module = name
         else:

@@ -1,4 +1,4 @@
-"""No dead links: the checker of the built site, and the links of pages that are read as they are."""
+"""No dead links: the checker of the built site, and the links of pages read as they are."""
 
 from __future__ import annotations
 
