@@ -110,7 +110,7 @@ def draw() -> Figure:
     rooms = set().union(*rows)
     graph, count = imports(rooms), lines_of(rooms)
     arrows, middle = reduced(graph), places(rows, graph)
-    with style.figure("page", 6.0) as page:
+    with style.figure("page", 5.0) as page:
         axes = page.subplots()
         axes.set(xlim=(0, 1), ylim=(-0.5, len(rows) - 0.5))
         axes.axis("off")
@@ -122,7 +122,7 @@ def draw() -> Figure:
     return page
 
 
-WIDE, HIGH = 0.118, 0.46
+WIDE, HIGH = 0.122, 0.56
 
 
 def _room(axes: object, name: str, count: int, x: float, y: float) -> None:
@@ -133,9 +133,9 @@ def _room(axes: object, name: str, count: int, x: float, y: float) -> None:
         facecolor=colour, edgecolor=style.GREY, linewidth=0.6, mutation_aspect=8,
     )  # fmt: skip
     axes.add_patch(box)  # type: ignore[attr-defined]
-    axes.text(x, y + 0.07, name, ha="center", va="center", fontsize=6.5)  # type: ignore[attr-defined]
+    axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=7.5)  # type: ignore[attr-defined]
     text = f"{count:,} lines"
-    axes.text(x, y - 0.12, text, ha="center", va="center", fontsize=5, color=style.GREY)  # type: ignore[attr-defined]
+    axes.text(x, y - 0.15, text, ha="center", va="center", fontsize=6, color=style.GREY)  # type: ignore[attr-defined]
 
 
 def _arrow(axes: object, start: tuple[float, float], stop: tuple[float, float]) -> None:
