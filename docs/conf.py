@@ -8,7 +8,7 @@ from paper_unet import __version__
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "paper_unet"
-author = "The paper_unet developers"
+author = copyright = "The paper_unet developers"
 release = __version__
 extensions = [
     "myst_parser",
@@ -51,7 +51,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
-    "min_reported_time": 0,
+    "min_reported_time": 3600,  # that of a machine that does other work, too, says little
+    "capture_repr": (),  # what is printed, and not what a line returns
     "remove_config_comments": True,
     "abort_on_example_error": True,
     "reset_modules": (),

@@ -15,6 +15,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import tifffile
 
 from paper_unet.large import PredictConfig, predict_file
@@ -87,6 +88,16 @@ predict_file(whole)
 digests = {hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (config.out, whole.out)}
 assert len(digests) == 1
 print("the same bytes:", *digests)
+
+# %%
+# And this is what they show.
+
+figure, axes = plt.subplots(2, 3, figsize=(6, 5), layout="constrained")
+for z, probability in enumerate(tifffile.imread(config.out)):
+    for axis, image in zip(axes[:, z], (stack[z], probability), strict=True):
+        axis.imshow(image, cmap="gray")
+        axis.axis("off")
+    axes[0, z].set_title(f"section {z}")
 
 # %%
 # On the command line::

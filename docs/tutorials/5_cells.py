@@ -44,7 +44,7 @@ for method in ("components", "watershed"):
 
 # %%
 # 0 is background, and cells are counted from 1. Cells that were found have the colour of the true
-# cell that they cover most.
+# cell that they cover most; white and grey ones are pieces that are left over.
 
 cells = {method: read_stack(result.path, labels=True) for method, result in done.items()}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
