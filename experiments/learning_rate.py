@@ -34,7 +34,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
-from paper_unet.figures.style import BLACK, draw_runs, figure, keys, legend_below
+from paper_unet.figures.style import BLACK, draw_runs, figure, keys, legend_below, metric_label
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.log import LOG
 
@@ -116,7 +116,12 @@ def losses(run_folder: Path, steps: int) -> dict[str, float]:
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Draw the loss at the end against the rate; a cross is a run that collapsed or diverged."""
+    """Draw the loss at the end against the rate; a cross is a run that collapsed or diverged.
+
+    The rows of the first sweep have scores in place of losses.
+    """
+    if not any("on" in row for row in rows):
+        return draw_scores(rows)
     names = list(dict.fromkeys(row["on"] for row in rows))
     kinds = {(row["warmup"], row["centre"]): kind_label(row) for row in rows}
     shown = keys(kinds[kind] for kind in sorted(kinds))
@@ -149,6 +154,23 @@ def kind_label(row: dict[str, Any]) -> str:
     """Return what a run had besides its rate."""
     centre = "" if row["centre"] == TrainConfig.centre else f", centre {row['centre']:g}"
     return f"warm-up {row['warmup']}{centre}"
+
+
+def draw_scores(rows: list[dict[str, Any]]) -> Figure:
+    """Draw V_info and the pixel error of the first sweep against the rate."""
+    centres = {row["centre"]: f"{row['centre']:g} subtracted" for row in rows}
+    shown = keys(centres.values())
+    with figure("page", 2.5) as page:
+        for axes, name in zip(page.subplots(1, 2), ("v_info", "pixel_error"), strict=True):
+            for centre, label in centres.items():
+                for rate in dict.fromkeys(row["lr"] for row in rows):
+                    values = [
+                        row[name] for row in rows if (row["lr"], row["centre"]) == (rate, centre)
+                    ]
+                    draw_runs(axes, rate, values, key=shown[label], label=label)
+            axes.set(xscale="log", xlabel="learning rate", ylabel=metric_label(name))
+        legend_below(page, ncols=2)
+    return page
 
 
 def jobs(options: argparse.Namespace) -> list[Job]:

@@ -1,5 +1,7 @@
 """Write the table of all results into experiments/README.md from the committed metrics.json.
 
+The small table of README.md (`headline.py`) is written, too.
+
 python experiments/summary.py [--check]
 
 No number of that table is typed by hand; ``--check`` fails if the table is not what the files say.
@@ -14,6 +16,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import headline
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- begin: written by summary.py -->", "<!-- end -->"
@@ -226,21 +230,31 @@ def lines(results: Path) -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    """Write the table, or compare it."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--check", action="store_true", help="fail if the table is out of date")
-    check = options.parse_args().check
-    page = HERE / "README.md"
-    text = page.read_text()
+def with_table(text: str, table: Iterable[str]) -> str:
+    """Return a page with this table between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    table = "\n".join(lines(HERE / "results"))
-    wanted = f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
-    if not check:
-        page.write_text(wanted)
-    elif wanted != text:
-        sys.exit(f"{page} is out of date: run python experiments/summary.py")
+    shown = "\n".join(table)
+    return f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Write the tables, or compare them."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--check", action="store_true", help="fail if a table is out of date")
+    check = options.parse_args().check
+    results = HERE / "results"
+    tables = {
+        HERE / "README.md": lines(results),
+        HERE.parent / "README.md": headline.lines(results, "experiments/results/{}/"),
+    }
+    for page, table in tables.items():
+        text = page.read_text()
+        wanted = with_table(text, table)
+        if not check:
+            page.write_text(wanted)
+        elif wanted != text:
+            sys.exit(f"{page} is out of date: run python experiments/summary.py")
 
 
 if __name__ == "__main__":

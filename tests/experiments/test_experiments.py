@@ -211,11 +211,14 @@ def test_the_table_of_results_is_what_the_files_say(
     summary = import_experiment("summary", monkeypatch)
     monkeypatch.setattr(sys, "argv", ["summary.py", "--check"])
     summary.main()
-    page = tmp_path / "README.md"
-    shutil.copytree(EXPERIMENTS / "results", tmp_path / "results")
+    here = tmp_path / "experiments"
+    page, front = here / "README.md", tmp_path / "README.md"
+    shutil.copytree(EXPERIMENTS / "results", here / "results")
     page.write_text((EXPERIMENTS / "README.md").read_text())
-    monkeypatch.setattr(summary, "HERE", tmp_path)
-    metrics = tmp_path / "results" / "bundled_weights" / "metrics.json"
+    front.write_text((EXPERIMENTS.parent / "README.md").read_text())
+    monkeypatch.setattr(summary, "HERE", here)
+    summary.main()
+    metrics = here / "results" / "bundled_weights" / "metrics.json"
     scores = json.loads(metrics.read_text())
     scores["scores"]["none"]["v_rand"] = 0.12345
     metrics.write_text(json.dumps(scores))
@@ -224,6 +227,12 @@ def test_the_table_of_results_is_what_the_files_say(
     monkeypatch.setattr(sys, "argv", ["summary.py"])
     summary.main()
     assert "v_rand 0.1235" in page.read_text() or "v_rand 0.1234" in page.read_text()
+    of_table1 = here / "results" / "table1_width64" / "metrics.json"
+    found = json.loads(of_table1.read_text())
+    found["held_out"]["rotations"]["pixel_error"]["mean"] = 0.54321
+    of_table1.write_text(json.dumps(found))
+    summary.main()
+    assert "| 0.0611 | 0.5432 (width 64;" in front.read_text()
 
 
 @pytest.mark.parametrize("page", ["fidelity", "departures"])
