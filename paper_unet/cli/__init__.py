@@ -119,11 +119,18 @@ def _fail(error: object, code: int) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    from paper_unet.cli.config_file import with_config
+
     parser = build_parser()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     for place, word in enumerate(arguments):
         if word in commands.choices:
-            commands.choices[word].check_words(arguments[place + 1 :])
+            behind = arguments[place + 1 :]
+            commands.choices[word].check_words(behind)
+            arguments = [
+                *arguments[: place + 1],
+                *with_config(commands.choices[word], behind),
+            ]
             break
     return parser.parse_args(arguments)
 
