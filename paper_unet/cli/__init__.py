@@ -148,7 +148,17 @@ class _Version(argparse.Action):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; nothing that computes is imported for it."""
     # here, since an interrupt is caught from the first import on
-    from paper_unet.cli import data, demo, evaluate, import_caffe, predict, segment, train, view
+    from paper_unet.cli import (
+        completion,
+        data,
+        demo,
+        evaluate,
+        import_caffe,
+        predict,
+        segment,
+        train,
+        view,
+    )
     from paper_unet.cli.common import Parser, add_debug
 
     parser = Parser(
@@ -159,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (demo, predict, segment, view, train, evaluate, data, import_caffe):
+    modules = (demo, predict, segment, view, train, evaluate, data, import_caffe, completion)
+    for module in modules:
         module.add(commands)
     return parser
