@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 HEAD = """\
 # Licences of the dependencies
 
-Made by `python .ci/licences.py` from the metadata of the packages; none of them is part of this one.
+Made by `python .ci/licences.py` from the metadata of the packages. None is part of this one.
 
 | package | needed for | licence |
 |---|---|---|

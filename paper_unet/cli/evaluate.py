@@ -14,6 +14,7 @@ from paper_unet.cli.common import Commands, add_command, print_scores, say
 from paper_unet.errors import InputError, naming, without_secrets
 from paper_unet.metrics.table import headline
 from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
+from paper_unet.system.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +93,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.slices and len(prediction) != len(chosen):
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
     interior = _probabilities(prediction, options.prediction, options.value_range)
-    scores = isbi2012_scores(labels, interior, workers=os.cpu_count())
+    scores = isbi2012_scores(labels, interior, workers=os.cpu_count(), progress=True)
     found = headline(scores, labels, interior)
     if options.json:
         print(json.dumps(found))
@@ -178,7 +179,8 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
                 f"voxels, the labels are {len(chosen)} x {truth.shape[1]} x {truth.shape[2]}; "
                 "crop one of them, or choose with --slices"
             )
-        for z, k in zip(chosen, of_found, strict=True):
+        pairs = list(zip(chosen, of_found, strict=True))
+        for z, k in progress_bar(pairs, desc="scores", unit="section"):
             table.add(truth[z], found[k])
     scores = table.scores().to_dict()
     if options.json:
