@@ -51,8 +51,8 @@ class _Lines(_Bar):
         if self.disable:
             return
         self.disable = True
-        tqdm_itself: Any = tqdm
-        tqdm_itself._decr_instances(self)
+        own: Any = type(self)  # tqdm keeps a list of the bars of each class
+        own._decr_instances(self)
         if self._said:
             self._write()
 
