@@ -100,3 +100,9 @@ def test_what_only_begins_like_a_number_is_an_option(capsys) -> None:
     with pytest.raises(SystemExit):
         build_parser().parse_args(["predict", "a", "-o", "b", "--range", "-1e3x", "1"])
     assert "--range" in capsys.readouterr().err
+
+
+def test_no_message_tells_users_to_install_a_checkout() -> None:
+    said = {text for path in PACKAGE.rglob("*.py") for text in texts(ast.parse(path.read_text()))}
+    assert any("pip install" in text for text in said)
+    assert not [text for text in said if "install -e" in text]

@@ -119,11 +119,18 @@ def _fail(error: object, code: int) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    from paper_unet.cli.config_file import with_config
+
     parser = build_parser()
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     for place, word in enumerate(arguments):
         if word in commands.choices:
-            commands.choices[word].check_words(arguments[place + 1 :])
+            behind = arguments[place + 1 :]
+            commands.choices[word].check_words(behind)
+            arguments = [
+                *arguments[: place + 1],
+                *with_config(commands.choices[word], behind),
+            ]
             break
     return parser.parse_args(arguments)
 
@@ -142,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; nothing that computes is imported for it."""
     # here, since an interrupt is caught from the first import on
     from paper_unet.cli import (
+        completion,
         data,
         demo,
         evaluate,
@@ -162,6 +170,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (demo, predict, segment, view, train, evaluate, export, data, import_caffe):
+    modules = (
+        demo, predict, segment, view, train, evaluate, export, data, import_caffe, completion,
+    )  # fmt: skip
+    for module in modules:
         module.add(commands)
     return parser

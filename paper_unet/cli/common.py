@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from paper_unet.errors import DivergedError, InputError, nearest, shown, without_secrets
@@ -101,6 +102,12 @@ class Parser(argparse.ArgumentParser):
         text = without_secrets(text)
         self.exit(2, f"paper-unet: {text}; {self.prog} --help shows what is accepted\n")
 
+    def format_help(self) -> str:
+        """Say what is accepted, in groups, first what most need."""
+        from paper_unet.cli.help import grouped_help
+
+        return grouped_help(self) or super().format_help()
+
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         try:
             return super()._get_values(action, arg_strings)
@@ -133,6 +140,13 @@ def add_command(
 
     command.set_defaults(run=naming_options, command=command)
     add_debug(command)
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="JSON of options by name, for train the config.json of a run; those given here win",
+    )
     return command
 
 

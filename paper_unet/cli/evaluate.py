@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper_unet.cli.common import Commands, add_command, print_scores, say
-from paper_unet.errors import InputError, naming
+from paper_unet.errors import InputError, naming, without_secrets
 from paper_unet.metrics.table import headline
 from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
+from paper_unet.system.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +61,13 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
-    command.add_argument("--overwrite", action="store_true", help="replace the picture")
+    command.add_argument(
+        "--report", type=Path, metavar="FILE.html",
+        help="write one page: scores, curves, the worst sections, where it all comes from",
+    )  # fmt: skip
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the picture and the page"
+    )
     text = "score cells by the SEG measure of the Cell Tracking Challenge"
     command = add_command(commands, "evaluate-cells", text, _evaluate_cells)
     command.add_argument("truth", type=Path, help="folder of man_segTTT.tif, or above it: 01_GT")
@@ -68,12 +77,12 @@ def add(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from paper_unet.images import parse_slices, read_stack
-    from paper_unet.metrics import isbi2012_scores
+    from paper_unet.metrics import doubts, isbi2012_scores
 
     if options.numbers:
         _evaluate_cells_in_3d(options)
         return
-    pixel_size = _check_plot(options) if options.plot else None
+    pixel_size = _check_outputs(options)
     # what is shown as black and white says nothing of either
     labels, prediction = (
         read_stack(path, labels=True, missing=options.missing, say=say)
@@ -84,12 +93,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.slices and len(prediction) != len(chosen):
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
     interior = _probabilities(prediction, options.prediction, options.value_range)
-    scores = isbi2012_scores(labels, interior, workers=os.cpu_count())
+    scores = isbi2012_scores(labels, interior, workers=os.cpu_count(), progress=True)
     found = headline(scores, labels, interior)
     if options.json:
         print(json.dumps(found))
     else:
         print_scores(found)
+    for line in doubts(scores, labels, interior, chosen):
+        say(f"careful: {line}")
     if options.plot:
         from paper_unet.figures.results import scores_figure
         from paper_unet.figures.style import picture
@@ -97,6 +108,38 @@ def _evaluate(options: argparse.Namespace) -> None:
         drawn = scores_figure(scores, labels, interior, pixel_size)
         encoded = picture(drawn, options.plot.suffix.lstrip("."))
         write_atomic(options.plot, encoded, overwrite=options.overwrite)
+    if options.report:
+        from paper_unet.figures.report import report_page
+
+        page = report_page(
+            scores, labels, interior, title=f"Scores of {options.prediction.name}",
+            facts=_facts(options, labels, interior), numbers=chosen, pixel_size=pixel_size,
+        )  # fmt: skip
+        write_atomic(options.report, page.encode(), overwrite=options.overwrite)
+        say(f"wrote {options.report}")
+
+
+def _facts(
+    options: argparse.Namespace, labels: NDArray[Any], interior: NDArray[Any]
+) -> dict[str, str]:
+    """Say where the numbers come from: command, files, what was compared, versions, machine."""
+    from hashlib import sha256
+
+    import numpy as np
+
+    from paper_unet.system.environment import environment, versions
+
+    facts = {"command": without_secrets(shlex.join(["paper-unet", *sys.argv[1:]]))}
+    for name, path, values in (
+        ("labels", options.labels, labels),
+        ("prediction", options.prediction, interior),
+    ):
+        size = " x ".join(map(str, values.shape))
+        digest = sha256(np.ascontiguousarray(values).data).hexdigest()
+        facts[name] = without_secrets(str(path))
+        facts[f"{name}, as compared"] = f"{size}, {values.dtype}, SHA-256 of the values {digest}"
+    facts["sections of the labels"] = options.slices or "all"
+    return facts | {"paper-unet": versions()["paper-unet"]} | environment()
 
 
 CELL_SCORES = {
@@ -115,8 +158,10 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
     from paper_unet.images import open_stack, parse_slices
     from paper_unet.metrics import Overlap
 
-    if options.plot or options.value_range:
-        raise InputError("--plot and --range are of probabilities; leave them out with --labels")
+    if options.plot or options.report or options.value_range:
+        raise InputError(
+            "--plot, --report and --range are of probabilities; leave them out with --labels"
+        )
     table = Overlap()
     with (
         open_stack(options.labels, labels=True, missing=options.missing) as truth,
@@ -134,7 +179,8 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
                 f"voxels, the labels are {len(chosen)} x {truth.shape[1]} x {truth.shape[2]}; "
                 "crop one of them, or choose with --slices"
             )
-        for z, k in zip(chosen, of_found, strict=True):
+        pairs = list(zip(chosen, of_found, strict=True))
+        for z, k in progress_bar(pairs, desc="scores", unit="section"):
             table.add(truth[z], found[k])
     scores = table.scores().to_dict()
     if options.json:
@@ -170,25 +216,36 @@ def _cells(labels: NDArray[Any]) -> NDArray[Any]:
     return inside if values.size and (values == values[0]).all() else labels
 
 
-def _check_plot(options: argparse.Namespace) -> float | None:
-    """Refuse a picture that could not be written, or would replace something, before the work.
+OUTPUTS = {"plot": (".png", ".pdf", ".svg"), "report": (".html",)}
+"""What may be written, and how it ends."""
 
-    Return the width of a pixel in micrometres, if a file says it.
+
+def _check_outputs(options: argparse.Namespace) -> float | None:
+    """Refuse what could not be written, or would replace something, before the work.
+
+    Return the width of a pixel in micrometres, if something is written and a file says it.
     """
     from paper_unet.images import file_of, open_stack
 
-    path: Path = options.plot
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"{path}: a picture ends in .png, .pdf or .svg")
+    outputs = {name: path for name in OUTPUTS if (path := getattr(options, name))}
+    for name, path in outputs.items():
+        if path.suffix not in OUTPUTS[name]:
+            *others, last = OUTPUTS[name]
+            endings = f"{', '.join(others)} or {last}" if others else last
+            raise InputError(
+                f"{path}: a {'picture' if name == 'plot' else 'report'} ends in {endings}"
+            )
     pixel_size = None
-    for source in (options.labels, options.prediction):
-        refuse_same_file(file_of(source), path)
+    for source in (options.labels, options.prediction) if outputs else ():
         with open_stack(source, labels=True, missing=options.missing) as stack:
             pixel_size = pixel_size or stack.pixel_size[2]
-            for file in stack.files:
-                refuse_same_file(file, path)
-    check_free_name(path, overwrite=options.overwrite, folders=False)
-    require_folder(path)
+            for path in outputs.values():
+                refuse_same_file(file_of(source), path)
+                for file in stack.files:
+                    refuse_same_file(file, path)
+    for path in outputs.values():
+        check_free_name(path, overwrite=options.overwrite, folders=False)
+        require_folder(path)
     return pixel_size
 
 

@@ -11,6 +11,7 @@ from typing import IO, Any
 import pooch
 
 from paper_unet.errors import InputError
+from paper_unet.system.progress import progress_bar
 
 TIMEOUT = 60  # seconds without an answer
 DEADLINE = 3600  # seconds for all of it
@@ -108,7 +109,9 @@ class _CappedDownloader:
         self.responses: list[Any] = []
         self.file: _CappedFile | None = None
         self.fetch = _POOCH.HTTPDownloader(
-            progressbar=progress, timeout=TIMEOUT, hooks={"response": self._remember}
+            progressbar=progress_bar(show=progress, unit="B", unit_scale=True),
+            timeout=TIMEOUT,
+            hooks={"response": self._remember},
         )
 
     def cancel(self) -> None:

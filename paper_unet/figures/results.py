@@ -100,26 +100,89 @@ def scores_figure(
     """
     with figure("page", 2.95) as page:
         left, middle, right = page.subplots(1, 3)
-        for (name, curve), mark in zip(CURVES.items(), "osv^", strict=True):
-            at = curve(scores)
-            left.plot(at.thresholds, at.scores, f"{mark}-", label=name, clip_on=False)
-        left.set_title("higher is better")
-        left.set_ylim(0, 1)
-        middle.plot(scores.warping.thresholds, scores.warping.errors, "o-", color=BLACK)
-        middle.set_yscale("symlog", linthresh=1e-4)  # a perfect map has an error of 0
-        middle.set_ylim(bottom=0)
-        middle.set_title(str(metric("warping_error")))
-        for axes in (left, middle):
-            axes.set(xlabel="threshold", xlim=(0, 1))
-            axes.set_box_aspect(1)
-        _draw_mismatches(right, labels, interior, scores.thresholds["warping_error"])
+        _draw_curves(left, middle, scores)
+        _draw_worst(right, labels, interior, scores.thresholds["warping_error"])
         if pixel_size is not None:
             scale_bar(right, pixel_size)
         legend_below(page, ncols=3)
     return page
 
 
-def _draw_mismatches(
+def curves_figure(scores: Isbi2012Scores) -> Figure:
+    """Draw the five metrics against the threshold.
+
+    Parameters
+    ----------
+    scores : Isbi2012Scores
+
+    Returns
+    -------
+    Figure
+        As wide as a page.
+    """
+    with figure("page", 3.6) as page:
+        left, right = page.subplots(1, 2)
+        _draw_curves(left, right, scores)
+        legend_below(page)
+    return page
+
+
+def mismatch_figure(
+    labels: NDArray[Any],
+    interior: NDArray[np.floating],
+    threshold: float,
+    title: str = "",
+    pixel_size: float | None = None,
+) -> Figure:
+    """Draw one section: the labels, the probability, and where it splits or merges cells.
+
+    Parameters
+    ----------
+    labels, interior : ndarray, shape (Y, X)
+        As they were scored.
+    threshold : float
+        Such as ``scores.thresholds["warping_error"]``.
+    title : str
+        Put above the figure.
+    pixel_size : float, micrometres, optional
+        For a scale bar.
+
+    Returns
+    -------
+    Figure
+        As wide as a page.
+    """
+    with figure("page", 2.95) as page:
+        left, middle, right = page.subplots(1, 3)
+        _show(left, labels != 0, "labels", limit=1)
+        _show(middle, interior, "probability of cell", limit=1)
+        codes = warping_mismatches(labels, interior, threshold)
+        _draw_mismatches(right, interior, codes, f"threshold {threshold:.1f}")
+        if pixel_size is not None:
+            scale_bar(left, pixel_size)
+        if title:
+            page.suptitle(title)
+        legend_below(page)
+    return page
+
+
+def _draw_curves(left: Axes, right: Axes, scores: Isbi2012Scores) -> None:
+    """Draw the four scores of which higher is better, and the warping error."""
+    for (name, curve), mark in zip(CURVES.items(), "osv^", strict=True):
+        at = curve(scores)
+        left.plot(at.thresholds, at.scores, f"{mark}-", label=name, clip_on=False)
+    left.set_title("higher is better")
+    left.set_ylim(0, 1)
+    right.plot(scores.warping.thresholds, scores.warping.errors, "o-", color=BLACK)
+    right.set_yscale("symlog", linthresh=1e-4)  # a perfect map has an error of 0
+    right.set_ylim(bottom=0)
+    right.set_title(str(metric("warping_error")))
+    for axes in (left, right):
+        axes.set(xlabel="threshold", xlim=(0, 1))
+        axes.set_box_aspect(1)
+
+
+def _draw_worst(
     axes: Axes, labels: NDArray[Any], interior: NDArray[np.floating], threshold: float
 ) -> None:
     """Draw the section with most splits and mergers, and where they are."""
@@ -127,12 +190,20 @@ def _draw_mismatches(
         warping_mismatches(truth, map_, threshold)
         for truth, map_ in zip(labels, interior, strict=True)
     ]
-    counted = (Mismatch.SPLIT, Mismatch.MERGER)
-    z = int(np.argmax([np.isin(codes, counted).sum() for codes in found]))
-    _show(axes, interior[z], f"section {z}, threshold {threshold:.1f}", limit=1)
-    for code, colour, name in ((counted[0], VERMILION, "split"), (counted[1], SKY, "merger")):
-        y, x = np.nonzero(found[z] == code)
-        axes.plot(x, y, "o", color=colour, ms=1.5, mec="none", label=f"{name}: {len(y)} pixels")
+    z = int(np.argmax([np.isin(codes, COUNTED).sum() for codes in found]))
+    _draw_mismatches(axes, interior[z], found[z], f"section {z}, threshold {threshold:.1f}")
+
+
+COUNTED = (Mismatch.SPLIT, Mismatch.MERGER)
+
+
+def _draw_mismatches(
+    axes: Axes, interior: NDArray[np.floating], codes: NDArray[np.uint8], name: str
+) -> None:
+    _show(axes, interior, name, limit=1)
+    for code, colour, word in zip(COUNTED, (VERMILION, SKY), ("split", "merger"), strict=True):
+        y, x = np.nonzero(codes == code)
+        axes.plot(x, y, "o", color=colour, ms=1.5, mec="none", label=f"{word}: {len(y)} pixels")
 
 
 def _show(axes: Axes, panel: NDArray[Any], name: str, limit: float | None) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
@@ -19,6 +18,7 @@ from paper_unet.inference.settings import Average, Classes, Engine, InferenceSet
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.networks.base import Network
+from paper_unet.system.progress import progress_bar
 
 OutputDtype = Literal["float32", "uint8", "uint16"]
 
@@ -214,7 +214,7 @@ def predict_stack(
     target: Any = np.asarray(result).swapaxes(0, 1) if out is None and kinds else result
     sections = InMemory(model, scorer, value_range, readout)(_named(stack))
     for z, section in enumerate(
-        tqdm(sections, total=len(stack), unit="section", disable=not progress)
+        progress_bar(sections, total=len(stack), unit="section", show=progress)
     ):
         target[z] = section
     return result

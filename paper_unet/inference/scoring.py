@@ -45,4 +45,5 @@ def score_sections(
     interior = predict_stack(
         model, images, average=average, value_range=value_range, progress=progress
     )
-    return isbi2012_scores((labels > 0).astype(np.uint8), np.asarray(interior))
+    truth = (labels > 0).astype(np.uint8)
+    return isbi2012_scores(truth, np.asarray(interior), progress=progress)

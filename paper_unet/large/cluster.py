@@ -306,7 +306,7 @@ def connect(where: str, threads: int | None, timeout: str = "20s") -> Iterator[D
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise InputError(
-            'dask.distributed is not installed; install the extra: pip install -e ".[large]"'
+            'dask.distributed is not installed; install the extra: pip install "paper-unet[large]"'
         ) from error
     if not where.startswith("local:"):
         try:

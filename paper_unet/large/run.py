@@ -7,8 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from paper_unet.errors import InputError
 from paper_unet.images import (
     Output,
@@ -39,6 +37,7 @@ from paper_unet.networks.known_weights import locate
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.address import Address
 from paper_unet.system.files import refuse_same_file
+from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 
@@ -176,8 +175,8 @@ def compute_pieces(
     missing = chain.from_iterable(part.tolist() for part in journal.stored.missing(wanted))
     pixels = sum(int(grid.pixels(p).sum()) for p in Recorded().missing(wanted))
     done = pixels - sum(int(grid.pixels(p).sum()) for p in journal.stored.missing(wanted))
-    with tqdm(
-        total=pixels, initial=done, unit="px", unit_scale=True, disable=not report.progress
+    with progress_bar(
+        total=pixels, initial=done, unit="px", unit_scale=True, show=report.progress
     ) as bar:
         runs = grid.runs(missing, executor.longest(left))
         for piece, stored, derived in executor.pieces(prediction, runs, stop):

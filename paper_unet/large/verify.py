@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from paper_unet.images import Output, Stored, Window, stored_files
 from paper_unet.large.journal import Journal
+from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stop, Stopped
 
 READ_ALWAYS = 2**30
@@ -132,7 +132,7 @@ def find_damaged(
     drawn[list(surely)] = True
 
     def read(pieces: NDArray[np.bool_]) -> None:
-        with tqdm(desc="verify", unit="B", unit_scale=True, disable=not progress) as bar:
+        with progress_bar(desc="verify", unit="B", unit_scale=True, show=progress) as bar:
             for index in numbers_of(pieces & ~check.bad):
                 if stop is not None and stop():
                     raise Stopped(stop.signal)

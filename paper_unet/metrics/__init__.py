@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from paper_unet.metrics._classify import Mismatch
     from paper_unet.metrics._probability import as_probability, probability_range
     from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
+    from paper_unet.metrics.doubts import doubts
     from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
     from paper_unet.metrics.seg import SegScores, seg_measure
     from paper_unet.metrics.volumes import CellScores, Overlap, cell_scores
@@ -22,6 +23,7 @@ __all__ = [
     "WarpingCounts",
     "as_probability",
     "cell_scores",
+    "doubts",
     "isbi2012_scores",
     "probability_range",
     "seg_measure",
@@ -34,6 +36,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
         "_classify": ["Mismatch"],
         "_probability": ["as_probability", "probability_range"],
         "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
+        "doubts": ["doubts"],
         "isbi2012": ["isbi2012_scores", "warping_mismatches"],
         "seg": ["SegScores", "seg_measure"],
         "volumes": ["CellScores", "Overlap", "cell_scores"],

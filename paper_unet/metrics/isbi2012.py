@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -21,6 +22,7 @@ from paper_unet.metrics._loops import pixel_loops, resolve_compiled
 from paper_unet.metrics._results import Isbi2012Scores, summarise
 from paper_unet.metrics._slices import SliceCounts, count_slice, x_first
 from paper_unet.metrics._warp import neighbourhood_codes, warp
+from paper_unet.system.progress import progress_bar
 
 
 def isbi2012_scores(
@@ -30,6 +32,7 @@ def isbi2012_scores(
     value_range: tuple[float, float] | None = None,
     workers: int | None = None,
     compiled: bool | None = None,
+    progress: bool = False,
 ) -> Isbi2012Scores:
     """Score a segmentation of cells by the five metrics of the ISBI 2012 challenge.
 
@@ -50,6 +53,8 @@ def isbi2012_scores(
     compiled : bool, optional
         Whether numba runs the two pixel loops. By default if it is installed (extra ``fast``).
         The result is the same.
+    progress : bool
+        Show how many slices are done.
 
     Returns
     -------
@@ -110,7 +115,9 @@ def isbi2012_scores(
     use_numba = resolve_compiled(compiled)
     cores = (os.cpu_count() or 1) if use_numba else 1
     count = checked_workers(workers, len(truth), cores)
-    return summarise(_count_stack(truth, probability, count, use_numba), truth.size)
+    counts = _count_stack(truth, probability, count, use_numba)
+    shown = progress_bar(counts, show=progress, desc="scores", total=len(truth), unit="section")
+    return summarise(list(shown), truth.size)
 
 
 def warping_mismatches(
@@ -164,14 +171,15 @@ def _count_stack(
     probability: npt.NDArray[np.float32],
     workers: int,
     compiled: bool,
-) -> list[SliceCounts]:
+) -> Iterator[SliceCounts]:
     flags = [compiled] * len(truth)
     if workers == 1:
-        return list(map(count_slice, truth, probability, flags))
+        yield from map(count_slice, truth, probability, flags)
+        return
     if compiled:
         pixel_loops(compiled)  # compiled before the threads start, so once
     with _pool(workers, compiled) as pool:
-        return list(pool.map(count_slice, truth, probability, flags))
+        yield from pool.map(count_slice, truth, probability, flags)
 
 
 def _pool(workers: int, compiled: bool) -> Executor:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from paper_unet.errors import InputError, naming
 from paper_unet.images import TIFF_SUFFIXES, Stack, create_tiff, file_of, parse_slices
@@ -24,6 +23,7 @@ from paper_unet.settings import options
 from paper_unet.system.address import address_of
 from paper_unet.system.device import pick_device, using_threads
 from paper_unet.system.files import check_free_name, make_folder, refuse_same_file
+from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stop, Stopped, stopping
 
 FIXED = (
@@ -107,7 +107,7 @@ def _segment(
 ) -> None:
     model = load_model(config.weights, pick_device(config.device))
     layers = Layers(model, config.precision)
-    for z in tqdm(frames, unit="frame", disable=not report.progress):
+    for z in progress_bar(frames, unit="frame", show=report.progress):
         if stop():
             if _is_stack(config.out):
                 raise Stopped(stop.signal, "one stack is kept whole or not at all: give a folder")

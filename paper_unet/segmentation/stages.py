@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from paper_unet.images import Output
 from paper_unet.large.journal import Journal
@@ -38,6 +37,7 @@ from paper_unet.segmentation.scratch import (
     scratch_volume,
 )
 from paper_unet.system.memory import Budget
+from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stop, Stopped
 
 KEPT = 12
@@ -229,8 +229,8 @@ class Stages:
         """Call for one block after the other, and show how far it is."""
         total = len(self.job.blocks)
         all_jobs = ((self.job, *job) for job in jobs)
-        with tqdm(
-            desc=what, total=total, initial=done, unit="block", disable=not self.report.progress
+        with progress_bar(
+            desc=what, total=total, initial=done, unit="block", show=self.report.progress
         ) as bar:
             for result in self.executor.map(call, all_jobs, self.stop):
                 yield result

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from paper_unet.errors import DivergedError
 from paper_unet.networks.base import Network
@@ -23,6 +22,7 @@ from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
+from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stopped, stopping
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
@@ -154,7 +154,7 @@ def _optimise(
         reproducible(config.precision, device),
         fused(model) if device.type == "cuda" else nullcontext(),
         closing(Trainer(model, optimizer, sampler, config)) as trainer,
-        tqdm(total=config.steps, initial=step, unit="step", disable=not progress) as bar,
+        progress_bar(total=config.steps, initial=step, unit="step", show=progress) as bar,
     ):
         while step < config.steps:
             pending.append(train_step(trainer, step))

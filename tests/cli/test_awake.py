@@ -31,7 +31,8 @@ def loaded(code: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "words",
     ["--help", "--version", "size 572", "predcit", "predict --help", "train --help",
-     "fetch nothing", "predict in.tif -o out.tif --enginee tiles", "train --widht 3", "evaluate"],
+     "fetch nothing", "completion bash", "predict in.tif -o out.tif --enginee tiles",
+     "train --widht 3", "evaluate"],
 )  # fmt: skip
 def test_nothing_that_computes_is_loaded(words: str) -> None:
     found = loaded(RUN, *words.split())

@@ -13,6 +13,7 @@ from train_helpers import easy_data, log_of, result, run, small
 
 from paper_unet import load_model, predict_image, train
 from paper_unet.errors import DivergedError, InputError
+from paper_unet.system import progress
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.config import learning_rate
 from paper_unet.training.log import LOG
@@ -121,14 +122,15 @@ def test_the_training_set_is_untouched(tmp_path: Path) -> None:
 
 
 def test_progress_is_shown_on_request_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0)  # else a line a minute, where there is no terminal
     run(small(tmp_path / "a", steps=2))
     assert capsys.readouterr() == ("", "")
     train(small(tmp_path / "b", steps=2), easy_data(), progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "2/2" in captured.err
+    assert "2 of 2 step (100 %)" in captured.err
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"channels_last": True}])

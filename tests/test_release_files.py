@@ -1,0 +1,69 @@
+"""What goes with a release says the same everywhere, and is whole."""
+
+import importlib.util
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import paper_unet
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_version_stands_in_one_place() -> None:
+    assert "version" in PROJECT["dynamic"] and "version" not in PROJECT
+    for name in ("pyproject.toml", "CITATION.cff", ".zenodo.json", "docs/conf.py"):
+        assert paper_unet.__version__ not in text(name), name
+
+
+def test_citation_and_archive_agree_with_the_package() -> None:
+    citation, archive = text("CITATION.cff"), json.loads(text(".zenodo.json"))
+    listed = re.search(r"^keywords:\n((?:  - .*\n)+)", citation, re.MULTILINE)
+    assert listed is not None
+    assert re.findall("- (.*)", listed[1]) == archive["keywords"] == PROJECT["keywords"]
+    assert f"license: {PROJECT['license']}" in citation
+    assert archive["license"] == PROJECT["license"]
+    for doi in ("10.1007/978-3-319-24574-4_28", "arXiv:1505.04597"):
+        assert doi in citation
+        assert doi in [one["identifier"] for one in archive["related_identifiers"]]
+    assert PROJECT["authors"][0]["name"] in citation
+    assert archive["creators"] == PROJECT["authors"]
+
+
+def test_every_dependency_has_its_licence() -> None:
+    found = importlib.util.spec_from_file_location("licences", ROOT / ".ci" / "licences.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    rows = re.findall(r"^\| ([\w.-]+) \| (.*?) \| (.*) \|$", text("LICENCES.md"), re.MULTILINE)
+    listed = {name: use for name, use, _ in rows if name != "package"}
+    assert listed == module.needed()
+    assert {"torch", "shtab"} <= listed.keys()
+    assert not [name for name, _, said in rows if said.startswith("not ")]
+
+
+def test_the_changelog_has_the_common_form() -> None:
+    heads = re.findall(r"^## (.*)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
+    kinds = re.findall(r"^### (.*)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert kinds
+    assert {*kinds} <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_ci_runs_what_the_package_says_it_runs_on() -> None:
+    workflow = text(".github/workflows/ci.yml")
+    versions = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: 3." in line]
+    assert f"python: {json.dumps(versions)}" in workflow
+    assert "bash .ci/run" in workflow
+    assert (ROOT / ".ci" / "run").is_file()
+
+
+def test_reports_of_faults_ask_for_the_version() -> None:
+    assert "`paper-unet --version`" in text(".github/ISSUE_TEMPLATE/fault.yml")
