@@ -1,4 +1,4 @@
-"""Write LICENCES.md: the licences of what pyproject.toml asks for, as their own metadata say them.
+"""Write docs/licences.md: the licences of what pyproject.toml asks for, as their own metadata say them.
 
 ``python .ci/licences.py`` in an environment with ``pip install ".[dev,interop,benchmark]"``.
 """
@@ -55,7 +55,7 @@ def row(name: str, use: str, earlier: dict[str, str]) -> str:
 
 def main() -> None:
     """Write the file."""
-    path = ROOT / "LICENCES.md"
+    path = ROOT / "docs/licences.md"
     text = path.read_text() if path.exists() else ""
     earlier = {row[0]: row[1] for row in re.findall(r"^\| ([\w.-]+) \| .* \| (.*) \|$", text, re.M)}
     lines = [row(name, use, earlier) for name, use in needed().items()]

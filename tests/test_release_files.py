@@ -41,7 +41,7 @@ def test_every_dependency_has_its_licence() -> None:
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
-    rows = re.findall(r"^\| ([\w.-]+) \| (.*?) \| (.*) \|$", text("LICENCES.md"), re.MULTILINE)
+    rows = re.findall(r"^\| ([\w.-]+) \| (.*?) \| (.*) \|$", text("docs/licences.md"), re.MULTILINE)
     listed = {name: use for name, use, _ in rows if name != "package"}
     assert listed == module.needed()
     assert {"torch", "shtab"} <= listed.keys()
