@@ -33,7 +33,7 @@ def needed() -> dict[str, str]:
 
 
 def licence(package: Distribution) -> str:
-    """Return what the metadata say: the expression, else the classifiers, else the short text."""
+    """Return what the metadata say: the expression, the classifiers, the text, or its file."""
     data = package.metadata
     if data.get("License-Expression"):
         return str(data["License-Expression"])
@@ -41,6 +41,8 @@ def licence(package: Distribution) -> str:
     if kinds:
         return ", ".join(line.rpartition(" :: ")[2] for line in kinds)
     text = str(data.get("License") or "").strip()
+    for name in data.get_all("License-File") or []:
+        text = text or (package.read_text(f"licenses/{name}") or "").strip()
     return text.splitlines()[0][:80] if text else "not said"
 
 
