@@ -1,4 +1,4 @@
-"""Write docs/licences.md: the licences of what pyproject.toml asks for, as their own metadata say them.
+"""Write docs/licences.md: the licences of what pyproject.toml asks for, as their metadata say them.
 
 ``python .ci/licences.py`` in an environment with ``pip install ".[dev,interop,benchmark]"``.
 """
