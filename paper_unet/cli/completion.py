@@ -25,15 +25,13 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from paper_unet.cli import build_parser
-
     try:
         import shtab
     except ImportError as error:
         raise InputError(
             'completion needs shtab, which is not installed: pip install "paper-unet[completion]"'
         ) from error
-    parser = build_parser()
+    parser: argparse.ArgumentParser = options.parser
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     for command in commands.choices.values():
         for action in command._actions:

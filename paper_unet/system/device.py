@@ -27,6 +27,11 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
+    if device is not None and device.type == "mps":
+        raise InputError(
+            f"device is {name!r}, on which no result here was ever compared with the CPU's, so "
+            "it is not offered; use auto or cpu"
+        )
     if device is None or device.type not in ("cpu", "cuda"):
         raise InputError(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -86,3 +86,9 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert (config.label_kind, config.network) == ("membrane", "paper")
     assert config.augmentation.rotate
     assert config.augmentation.elastic == 10
+
+
+@pytest.mark.parametrize("name", ["mps", "mps:0"])
+def test_a_device_that_could_not_be_tried_says_why_not(name: str) -> None:
+    with pytest.raises(InputError, match=r"no result here was ever compared.*use auto or cpu"):
+        pick_device(name)
