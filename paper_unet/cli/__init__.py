@@ -171,9 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_debug(parser)
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    modules = (
-        demo, predict, segment, view, train, evaluate, export, data, import_caffe, completion,
-    )  # fmt: skip
-    for module in modules:
+    for module in (demo, predict, segment, view, train, evaluate, export, data, import_caffe):
         module.add(commands)
+    completion.add(commands, parser)
     return parser

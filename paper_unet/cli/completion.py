@@ -17,11 +17,12 @@ PLACES: Final = (
 """What is the name of a file or a folder, wherever it is asked for."""
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def add(commands: Commands, parser: argparse.ArgumentParser) -> None:
+    """Add the command, which completes what a parser knows."""
     text = "print a script by which a shell completes commands, options and files"
     command = add_command(commands, "completion", text, _run)
     command.add_argument("shell", choices=SHELLS, help='bash: eval "$(paper-unet completion bash)"')
+    command.set_defaults(parser=parser)
 
 
 def _run(options: argparse.Namespace) -> None:
