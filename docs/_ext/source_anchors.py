@@ -20,11 +20,19 @@ def add_places(app: Sphinx, document: nodes.document) -> None:
         module, name = signature.get("module"), signature.get("fullname")
         if not module or not name:
             continue
-        home = getattr(resolve_name(f"{module}:{name}"), "__module__", module)
+        home = _home(module, name)
         for place in (f"{home}.{name}", f"{app.config.project}.{name}"):
             if place not in taken:
                 signature["ids"].append(place)
                 taken.add(place)
+
+
+def _home(module: str, name: str) -> str:
+    """Return the module in which something is defined."""
+    try:
+        return str(getattr(resolve_name(f"{module}:{name}"), "__module__", module))
+    except AttributeError:  # declared with a type, and given a value by those that inherit it
+        return module
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
