@@ -179,7 +179,7 @@ def configured(folder: Path) -> PredictConfig:
     OUTPUTS[".nowhere"] = Nowhere
     source, out = folder / "in.blank", folder / "out.nowhere"
     return PredictConfig(
-        str(source), str(out), dtype="uint8", device="cpu", threads=1, memory=f"{MEMORY}"
+        str(source), str(out), dtype="uint8", device="cpu", threads=1, memory=f"{MEMORY}", shard=0
     )
 
 
