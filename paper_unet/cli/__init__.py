@@ -169,7 +169,6 @@ def build_parser() -> argparse.ArgumentParser:
     text = "show the versions of paper_unet, PyTorch, CUDA and the kind of processor, and exit"
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
     add_debug(parser)
-    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (demo, predict, segment, view, train, evaluate, export, data, import_caffe):
         module.add(commands)

@@ -24,14 +24,12 @@ from paper_unet.export.torch_file import ABOUT, opened_pt2, torchscript_bytes
 from paper_unet.geometry import mirror_indices, mirror_window
 from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import TERMS
-from paper_unet.networks.table import make_network, network_class
+from paper_unet.networks.table import NETWORKS, make_network, network_class
 from paper_unet.networks.weights_file import save_model
 from paper_unet.synthetic import synthetic_stack
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 RUNS: dict[str, Callable[[bytes], Run]] = {".onnx": opened_onnx, ".pt2": opened_pt2}
-KINDS = ("paper", "same_padding", "popular_bilinear", "three_level", "keras")
-"""Valid and padded, up-convolved and interpolated, of four levels and of three, a sigmoid."""
 pytest.importorskip("onnx", reason='pip install "paper-unet[export]"')
 
 
@@ -141,8 +139,8 @@ def test_no_file_names_the_machine_it_was_made_on(bundled: dict[str, bytes]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KINDS)
-def test_networks_of_each_kind(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_of_the_table(name: str, tmp_path: Path) -> None:
     """With a centre, colours and three classes; against the network, on sides not traced."""
     sigmoid = network_class(name).least_outputs == 1
     model = moved(name, channels=3, classes=1 if sigmoid else 3)

@@ -123,7 +123,7 @@ def test_parts_that_begin_at_once_and_are_killed(folder: Path, name: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["out.zarr", "out.tif"])
+@pytest.mark.parametrize("name", NAMES)
 def test_killed_while_it_lays_the_output_out(folder: Path, name: str) -> None:
     """Before the header, at each step: the next part makes it anew."""
     single = predict_file(settings(folder, f"single{Path(name).suffix}"))

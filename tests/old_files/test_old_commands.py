@@ -61,8 +61,7 @@ def assert_takes_as_much(old: Described, new: Described) -> None:
         assert new[fact] == old[fact]
     assert (old["default"] in UNSET and new["default"] in UNSET) or new["default"] == old["default"]
     if old["choices"] is None:
-        # a text may be more than a number was: its numbers are read where the words are
-        assert new["choices"] is None and new["type"] in (old["type"], None)
+        assert new["choices"] is None and new["type"] == old["type"]
     else:
         assert {RENAMED.get(word, word) for word in old["choices"]} <= set(new["choices"])
 
@@ -78,6 +77,13 @@ def test_an_option_takes_what_it_took(command: str, name: str, old: Described) -
         before, after = MEASURED_ANEW[setting]
         assert old["default"] == before and getattr(TrainConfig(), setting) == after
         new = {**new, "default": before}
+    if name == "--range":  # takes percentiles, too: its numbers are read by its action
+        assert new["type"] is None
+        before = [command, *needed(command, but=name), name]
+        assert build_parser().parse_args([*before, "0.5", "2"]).value_range == [0.5, 2.0]
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([*before, "0.5", "name"])
+        new = {**new, "type": old["type"]}
     assert_takes_as_much(old, as_on_a_cpu(command, old, new))
     for value in old["choices"] or [None]:
         build_parser().parse_args([command, *needed(command, but=name), name, *given(old, value)])
