@@ -17,11 +17,26 @@ from paper_unet.errors import InputError
 from paper_unet.images.axes import Axes
 from paper_unet.images.cache import KEPT, ChunkCache
 from paper_unet.images.grey_values import DTYPES, OF_LABELS
-from paper_unet.images.stack import Span
+from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
+from paper_unet.system.names import UNFINISHED
 
 LARGEST_CHUNK = 2**30
 """Bytes that a chunk may decode to."""
+
+DAMAGED = "the store is damaged"
+
+
+class ChunkedStack(Stack):
+    """A stack in a folder of chunks, some of which may not be there."""
+
+    sparse = True
+    chooses = True
+
+    @classmethod
+    def unfinished(cls, path: Path) -> bool:
+        """Whether it is, or lies in, the partial output of a run."""
+        return any(name.endswith(UNFINISHED) for name in path.parts)
 
 
 class ChunkRows:

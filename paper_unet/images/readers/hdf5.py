@@ -13,6 +13,7 @@ from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.inside import HDF5_SUFFIXES, file_of, split_inside
 from paper_unet.images.readers.chunked import ChunkRows, InOrder, check_chunk, in_order, read_as
+from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks
 from paper_unet.images.readers.hdf5_file import (
     axes_of,
@@ -21,7 +22,6 @@ from paper_unet.images.readers.hdf5_file import (
     find_data_set,
     open_file,
     pixel_size_of,
-    reading,
 )
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp

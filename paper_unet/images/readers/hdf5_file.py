@@ -6,8 +6,7 @@ import json
 import math
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import Axes, letter, unnamed
 from paper_unet.images.hdf5 import AXES_ATTRIBUTES, SIZE_ATTRIBUTES, library
 from paper_unet.images.pixel_size import micrometres
+from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.foreign import HDF5, foreign, format_of_file
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.files import check_regular
@@ -29,21 +29,6 @@ MOST_OBJECTS, MOST_NAMED, MOST_LINKS = 10_000, 12, 32
 that may lead to each other."""
 
 TRUNCATED = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Name the file and what was read in whatever HDF5 raises: it has errors of many types."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path}: {what} cannot be read ({shown(reason, 200)}); the file is damaged: copy or "
-            "export it again"
-        ) from error
 
 
 def open_file(path: Path, file: Path) -> Any:

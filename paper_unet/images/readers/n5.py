@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,15 @@ from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.readers.chunk_keys import COUNTED, Layout, Sought, count_files
 from paper_unet.images.readers.chunked import (
+    DAMAGED,
+    ChunkedStack,
     ChunkRows,
     InOrder,
     check_chunk,
     digest_of_chunks,
     read_as,
 )
+from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.local_files import LocalFiles
 from paper_unet.images.readers.n5_attributes import (
     DOCUMENT,
@@ -32,27 +33,20 @@ from paper_unet.images.readers.n5_attributes import (
     pixel_size_of,
 )
 from paper_unet.images.readers.n5_blocks import N5Blocks, compression_of
-from paper_unet.images.stack import Span, Stack
+from paper_unet.images.stack import Span
 from paper_unet.system.files import file_stamp
-from paper_unet.system.names import UNFINISHED, where_links_lead
+from paper_unet.system.names import where_links_lead
 
 
-class N5Stack(Stack):
+class N5Stack(ChunkedStack):
     """A stack in a data set of an N5 store, ``STORE.n5/DATASET``; see `open_stack`."""
 
     format = "N5Stack"
-    sparse = True
-    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
         """Whether a folder is an N5 store, or in one."""
         return is_n5(path)
-
-    @classmethod
-    def unfinished(cls, path: Path) -> bool:
-        """Whether it is, or lies in, the partial output of a run."""
-        return any(name.endswith(UNFINISHED) for name in path.parts)
 
     def __init__(
         self,
@@ -96,7 +90,7 @@ class N5Stack(Stack):
         self.budget.allow(
             COUNTED * self.shape[0], self.path, f"counts the blocks of {self.shape[0]} sections"
         )
-        with reading(self.path, "the blocks"):
+        with reading(self.path, "the blocks", DAMAGED):
             last = len(grid) - 1  # names have the axes in reverse
             only = {last - axis: k // self._blocks.block[axis] for axis, k in self.taken}
             sought = Sought(LocalFiles(self._folder), "", grid[::-1], Layout("/"), only)
@@ -134,20 +128,5 @@ class N5Stack(Stack):
         return [self._folder / DOCUMENT]
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        with reading(self.path, f"slice {z}"):
+        with reading(self.path, f"slice {z}", DAMAGED):
             return self._rows.window(z, rows, columns)
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Name store and slice in whatever a decoder raises: each has its own types."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path}: {what} cannot be read ({shown(reason, 200)}); the store is damaged: copy or "
-            "export it again"
-        ) from error

@@ -14,8 +14,16 @@ from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.precomputed import DOCUMENT
 from paper_unet.images.readers.chunk_keys import COUNTED
-from paper_unet.images.readers.chunked import ChunkRows, InOrder, Present, check_chunk, read_as
-from paper_unet.images.readers.n5 import reading
+from paper_unet.images.readers.chunked import (
+    DAMAGED,
+    ChunkedStack,
+    ChunkRows,
+    InOrder,
+    Present,
+    check_chunk,
+    read_as,
+)
+from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.precomputed_chunks import (
     ChunkFiles,
     ChunkSource,
@@ -28,27 +36,20 @@ from paper_unet.images.readers.precomputed_info import (
     is_precomputed,
 )
 from paper_unet.images.readers.precomputed_shards import ShardFiles
-from paper_unet.images.stack import Span, Stack
+from paper_unet.images.stack import Span
 from paper_unet.system.files import file_stamp
-from paper_unet.system.names import UNFINISHED, where_links_lead
+from paper_unet.system.names import where_links_lead
 
 
-class PrecomputedStack(Stack):
+class PrecomputedStack(ChunkedStack):
     """The first scale of a precomputed volume, or that of a folder ``VOLUME/KEY``."""
 
     format = "PrecomputedStack"
-    sparse = True
-    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
         """Whether a folder is a precomputed volume, or that of one of its scales."""
         return is_precomputed(path)
-
-    @classmethod
-    def unfinished(cls, path: Path) -> bool:
-        """Whether it is, or lies in, the partial output of a run."""
-        return any(name.endswith(UNFINISHED) for name in path.parts)
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class PrecomputedStack(Stack):
         self.budget.allow(
             COUNTED * max(scale.size), path, f"counts the chunks of {max(scale.size)} sections"
         )
-        with reading(path, "the chunks"):
+        with reading(path, "the chunks", DAMAGED):
             chunk, self._source, found = self._find_chunks()
         if not found.there:
             raise InputError(
@@ -144,5 +145,5 @@ class PrecomputedStack(Stack):
         return [self._scale.volume / DOCUMENT]
 
     def _read_window(self, z: int, rows: Span, columns: Span) -> NDArray[Any]:
-        with reading(self.path, f"slice {z}"):
+        with reading(self.path, f"slice {z}", DAMAGED):
             return self._rows.window(z, rows, columns)

@@ -17,6 +17,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.axes import Axes, read_in_order, stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
+from paper_unet.images.readers.damage import reading, reason_of
 from paper_unet.images.readers.tiff_budget import check_planes
 from paper_unet.images.readers.tiff_channels import channel_names
 from paper_unet.images.readers.tiff_page import check_page, needs_codecs
@@ -212,19 +213,14 @@ def _silenced() -> Iterator[None]:
 
 @contextmanager
 def _decoding(path: Path, what: str) -> Iterator[None]:
-    """Name the file and the slice in whatever a decoder raises: each codec has its own types."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "imagecodecs" in reason:
-            raise needs_codecs(path, reason) from error
-        raise InputError(
-            f"{path}: {what} cannot be read ({reason}); the file is damaged: "
-            f"copy or export it again"
-        ) from error
+    """Name the file, and the library of codecs where that is all that is missing."""
+    with reading(path, what):
+        try:
+            yield
+        except Exception as error:
+            if "imagecodecs" in str(error) and not isinstance(error, InputError):
+                raise needs_codecs(path, reason_of(error)) from error
+            raise
 
 
 def _check_segment(path: Path, segments: Segments) -> None:

@@ -19,13 +19,18 @@ from paper_unet.images.axes import stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.inside import ZIP_SUFFIXES, file_of, split_zip
 from paper_unet.images.readers.chunk_keys import COUNTED
-from paper_unet.images.readers.chunked import ChunkRows, check_chunk, digest_of_chunks, read_as
+from paper_unet.images.readers.chunked import (
+    ChunkedStack,
+    ChunkRows,
+    check_chunk,
+    digest_of_chunks,
+    read_as,
+)
+from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
-from paper_unet.images.stack import Span, Stack
+from paper_unet.images.stack import Span
 from paper_unet.system.address import Address
-from paper_unet.system.names import UNFINISHED
-from paper_unet.system.stop import Stopped
 
 if TYPE_CHECKING:
     from paper_unet.images.readers.zarr_store import Files
@@ -36,12 +41,10 @@ OBJECTS = 2**20
 """Bytes, at most, of zarr's tasks and objects while it reads a row of chunks."""
 
 
-class ZarrStack(Stack):
+class ZarrStack(ChunkedStack):
     """A stack in a Zarr store: an array, or the full resolution of an OME-Zarr image."""
 
     format = "ZarrStack"
-    sparse = True
-    chooses = True
 
     @classmethod
     def accepts(cls, path: Path) -> bool:
@@ -49,11 +52,6 @@ class ZarrStack(Stack):
         if path.is_dir():
             return _is_zarr(path) or path.suffix.lower() == ".zarr"
         return file_of(path).suffix.lower() in ZIP_SUFFIXES and _is_zipped(path)
-
-    @classmethod
-    def unfinished(cls, path: Path) -> bool:
-        """Whether it is the partial output of a run, or an array in one."""
-        return any(name.endswith(UNFINISHED) for name in path.parts)
 
     def __init__(
         self,
@@ -279,16 +277,10 @@ def _unknown_codec(error: BaseException | None) -> str | None:
 
 @contextmanager
 def _reading(path: Path, what: str) -> Iterator[None]:
-    """Name store and slice in whatever a codec or the metadata raise: each has its own types."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that zarr does not know; they do no harm
-            yield
-    except (InputError, Stopped):
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path}: {what} cannot be read ({reason}); the store is damaged or unfinished: "
-            "copy or export it again"
-        ) from error
+    """Read without zarr's warnings of files that it does not know; they do no harm."""
+    with (
+        reading(path, what, "the store is damaged or unfinished"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
