@@ -30,7 +30,8 @@ def published(record: Mapping[str, Any]) -> dict[str, Any]:
     config = record.get("config")
     if not isinstance(config, Mapping):
         return dict(record)
-    return {**record, "config": {key: v for key, v in config.items() if key != "start"}}
+    shown = {key: v for key, v in config.items() if key != "start" or v is None}
+    return {**record, "config": shown}
 
 
 def input_words(model: Network) -> str:
