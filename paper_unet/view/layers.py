@@ -59,6 +59,8 @@ class Layer:
         Whether a run is writing it.
     notes : tuple of str
         What a user has to know.
+    problem : str
+        Why the last look could not open what a run has written; "" if it could.
 
     Raises
     ------
@@ -70,20 +72,23 @@ class Layer:
         self._path, self._file, self._lock = path, file_of(path), Lock()
         self.name = (address_of(path) or self._file).name
         self._levels: list[Stack] = []
-        self.live = False
+        self.live, self.problem = False, ""
         self._open(kind == "image")
         self.kind: Kind = kind or ("labels" if self._is_labels() else "probability")
-        self._state = self._written()
 
     def _open(self, image: bool) -> None:
-        partial = unfinished_of(self._path)
-        if not self._file.exists() and partial is not None:
-            self.live = True
-            self._levels = [open_unfinished(self._path)]
+        """Open what there is now, then let go of what was open; if that fails, all stays."""
+        state = self._written()  # what is written from here on is seen the next time
+        live = not self._file.exists() and unfinished_of(self._path) is not None
+        if live:
+            levels = [open_unfinished(self._path)]
         else:
-            self.live = False
-            self._levels = list(self._with_levels(_opened(self._path, image)))
-        self.notes = self._levels[0].notes
+            levels = list(self._with_levels(_opened(self._path, image)))
+        with self._lock:
+            old, self._levels = self._levels, levels
+        for stack in old:
+            stack.close()
+        self.live, self._state, self.notes = live, state, levels[0].notes
 
     def _with_levels(self, first: Stack) -> Iterator[Stack]:
         """Yield a stack and the smaller versions beside it, as long as each is half as large."""
@@ -203,25 +208,21 @@ class Layer:
         return (low, high) if high > low else (low, low + 1.0)
 
     def changed(self) -> bool:
-        """Look whether a run has written more, and forget what was read before; of live layers."""
+        """Look whether a run has written more, and forget what was read before; of live layers.
+
+        What cannot be opened at this moment leaves all as it was; the next look tries again.
+        """
         if not self.live:
             return False
         finished = self._file.exists() and unfinished_of(self._path) is None
-        if finished:
-            with self._lock:
-                old = self._levels
-                self._open(False)
-            for stack in old:
-                stack.close()
-            return True
-        state = self._written()
-        if state == self._state:
+        if not finished and self._written() == self._state:
             return False
-        self._state = state
-        with self._lock:
-            self.stack.close()
-            with suppress(InputError):  # finished at this very moment: seen the next time
-                self._levels = [open_unfinished(self._path)]
+        try:
+            self._open(False)
+        except InputError as error:
+            self.problem = str(error)
+            return False
+        self.problem = ""
         return True
 
     def _written(self) -> tuple[int, int] | None:

@@ -77,6 +77,8 @@ class Page:
         self._servers: list[Any] = []
         self._volumes: list[Any] = []
         self.served: dict[str, str] = {}
+        self._say = say
+        self._said: set[str] = set()
         try:
             self._layers = [Layer(image, "image")]
             for path in outputs:
@@ -144,6 +146,9 @@ class Page:
             if layer.changed():
                 found = True
                 volume.invalidate()
+            if layer.problem and layer.problem not in self._said:
+                self._said.add(layer.problem)
+                self._say(f"{layer.problem}; the page keeps what it has, and looks again")
         return found
 
     @property
