@@ -26,6 +26,7 @@ from paper_unet.images import (
     unfinished_of,
 )
 from paper_unet.system.address import address_of
+from paper_unet.system.names import journals_of
 
 Kind = Literal["image", "probability", "labels"]
 Triple = tuple[int, int, int]
@@ -225,14 +226,18 @@ class Layer:
         self.problem = ""
         return True
 
-    def _written(self) -> tuple[int, int] | None:
-        """Return size and time of the record of a run, which change with what is finished."""
-        journal = self._file.with_name(self._file.name + ".journal")
-        try:
-            status = journal.stat()
-        except OSError:
-            return None
-        return status.st_size, status.st_mtime_ns
+    def _written(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of the records of a run, or of parts, by the part.
+
+        They change with what is finished.
+        """
+        found = {}
+        with suppress(OSError):  # what is gone meanwhile is no record
+            for part, entry in journals_of(self._file).items():
+                with suppress(OSError):
+                    status = entry.stat()
+                    found[part] = status.st_size, status.st_mtime_ns
+        return found
 
     def close(self) -> None:
         """Close the files."""

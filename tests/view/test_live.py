@@ -87,6 +87,25 @@ def test_what_cannot_be_opened_for_one_look_is_shown_at_the_next(
     layer.close()
 
 
+def test_the_records_of_parts_are_looked_at_and_no_others(tmp_path: Path) -> None:
+    output = started(tmp_path / "out.zarr")
+    write(output, range(1))
+    for part in ("", ".1-of-2"):
+        (tmp_path / f"out.zarr.journal{part}").write_text("1\n")
+    layer = Layer(str(tmp_path / "out.zarr"), None)
+    assert not layer.changed()
+    write(output, range(1, 2))
+    for part in ("1-of-2", "2-of-2"):  # one that grows, and one that is new
+        (tmp_path / f"out.zarr.journal.{part}").write_text("1\n2\n")
+        assert layer.changed()
+        assert not layer.changed()
+    np.testing.assert_array_equal(section(layer, 1), STACK[1])
+    for other in ("out.zarr.journal.old", "out.zarr.journal.2-of-2.bak", "x-out.zarr.journal"):
+        (tmp_path / other).write_text("1\n")
+        assert not layer.changed()
+    layer.close()
+
+
 WRITE = """
 import h5py, sys
 with h5py.File(sys.argv[1], "r+", locking=False) as file:
