@@ -80,7 +80,7 @@ class PrecomputedStack(ChunkedStack):
         )
         with reading(path, "the chunks", DAMAGED):
             chunk, self._source, found = self._find_chunks()
-        if not found.there:
+        if not found.there and not self.unfinished(path):
             raise InputError(
                 f"{path}: scale {shown(scale.key)} has no chunk of its {found.missing}: its pixels "
                 "were never written, or not copied with it; copy or export it again"

@@ -115,7 +115,10 @@ class ZarrStack(ChunkedStack):
         count = self.shape[0]
         self.budget.allow(COUNTED * count, self.path, f"counts the chunks of {count} sections")
         with _reading(self.path, "the chunks"):
-            found = present(self._files, self._array, self._axes.z, self.taken)
+            found = present(
+                self._files, self._array, self._axes.z, self.taken,
+                unwritten=self.unfinished(self._source),
+            )  # fmt: skip
             declared = layout_of(self._array.metadata)
             if found.layout != declared:
                 self._array = as_named(self._array, found.layout)
