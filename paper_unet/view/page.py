@@ -80,7 +80,7 @@ class Page:
         self._say = say
         self._said: set[str] = set()
         try:
-            self._layers = [Layer(image, "image")]
+            self._layers = [Layer(image, "image", config)]
             for path in outputs:
                 self._layers.append(Layer(path, None))
             for path in labels:

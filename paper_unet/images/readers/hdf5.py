@@ -21,6 +21,7 @@ from paper_unet.images.readers.hdf5_file import (
     check_block,
     check_storage,
     find_data_set,
+    labels_said,
     open_file,
     pixel_size_of,
 )
@@ -122,6 +123,11 @@ class Hdf5Stack(Stack):
     def files(self) -> tuple[Path, ...]:
         """The file, without the name of the data set."""
         return (self._source,)
+
+    @property
+    def says_labels(self) -> bool:
+        """Whether the data set says so."""
+        return labels_said(self._set)
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""

@@ -19,6 +19,7 @@ from paper_unet.images.inside import file_of
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.foreign import HDF5, foreign, format_of_file
+from paper_unet.images.said import SAID, says_labels
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.files import check_regular
 
@@ -223,6 +224,11 @@ def _attribute(data_set: Any, name: str) -> Any:
         return data_set.attrs[name]
     except Exception:  # a damaged entry is no reason to refuse the pixels
         return None
+
+
+def labels_said(data_set: Any) -> bool:
+    """Whether a data set says that its values are labels."""
+    return says_labels(_attribute(data_set, SAID))
 
 
 def pixel_size_of(data_set: Any, axes: Axes) -> PixelSize:

@@ -127,6 +127,11 @@ class PrecomputedStack(ChunkedStack):
         return first
 
     @property
+    def says_labels(self) -> bool:
+        """Whether the volume is a segmentation."""
+        return self._scale.segmentation
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The volume, and wherever links in the scale lead."""
         return self.path, self._scale.volume, *where_links_lead(self._scale.folder)
