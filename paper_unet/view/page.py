@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from paper_unet.errors import InputError
 from paper_unet.images import local_path
+from paper_unet.system.libraries import needed
 from paper_unet.view.config import ViewConfig
 from paper_unet.view.layers import MOST_REDUCED, Layer
 
@@ -72,7 +73,7 @@ class Page:
         say: Callable[[str], object] = lambda _: None,
     ) -> None:
         config = config or ViewConfig()
-        library = _library()
+        library = needed("neuroglancer", "the page", "view")
         self._layers: list[Layer] = []
         self._servers: list[Any] = []
         self._volumes: list[Any] = []
@@ -178,16 +179,6 @@ class Page:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _library() -> Any:
-    try:
-        import neuroglancer
-    except ImportError:
-        raise InputError(
-            'the page needs neuroglancer, which is not installed: pip install "paper-unet[view]"'
-        ) from None
-    return neuroglancer
 
 
 def _space(library: Any, layer: Layer, first: Layer) -> Any:
