@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.export.graph import Probabilities, Sides, program
+from paper_unet.export.graph import Probabilities, program
+from paper_unet.geometry import Sides
 from paper_unet.system.libraries import needed
 
 OPSET: Final = 18
