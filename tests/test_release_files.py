@@ -52,9 +52,24 @@ def test_the_changelog_has_the_common_form() -> None:
     heads = re.findall(r"^## (.*)$", text("CHANGELOG.md"), re.MULTILINE)
     assert heads[0] == "[Unreleased]"
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", head) for head in heads[1:])
-    kinds = re.findall(r"^### (.*)$", text("CHANGELOG.md"), re.MULTILINE)
-    assert kinds
-    assert {*kinds} <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    common = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    every = set()
+    for version in re.split(r"^## ", text("CHANGELOG.md"), flags=re.MULTILINE)[1:]:
+        kinds = re.findall(r"^### (.*)\n\n- ", version, re.MULTILINE)
+        assert kinds == [kind for kind in common if kind in kinds], "in order, none twice"
+        assert version.count("\n### ") == len(kinds), "none empty"
+        every |= {*kinds}
+    assert {"Added", "Changed", "Fixed"} <= every
+
+
+def test_headings_of_markdown_have_room() -> None:
+    """A heading right behind a table is a row of it to some readers."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        code, before = False, ""
+        for line in path.read_text(encoding="utf-8").splitlines():
+            code ^= line.lstrip().startswith("```")
+            assert code or before == "" or not re.match(r"#{1,6} ", line), (path.name, line)
+            before = line
 
 
 def test_ci_runs_what_the_package_says_it_runs_on() -> None:
