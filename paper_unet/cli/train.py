@@ -42,6 +42,12 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    command.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write events for TensorBoard, too: loss, rate, and of --validate-every the loss of "
+        "the held-out sections and what is wrong on the first",
+    )
     command.add_argument("--dry-run", action="store_true", help="print the settings and stop")
 
 
@@ -64,7 +70,13 @@ def _run(options: argparse.Namespace) -> None:
     followed = config.validate_every > 0
     unseen = read_training_set(replace(config, slices=validate)) if followed else None
     try:
-        model = train(config, held_out=unseen, resume=options.resume, overwrite=options.overwrite)
+        model = train(
+            config,
+            held_out=unseen,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
+        )
     except Stopped:
         go_on_with([a for a in sys.argv[1:] if a not in ("--resume", "--overwrite")] + ["--resume"])
         raise
