@@ -248,15 +248,16 @@ def read_percentiles(settings: Any) -> None:
             raise InputError("`value_range` is given by grey values and by percentiles; give one")
 
 
-def checked_percentiles(given: tuple[float, float]) -> tuple[float, float]:
+def checked_percentiles(given: Any) -> tuple[float, float]:
     """Return percentiles; raise InputError unless they are two of 0 to 100, in order."""
-    low, high = given
-    if not 0 <= low < high <= 100:
+    numbers = list(given) if isinstance(given, list | tuple) else []
+    real = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+    if not (real and len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 100):
         raise InputError(
-            f"`value_range` by percentiles {low:g} and {high:g}; give two from 0 to 100, the lower "
-            "one first"
+            f"`value_range` by percentiles {shown(given)}; give two from 0 to 100, the lower one "
+            "first"
         )
-    return float(low), float(high)
+    return float(numbers[0]), float(numbers[1])
 
 
 def recorded(settings: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_a_network_from_outside_trains_predicts_and_is_read_back(
     model = load_model("run/weights.safetensors")
     assert isinstance(model, Dummy) and model.centre == 0.5
     assert main(["predict", "images.tif", "-o", "out.tif", "--weights", "run/weights.safetensors",
-                 "--device", "cpu", "--memory", "2GB"]) == 0  # fmt: skip
+                 "--device", "cpu", "--memory", "6GB"]) == 0  # fmt: skip
     found = tifffile.imread("out.tif")
     with torch.no_grad():
         image = torch.from_numpy(images[0, :48, :48] / np.float32(255))[None, None] - 0.5

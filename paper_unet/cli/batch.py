@@ -85,12 +85,13 @@ def sbatch_script(
     """
     if not 1 <= count <= MOST:
         raise InputError(f"a job array of {count} parts; accepted are 1 to {MOST}")
-    if any(character in out for character in '"\\\n\r'):
+    if any(character in f"{folder}{out}" for character in '"\\\n\r'):
         raise InputError(
             f"{shown(repr(out))}: SLURM has no logs of this name; choose one without quotes, "
             "backslashes and line breaks"
         )
     words = shlex.join(command)
+    log = str(folder / out)  # sbatch may be called from elsewhere
     if "END_OF_JOB" in words or "END_OF_JOB" in str(folder):
         raise InputError("END_OF_JOB ends the jobs of the script; choose other names")
     megabytes = None if memory is None else math.ceil(SPARE * bytes_of(memory) / 2**20)
@@ -98,7 +99,7 @@ def sbatch_script(
         out=out,
         count=count,
         name=re.sub(r"[^A-Za-z0-9._-]+", "_", Path(out).name),
-        log=out.replace("%", "%%"),
+        log=log.replace("%", "%%"),
         cores=cores,
         memory="" if megabytes is None else f"#SBATCH --mem={megabytes}M\n",
         folder=shlex.quote(str(folder)),

@@ -44,10 +44,11 @@ def _two_words(words: Sequence[str]) -> list[str]:
     return result
 
 
-class _Range(argparse.Action):
+class RangeAction(argparse.Action):
     """Takes two numbers, or the two words that `_two_words` makes."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Put what was given into the namespace."""
         if values[0] == PERCENTILE:
             found: object = "".join(values)
         else:
@@ -92,8 +93,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; a range by percentiles is one word, and one of grey values two."""
-        has_range = RANGE in self._option_string_actions
-        words = _two_words(args) if has_range and args is not None else args
+        takes = isinstance(self._option_string_actions.get(RANGE), RangeAction)
+        words = _two_words(args) if takes and args is not None else args
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -190,7 +191,7 @@ def _add_option(command: argparse.ArgumentParser, option: Option, *, required: b
         if option.choices.renamed:
             more["type"] = option.choices.word
     elif option.kind is tuple:
-        more |= {"action": _Range, "nargs": 2, "metavar": ("LOW", "HIGH")}
+        more |= {"action": RangeAction, "nargs": 2, "metavar": ("LOW", "HIGH")}
     else:
         more |= {"type": option.kind, "required": required or option.required}
     command.add_argument(option.flag, **more)

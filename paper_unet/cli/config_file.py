@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_unet.cli.common import Parser
+from paper_unet.cli.common import Parser, RangeAction
 from paper_unet.errors import InputError, nearest, shown
 from paper_unet.settings import FLAGS, PERCENTILE
 from paper_unet.system.files import open_regular
@@ -53,9 +53,11 @@ def with_config(command: Parser, words: Sequence[str]) -> list[str]:
     known = _names(command)
     options: list[str] = []
     places: dict[str, list[str]] = {}
+    if settings.get(RANGE) is not None and settings.get(PERCENTILES) is not None:
+        raise InputError(f"{path}: has both {RANGE} and {PERCENTILES}; keep one of them")
     for name, value in settings.items():
         action = known.get(RANGE if name == PERCENTILES else name)
-        if action is None:
+        if action is None or (name == PERCENTILES and not isinstance(action, RangeAction)):
             raise InputError(
                 f"{path}: {shown(repr(name))} is no setting of {command.prog}"
                 f"{nearest(name, known)}; give a file of settings of this command"

@@ -7,7 +7,8 @@ from importlib.metadata import version
 
 from paper_unet.export.graph import Probabilities
 from paper_unet.networks.base import Network
-from paper_unet.networks.card import class_names, input_words
+from paper_unet.networks.card import input_words, published
+from paper_unet.networks.classes import output_names
 from paper_unet.networks.weights_file import describe, weights_digest
 
 
@@ -40,8 +41,8 @@ def metadata(model: Network, graph: Probabilities, terms: str = "") -> dict[str,
         "centre_subtracted": "inside",
         "sides": str(graph.sides),
         "output": f"the probability of each class{lost}",
-        "classes": json.dumps(class_names(model)),
+        "classes": json.dumps(output_names(model)),
         "lost": str(graph.lost),
         "terms": terms,
-        "record": json.dumps(about["record"], sort_keys=True),
+        "record": json.dumps(published(about["record"]), sort_keys=True),
     }

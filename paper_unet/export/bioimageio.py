@@ -22,7 +22,8 @@ from paper_unet.export.parts import needed
 from paper_unet.export.settings import ExportSettings
 from paper_unet.export.tensors import Tensors, cover
 from paper_unet.networks.base import Network
-from paper_unet.networks.card import PAPER, PAPER_DOI, class_names, model_card
+from paper_unet.networks.card import PAPER, PAPER_DOI, model_card
+from paper_unet.networks.classes import output_names
 from paper_unet.networks.known_weights import TERMS
 
 FORMAT: Final = "0.5.12"
@@ -86,30 +87,32 @@ def package(
     """
     yaml = needed("yaml", "a package for BioImage.IO", "export")
     title = _allowed(settings.title or f"{name} (U-Net)")
-    terms = settings.licence or metadata["terms"]
+    terms = metadata["terms"]
     files = {
-        "README.md": (model_card(model, title, terms) + _tiling(graph)).encode(),
+        "README.md": (
+            model_card(model, title, settings.licence or terms) + _tiling(graph)
+        ).encode(),
         "cover.png": cover(tensors),
         "test_input.npy": _npy(tensors.grey),
         "test_output.npy": _npy(tensors.probability),
         "weights.onnx": weights["onnx"],
         "weights.pt": weights["torchscript"],
     }
-    if settings.licence is None and terms:
+    if terms:
         files["LICENSE.txt"] = f"{terms}\n".encode()
 
     def file(name: str) -> dict[str, Any]:
         return {"source": name, "sha256": hashlib.sha256(files[name]).hexdigest()}
 
-    licence = settings.licence or (file("LICENSE.txt") if terms else None)
+    licence = file("LICENSE.txt") if terms else settings.licence
     dtype = str(tensors.grey.dtype)
-    what = class_names(model)[-1]
+    what = output_names(model)[-1]
     description = {
         "type": "model",
         "format_version": FORMAT,
         "name": title,
         "description": f"U-Net of Ronneberger, Fischer and Brox (2015): probability of each class "
-        f"({', '.join(class_names(model))}) at every pixel of a 2-D image.",
+        f"({', '.join(output_names(model))}) at every pixel of a 2-D image.",
         "authors": [{"name": settings.author or metadata.get("author", "not stated")}],
         "cite": [{"text": PAPER, "doi": PAPER_DOI}]
         + [{"text": text, "doi": doi} for text, doi in ISBI_CITATIONS if terms == TERMS],
@@ -147,6 +150,11 @@ def _tiling(graph: Probabilities) -> str:
         )
     step, halo = graph.sides.step, graph.halo
     padded = graph.context.padded
+    if not graph.network.tiles:
+        return (
+            f"\n## Tiles\n\nThe network {graph.network.variant} has a sampling grid that depends "
+            "on the size of the image: no tiles give what one pass over the whole image gives.\n"
+        )
     border = (
         f" Within {halo} pixels of the border of the image it is not: there this network has "
         "zeros, and other software mirrors."
@@ -200,7 +208,7 @@ def _output(model: Network, graph: Probabilities) -> dict[str, Any]:
     """Describe the output: as large as the input, with a halo to drop; or smaller, without."""
     axes: list[dict[str, Any]] = [
         {"type": "batch"},
-        {"type": "channel", "channel_names": [_tag(name) for name in class_names(model)]},
+        {"type": "channel", "channel_names": [_tag(name) for name in output_names(model)]},
     ]
     for axis in ("y", "x"):
         size: dict[str, Any] = {"tensor_id": INPUT, "axis_id": axis}

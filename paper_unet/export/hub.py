@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,8 +19,8 @@ import torch
 from paper_unet.errors import InputError, shown
 from paper_unet.export.parts import needed
 from paper_unet.networks.base import Network
-from paper_unet.networks.card import model_card
-from paper_unet.networks.known_weights import is_known, locate, terms_of
+from paper_unet.networks.card import model_card, published
+from paper_unet.networks.known_weights import is_known, terms_of
 from paper_unet.networks.weights_file import describe, load_model, save_model, weights_digest
 from paper_unet.system.files import check_free_name, make_folder, write_atomic
 
@@ -80,9 +81,11 @@ def save_pretrained(
     for name in (*texts, WEIGHTS):
         check_free_name(folder / name, overwrite=overwrite, folders=False)
     make_folder(folder)
+    shown_to_all = copy(model)
+    shown_to_all.record = published(model.record)
+    save_model(folder / WEIGHTS, shown_to_all, overwrite=overwrite)  # what the others describe
     for name, text in texts.items():
         write_atomic(folder / name, text.encode(), overwrite=overwrite)
-    save_model(folder / WEIGHTS, model, overwrite=overwrite)
     return folder
 
 
@@ -179,7 +182,7 @@ def _file_of(given: str | Path, of_the_hub: dict[str, Any]) -> str | Path:
         return found or given
     if not path.exists() and not is_known(given) and REPOSITORY.fullmatch(str(given)):
         return _downloaded(str(given), of_the_hub)
-    return locate(given)[0] if path.exists() else given
+    return given
 
 
 def _downloaded(repo_id: str, of_the_hub: dict[str, Any]) -> Path:

@@ -25,6 +25,8 @@ from paper_unet.export.torch_file import (
     pt2_bytes,
     torchscript_bytes,
 )
+from paper_unet.networks.base import Network
+from paper_unet.networks.card import input_words, percentiles_of
 from paper_unet.networks.known_weights import is_known, locate, terms_of
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.files import (
@@ -158,7 +160,9 @@ def _single(
     image = example(graph)
     with torch.inference_mode():
         expected = graph(image).numpy()
-    return data, Exported(out, str(graph.sides), _difference(opened(data)(image.numpy()), expected))
+    notes = (f"grey values have to come as {input_words(model)}",) if percentiles_of(model) else ()
+    found = _difference(opened(data)(image.numpy()), expected)
+    return data, Exported(out, str(graph.sides), found, notes)
 
 
 def _package(
@@ -166,6 +170,7 @@ def _package(
 ) -> tuple[bytes, Exported]:
     """Make a package; both of its files of weights are compared with its test tensors."""
     model = load_model(weights)
+    _refuse_what_no_package_says(model, weights, settings)
     graph = Probabilities(model) if settings.valid else SameSize(model)
     tensors = make_tensors(model, graph, grey_type(model, settings.grey_type))
     about = metadata(model, graph, terms_of(model.record, weights))
@@ -182,6 +187,23 @@ def _package(
     return data, Exported(out, str(sides), max(differences), tuple(_notes(graph)))
 
 
+def _refuse_what_no_package_says(
+    model: Network, weights: str | Path | None, settings: ExportSettings
+) -> None:
+    """Refuse another licence than known terms, and grey values that follow from a whole stack."""
+    if settings.licence is not None and terms_of(model.record, weights):
+        raise InputError(
+            f"`licence` is {settings.licence}, and these weights have terms of their own, which go "
+            "into the package; leave it out"
+        )
+    if percentiles := percentiles_of(model):
+        raise InputError(
+            "these weights learnt from grey values scaled by percentiles {:g} and {:g} of a whole "
+            "stack, which other software would take of each image; export them as .onnx or .pt2, "
+            "and scale the images yourself".format(*percentiles)
+        )
+
+
 def _name(weights: str | Path | None) -> str:
     """Return what weights are called: as their file, or, where all are called so, their folder."""
     source, _ = locate(weights)
@@ -191,6 +213,11 @@ def _name(weights: str | Path | None) -> str:
 
 def _notes(graph: Probabilities) -> list[str]:
     """Say where the tiles of other software do not give what one pass does."""
+    if not graph.network.tiles:
+        return [
+            f"the network {graph.network.variant} gives other probabilities in tiles than in one "
+            "pass: take whole images"
+        ]
     if not isinstance(graph, SameSize):
         return ["other software cannot cut images into tiles for it: one image, one pass"]
     if graph.context.padded:

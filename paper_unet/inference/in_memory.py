@@ -21,23 +21,10 @@ from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.inference.transfer import link_to
 from paper_unet.networks.base import Network
+from paper_unet.networks.classes import class_count
 from paper_unet.system.overlap import behind_by
 
 Wait = Callable[[], NDArray[Any]]
-
-
-def class_count(model: Network) -> int:
-    """Return how many classes a network tells apart: one score is a logit, of two."""
-    return max(model.config.out_channels, 2)
-
-
-def class_names(model: Network) -> tuple[str, ...]:
-    """Return what the classes of a network are called: by its record, or by their numbers."""
-    count = class_count(model)
-    names = model.record.get("class_names")
-    if isinstance(names, list) and len(names) == count and all(isinstance(n, str) for n in names):
-        return tuple(" ".join(name.split()) or f"class {k}" for k, name in enumerate(names))
-    return tuple(f"class {k}" for k in range(count))
 
 
 @dataclass

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import Stack
-from paper_unet.inference.in_memory import InMemory, class_count
+from paper_unet.inference.in_memory import InMemory
 from paper_unet.inference.readout import Readout
 from paper_unet.inference.settings import Average, Classes, Engine, InferenceSettings, Precision
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.networks.base import Network
+from paper_unet.networks.classes import class_count
 from paper_unet.system.progress import progress_bar
 
 OutputDtype = Literal["float32", "uint8", "uint16"]

@@ -18,7 +18,6 @@ from paper_unet.images import (
     percentile_range,
     place_of,
 )
-from paper_unet.inference.in_memory import class_names
 from paper_unet.inference.predict import wanted_classes
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
@@ -33,8 +32,9 @@ from paper_unet.large.prepare import Job, open_input, prepare, settle
 from paper_unet.large.recorded import Recorded
 from paper_unet.large.report import Report, nothing
 from paper_unet.large.verify import take_back_damaged
+from paper_unet.networks.classes import class_names
 from paper_unet.networks.known_weights import locate
-from paper_unet.networks.weights_file import load_model
+from paper_unet.networks.weights_file import read_network
 from paper_unet.system.address import Address
 from paper_unet.system.files import refuse_same_file
 from paper_unet.system.progress import progress_bar
@@ -139,7 +139,7 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
         labels=config.argmax,
-        channels=class_names(load_model(config.weights)) if config.all_classes else (),
+        channels=class_names(read_network(config.weights)) if config.all_classes else (),
         about=_scaling(config, stack),
         shard=config.shard,
     )

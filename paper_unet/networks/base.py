@@ -79,6 +79,9 @@ class Network(nn.Module):
     streams: ClassVar[bool] = False
     """Whether rows can flow through it: its layers are those of Fig. 1, all valid."""
 
+    tiles: ClassVar[bool] = True
+    """Whether tiles on its lattice give what one pass gives, but for what it pads."""
+
     least_outputs: ClassVar[int] = 1
     """Scores that it has at least; one score is a logit."""
 

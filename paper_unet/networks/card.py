@@ -8,6 +8,7 @@ from typing import Any, Final
 from paper_unet.errors import shown
 from paper_unet.metrics.table import METRICS
 from paper_unet.networks.base import Network
+from paper_unet.networks.classes import output_names
 
 PAPER: Final = (
     "Ronneberger, Fischer and Brox: U-Net: Convolutional Networks for Biomedical Image "
@@ -15,22 +16,22 @@ PAPER: Final = (
 )
 PAPER_DOI: Final = "10.1007/978-3-319-24574-4_28"
 
+MARKUP: Final = {"|": "/", "<": "&lt;", "`": "'", "[": "&#91;", "]": "&#93;"}
+"""What would be more than text in a table: columns, tags, code, links and pictures."""
+
 UNKNOWN_TERMS: Final = "Not stated. Ask whoever trained them, and whose images they learnt from."
 
 
-def class_names(model: Network) -> list[str]:
-    """Return what the classes of a network are called, in the order of its probabilities.
+def published(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a record others may see: no path of the machine that trained.
 
-    With two classes, or one probability, they are those of the training: cells and membranes, or
-    cells and background. Of more, their numbers.
+    Which weights a training started from stays known, by their SHA-256.
     """
-    count = model.config.out_channels
-    config = model.record.get("config")
-    kind = config.get("label_kind") if isinstance(config, Mapping) else None
-    if kind == "class" or count > 2:
-        return [f"class {k}" for k in range(count)] if count > 1 else ["class 1"]
-    first = "membrane" if kind == "membrane" else "background"
-    return [first, "cell"][-count:]
+    config = record.get("config")
+    if not isinstance(config, Mapping):
+        return dict(record)
+    shown = {key: v for key, v in config.items() if key != "start" or v is None}
+    return {**record, "config": shown}
 
 
 def input_words(model: Network) -> str:
@@ -38,9 +39,21 @@ def input_words(model: Network) -> str:
     ranges = ", ".join(
         f"{name} {low:g} to {high:g}" for name, (low, high) in sorted(model.grey_ranges.items())
     )
+    if percentiles := percentiles_of(model):
+        low, high = percentiles
+        ranges = f"percentiles {low:g} and {high:g} of the stack, as in training, for every type"
     channels = model.config.in_channels
     what = "one channel" if channels == 1 else f"{channels} channels"
     return f"{what}; grey values (v - low) / (high - low), within [0, 1]; low and high: {ranges}"
+
+
+def percentiles_of(model: Network) -> tuple[float, float] | None:
+    """Return the percentiles that the grey values of the training were scaled by, if any were."""
+    scaling = model.record.get("scaling")
+    found = scaling.get("percentiles") if isinstance(scaling, Mapping) else None
+    if not isinstance(found, list | tuple) or len(found) != 2:
+        return None
+    return float(found[0]), float(found[1])
 
 
 def sides_words(model: Network) -> str:
@@ -68,7 +81,7 @@ def model_card(model: Network, title: str, terms: str = "") -> str:
         Markdown: what it is, how it was trained, its scores, its terms, whom to cite.
     """
     parts = [f"# {_cell(title)}", "\n".join(_facts(model)), *_scores(model.record)]
-    recipe = model.record.get("config")
+    recipe = published(model.record).get("config")
     if isinstance(recipe, Mapping) and recipe:
         rows = [f"| {_cell(key)} | {_cell(value)} |" for key, value in sorted(recipe.items())]
         parts.append("\n".join(["## Training", "", "| setting | value |", "|---|---|", *rows]))
@@ -87,7 +100,7 @@ def _facts(model: Network) -> Iterator[str]:
     count = sum(value.numel() for value in model.parameters())
     yield from ("| | |", "|---|---|")
     yield f"| network | {_cell(model.variant)}, width {config.width}, {count:,} parameters |"
-    yield f"| classes | {_cell(', '.join(class_names(model)), 400)} |"
+    yield f"| classes | {_cell(', '.join(output_names(model)), 400)} |"
     yield f"| input | {_cell(input_words(model), 400)} |"
     if model.centre:
         yield f"| centre | {model.centre:g} is subtracted from the input |"
@@ -128,4 +141,6 @@ def _scored(record: Mapping[str, Any], where: str) -> Iterator[tuple[str, Mappin
 def _cell(value: object, most: int = 120) -> str:
     """Return something from a file as a cell of a table can have it, without markup of its own."""
     text = shown(value, most)
-    return text.replace("|", "/").replace("<", "&lt;").replace("`", "'")
+    for mark, plain in MARKUP.items():
+        text = text.replace(mark, plain)
+    return text

@@ -71,6 +71,7 @@ class BilinearUNet(PopularUNet):
     """
 
     variant = "popular_bilinear"
+    tiles = False
     context = Context(16, before=144, after=144)
     bilinear = True
 

@@ -246,8 +246,8 @@ def read_tensors(path: Path | str, published: str = "") -> tuple[dict[str, Tenso
 
 
 @interrupts_wait()
-def channels_of(path: Path | str | None) -> int:
-    """Return how many values for each pixel the network of a file takes; its weights stay unread.
+def read_network(path: Path | str | None) -> Network:
+    """Return the network of a file with its record, without its weights, which stay unread.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def channels_of(path: Path | str | None) -> int:
     """
     path, published = locate(path)
     with _opened(path, published) as stored:
-        return _network_of(stored.about, path).config.in_channels
+        return _network_of(stored.about, path)
 
 
 class _Stored:

@@ -90,6 +90,7 @@ def test_every_command_has_it() -> None:
      ({"tile": True}, "tile is true; it must be a text"),
      ({"argmax": "no"}, 'argmax is "no"; it must be true or false'),
      ({"source": "s3://b/***"}, "source has *** where a password"),
+     ({"value_range": [0, 1], "percentiles": [1, 99]}, "has both value_range and percentiles"),
      ({"config": "x"}, "'config' is no setting")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used(
@@ -99,6 +100,14 @@ def test_a_file_that_cannot_be_used(
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 1
     assert said in err[0]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_percentiles_are_of_the_commands_that_have_them(
+    command: str, written: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--config", written({"percentiles": [1, 99]})]) == 2
+    assert f"'percentiles' is no setting of paper-unet {command}" in capsys.readouterr().err
 
 
 def test_a_value_that_no_option_takes(written: Any, capsys: pytest.CaptureFixture[str]) -> None:

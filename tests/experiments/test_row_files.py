@@ -15,6 +15,7 @@ import pytest
 from process_helpers import run_python
 
 from paper_unet import TrainConfig
+from paper_unet.training.checkpoint import comparable
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -93,7 +94,13 @@ def test_every_committed_row_is_known_by_its_settings(row_files: Any) -> None:
     assert len(paths) > 40
     for path in paths:
         row = row_files.read(path)
-        assert row is not None and row_files._as_of_today(row["settings"])["stages"] is not None
+        assert row is not None
+        known = row_files._as_of_today(row["settings"])
+        assert row_files._as_of_today(known) == known
+        for stage in known["stages"]:
+            assert stage.keys() == comparable(TrainConfig()).keys() - set(row_files.WHERE)
+            config = TrainConfig(**{key: value for key, value in stage.items() if key != "start"})
+            assert row_files._known(comparable(config), stage["start"]) == stage
 
 
 def test_the_weights_of_the_start_are_known_by_their_bytes(row_files: Any, tmp_path: Path) -> None:

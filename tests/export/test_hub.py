@@ -14,9 +14,12 @@ import torch
 
 from paper_unet import UNet, load_model, predict_image
 from paper_unet.errors import InputError
+from paper_unet.export.about import metadata
+from paper_unet.export.graph import Probabilities
 from paper_unet.networks.annotated import AnnotatedUNet
 from paper_unet.networks.base import Network
-from paper_unet.networks.card import class_names, model_card
+from paper_unet.networks.card import model_card
+from paper_unet.networks.classes import class_names, output_names
 from paper_unet.networks.known_weights import TERMS
 from paper_unet.networks.one_choice import BatchNormUNet
 from paper_unet.networks.weights_file import describe, save_model, weights_digest
@@ -127,8 +130,13 @@ def test_a_card_is_written_from_the_record(tmp_path: Path) -> None:
 
 def test_a_card_has_no_markup_from_a_file() -> None:
     model = UNet(1, 2, 2)
-    model.record = {"data": "a | b\n# c <script>", "config": {"`x`": "|\n|"}, "terms": "t\n\n# u"}
+    model.record = {
+        "data": "a | b\n# c <script>",
+        "config": {"`x`": "|\n|", "y": "![p](http://q/p.png)"},
+        "terms": "t\n\n# u",
+    }
     card = model_card(model, "a\nb", "t\n\n# u")
+    assert "![p](" not in card and "](http" not in card
     assert "<script>" not in card and "\n# c" not in card and "\n# u" not in card
     rows = [line for line in card.splitlines() if line.startswith("|")]
     assert all(line.count("|") == 3 for line in rows if not line.startswith("|---"))
@@ -147,8 +155,26 @@ def test_a_card_has_no_markup_from_a_file() -> None:
 def test_what_classes_are_called(kind: str | None, classes: int, expected: list[str]) -> None:
     model = UNet(1, classes, 2)
     model.record = {"config": {"label_kind": kind}}
-    assert class_names(model) == expected
-    assert class_names(AnnotatedUNet(1, 1, 2)) == ["cell"]
+    assert list(class_names(model)) == output_names(model) == expected
+    model.record["class_names"] = [f"kind {k}" for k in range(classes)]
+    assert output_names(model) == [f"kind {k}" for k in range(classes)]
+    logit = AnnotatedUNet(1, 1, 2)
+    logit.record = {"config": {"label_kind": "instance"}}
+    assert (class_names(logit), output_names(logit)) == (("background", "cell"), ["cell"])
+
+
+def test_no_path_of_the_machine_that_trained_is_published(tmp_path: Path) -> None:
+    model = UNet(1, 2, 2)
+    model.record = {"config": {"start": "/home/me/w.safetensors", "w0": 10.0}, "start_sha256": "ab"}
+    folder = model.save_pretrained(tmp_path / "m")
+    written = [path.read_bytes() for path in folder.iterdir()]
+    assert len(written) == 3 and not any(b"/home/me" in data for data in written)
+    about = metadata(model, Probabilities(model))
+    assert "/home/me" not in json.dumps(about) and '"start_sha256": "ab"' in about["record"]
+    assert model.record["config"]["start"]  # the one in memory stays as it was
+    assert UNet.from_pretrained(folder).record == {
+        "config": {"w0": 10.0}, "start_sha256": "ab",
+    }  # fmt: skip
 
 
 def in_cache(cache: Path, repository: str, file: Path) -> None:

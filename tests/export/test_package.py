@@ -12,12 +12,15 @@ import pytest
 
 from paper_unet import UNet, load_model, predict_image
 from paper_unet.errors import InputError
-from paper_unet.export.bioimageio import _allowed
+from paper_unet.export.bioimageio import _allowed, _tiling
+from paper_unet.export.graph import SameSize
 from paper_unet.export.run import export_file
 from paper_unet.export.settings import ExportSettings
 from paper_unet.export.tensors import grey_type
+from paper_unet.networks.card import model_card
 from paper_unet.networks.keras import KerasUNet
 from paper_unet.networks.known_weights import TERMS
+from paper_unet.networks.table import make_network
 from paper_unet.networks.weights_file import save_model
 from paper_unet.synthetic import synthetic_stack
 
@@ -165,6 +168,7 @@ def test_whose_grey_values_they_are() -> None:
         (ExportSettings(title="ab"), "`title` is 'ab'"),
         (ExportSettings(title="日本語のモデル"), "at least 5 letters"),
         (ExportSettings(licence="my own terms"), "give an SPDX identifier"),
+        (ExportSettings(licence="CC0-1.0"), "have terms of their own"),
         (ExportSettings(grey_type="uint16"), "knows the grey values of uint8"),
     ],
 )
@@ -172,3 +176,24 @@ def test_what_a_package_cannot_say(settings: ExportSettings, said: str, tmp_path
     with pytest.raises(InputError, match=said):
         export_file("bundled", tmp_path / "m.bioimage.zip", settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_learnt_from_percentiles_is_no_package(tmp_path: Path) -> None:
+    """Other software would scale each image by itself, or, worse, by the range of its type."""
+    model = UNet(1, 2, 1)
+    model.record = {"scaling": {"percentiles": [0.5, 99.5], "grey_range": [120.0, 3000.0]}}
+    save_model(tmp_path / "w.safetensors", model)
+    with pytest.raises(InputError, match=r"percentiles 0.5 and 99.5 of a whole stack"):
+        export_file(tmp_path / "w.safetensors", tmp_path / "m.bioimage.zip")
+    done = export_file(tmp_path / "w.safetensors", tmp_path / "m.pt2")
+    assert "percentiles 0.5 and 99.5" in done.notes[0]
+    assert "percentiles 0.5 and 99.5" in model_card(model, "m") and "0 to 255" not in done.notes[0]
+
+
+def test_what_is_said_of_tiles_is_true_of_the_network() -> None:
+    """Bilinear up-sampling between aligned corners depends on the size of the whole image."""
+    tiled, other = (
+        _tiling(SameSize(make_network(name, 1, 2, 1, 0.0).eval()))
+        for name in ("popular", "popular_bilinear")
+    )
+    assert "give what one pass over the whole image gives" in tiled and "no tiles give" in other

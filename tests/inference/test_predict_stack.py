@@ -83,7 +83,10 @@ def test_a_stack_of_no_sections() -> None:
     assert predict_stack(NARROW, np.zeros((0, 5, 5), np.uint8)).shape == (0, 5, 5)  # type: ignore[union-attr]
 
 
-def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_request_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     predict_stack(NARROW, SECTIONS)
     assert capsys.readouterr() == ("", "")
     predict_stack(NARROW, SECTIONS, progress=True)

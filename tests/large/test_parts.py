@@ -407,7 +407,8 @@ def test_the_script_for_slurm_runs(
     assert re.search(r"^#SBATCH --array=1-3$", script, re.MULTILINE)
     assert re.search(r"^#SBATCH --mem=2099M$", script, re.MULTILINE)
     log = next(line for line in script.splitlines() if "--output" in line)
-    assert log == f'#SBATCH --output="{name.replace("%", "%%")}.part-%a-of-3.log"'
+    place = str(folder / name).replace("%", "%%")  # wherever sbatch is called
+    assert log == f'#SBATCH --output="{place}.part-%a-of-3.log"'
     environment = {**os.environ, "STUB": str(stub), "PATH": f"{stub}:{os.environ['PATH']}"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     found = subprocess.run(

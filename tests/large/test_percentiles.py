@@ -222,3 +222,11 @@ def test_training_records_it_and_predicting_reminds(folder: Path) -> None:
     weights = str(folder / "run/weights.safetensors")
     predict_file(settings(folder, "a.tif", weights=weights), report=Report(say=lines.append))
     assert any("learnt from grey values scaled by percentiles" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "given", [5, ("a", "b"), (1, 2, 3), (99, 1), (True, 50), (1, float("nan"))]
+)
+def test_percentiles_of_python_are_checked(given: Any) -> None:
+    with pytest.raises(InputError, match="give two from 0 to 100, the lower one first"):
+        TrainConfig(percentiles=given)

@@ -21,7 +21,7 @@ from paper_unet.networks.known_weights import (
     known_weights,
     locate,
 )
-from paper_unet.networks.weights_file import channels_of, read_tensors, save_model, weights_digest
+from paper_unet.networks.weights_file import read_network, read_tensors, save_model, weights_digest
 from paper_unet.settings import options
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.initial_weights import start_network
@@ -89,7 +89,7 @@ def test_the_command_line_takes_a_name(fetched, stack, tmp_path, capsys):
 
 
 def test_weights_that_are_not_fetched(fetched):
-    for take in (load_model, channels_of, elsewhere):
+    for take in (load_model, read_network, elsewhere):
         with pytest.raises(InputError) as caught:
             take("narrow")
         assert str(caught.value) == (
@@ -103,7 +103,7 @@ def test_weights_that_are_not_fetched(fetched):
 def test_other_weights_in_the_place_of_those_fetched(fetched):
     narrow(fetched, seed=1)
     assert load_model(fetched).config.width == 1  # sound, and by its path anything is
-    for take in (load_model, channels_of):
+    for take in (load_model, read_network):
         with pytest.raises(InputError, match=r"n\.safetensors: other weights than have this name"):
             take("narrow")
 

@@ -14,7 +14,7 @@ import pytest
 
 from paper_unet.errors import InputError
 from paper_unet.model import UNet
-from paper_unet.networks.weights_file import channels_of, load_model, read_tensors, save_model
+from paper_unet.networks.weights_file import load_model, read_network, read_tensors, save_model
 from paper_unet.system.stop import interrupts_noted, interrupts_wait
 
 
@@ -48,7 +48,7 @@ def steps_of(work: Callable[[], object], at: int) -> tuple[int, str]:
         sys.setprofile(None)
 
 
-@pytest.mark.parametrize("load", [load_model, read_tensors, channels_of])
+@pytest.mark.parametrize("load", [load_model, read_tensors, read_network])
 def test_sound_weights_are_never_called_damaged(
     weights: Path, load: Callable[[Path], object]
 ) -> None:
