@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.codecs import decode_within
+from paper_unet.images.codecs import decode_within, with_slack
 from paper_unet.images.readers.chunked import Present, digest_of_chunks, stamp_of
 from paper_unet.images.readers.precomputed_chunks import grid_of, most_encoded
 from paper_unet.images.readers.precomputed_info import Scale, Sharding, Triple
@@ -30,6 +30,9 @@ KEPT: Final = 2**24
 
 MOST_MINISHARD_BITS, ENTRY = 24, 24
 """Of a shard's index, and bytes of a chunk in the index of a minishard."""
+
+GROWTH: Final = 1100
+"""Bytes that a byte of gzip becomes, at most; deflate makes 1032 of one."""
 
 Index = NDArray[np.uint64]
 """(3, chunks): the number of each, where it begins in its file, and its bytes."""
@@ -134,10 +137,14 @@ class ShardFiles:
 
     def _decoded(self, file: Path, begin: int, end: int) -> Index:
         chunks = self._grid[0] * self._grid[1] * self._grid[2]
-        most = min(ENTRY * chunks, file.stat().st_size * 1100)
-        self._budget.allow(4 * most if most < KEPT else most, self._path, "an index of a shard")
+        packed = self._sharding.minishard_index_encoding == "gzip"
+        span = min(end - begin, file.stat().st_size)
+        most = min(ENTRY * chunks, span * (GROWTH if packed else 1))
+        self._budget.allow(4 * most, self._path, "an index of a shard")
+        if end - begin > with_slack(ENTRY * chunks):
+            raise self._damaged(file, f"an index of {end - begin} bytes, of {chunks} chunks")
         data = self._read(file, self._head + begin, end - begin)
-        if self._sharding.minishard_index_encoding == "gzip":
+        if packed:
             data = bytes(decode_within("gzip", data, most, bytes))
         if len(data) % ENTRY or len(data) > most:
             raise self._damaged(file, f"an index of {len(data)} bytes")
