@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from precomputed_helpers import KINDS, SHARDING, change_info, first_chunk, write
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
-from paper_unet.images.readers.precomputed_shards import number_of
+from paper_unet.images.readers import precomputed_shards
+from paper_unet.images.readers.precomputed_info import find_scale
+from paper_unet.images.readers.precomputed_shards import ShardFiles, number_of
 from paper_unet.system.memory import Budget
 
 SHAPE = (5, 131, 87)
@@ -337,3 +340,24 @@ def test_an_index_takes_what_its_own_length_says(tmp_path: Path, encoding: str) 
     with open_stack(path, missing="fill", budget=Budget(10**9)) as stack:
         found = stack.window(0, (0, 8), (0, 8))
     np.testing.assert_array_equal(found, np.arange(64, dtype="u1").reshape(8, 8))
+
+
+def test_indexes_that_are_empty_are_not_kept_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may have 2^24 in each of its shards."""
+    monkeypatch.setattr(precomputed_shards, "KEPT", 10 * precomputed_shards.LEAST)
+    sharding = {**INDEX, "minishard_bits": 6, "minishard_index_encoding": "raw"}
+    path = write_precomputed(tmp_path / "a", STACK[:1, :8, :8], (8, 8, 1), sharding=sharding)
+    scale = find_scale(path)
+    scale = replace(scale, size=(8 * 64, 8, 1))  # of which the first chunk alone is there
+    assert scale.sharding is not None
+    files = ShardFiles(path, scale, (8, 8, 1), scale.sharding, Budget(10**9))
+    read: list[int] = []
+    reads = files._read
+    monkeypatch.setattr(
+        files, "_read", lambda file, start, size: (read.append(start), reads(file, start, size))[1]
+    )
+    for minishard in (*range(1, 64), 63, 55, 1):
+        assert files.data((minishard, 0, 0)) is None
+    assert read == [16 * minishard for minishard in (*range(1, 64), 1)]
