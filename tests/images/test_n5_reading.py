@@ -142,10 +142,20 @@ SIZES: dict[str, dict[str, Any]] = {
     "Paintera": {"resolution": [4.0, 5.0, 50.0]},
     "tensorstore": {"resolution": [4, 5, 0.05], "units": ["nm", "nm", "um"],
                     "axes": ["x", "y", "z"]},
+    "one unit": {"resolution": [0.004, 0.005, 0.05], "units": "um"},
+    "one unit of one letter": {"resolution": [4e-9, 5e-9, 5e-8], "units": "m"},
+    "one unit of n letters": {"resolution": [4e-9, 5e-9, 5e-8], "units": "meter"},
+    "n5-viewer, a unit for each": {"pixelResolution": {"dimensions": [4, 5, 0.05],
+                                                       "unit": ["nm", "nm", "um"]}},
+    "axes as text": {"resolution": [4, 5, 50], "units": "nm", "axes": "xyz"},
     "COSEM": {"transform": {"axes": ["z", "y", "x"], "scale": [50, 5, 4], "units": ["nm"] * 3,
                             "translate": [0, 0, 0]}},
     "COSEM, F": {"transform": {"axes": ["x", "y", "z"], "scale": [4, 5, 50], "units": ["nm"] * 3,
                                "ordering": "F"}},
+    "COSEM, F, one unit": {"transform": {"axes": "xyz", "scale": [4, 5, 50], "units": "nm",
+                                         "ordering": "F"}},
+    "COSEM, F, one unit of n letters": {"transform": {"axes": "xyz", "scale": [4e-9, 5e-9, 5e-8],
+                                                      "units": "meter", "ordering": "F"}},
 }  # fmt: skip
 
 
