@@ -121,7 +121,7 @@ def stack_axes(
     """
     if len(shape) < 2:
         raise InputError(f"{path}: an array of shape {shape} is no image; accepted are ZYX and YX")
-    axes = found if given is None else _checked(path, found, shape, given, channels)
+    axes = letters_of(path, found, shape, given, channels)
     y, x = axes.rfind("Y"), axes.rfind("X")
     taken = chosen.find(path, axes, shape, names) if chosen else {}
     kept = [k for k, n in enumerate(shape) if (n != 1 or k in (y, x)) and k not in taken]
@@ -183,7 +183,12 @@ def read_in_order(
     return np.ascontiguousarray(block.reshape([last - first for first, last in spans]))
 
 
-def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:
+def letters_of(
+    path: Path, found: str, shape: tuple[int, ...], given: str | None, channels: int
+) -> str:
+    """Return one letter for each axis: as the file has them, or those given, once these can be."""
+    if given is None:
+        return found
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise InputError(

@@ -231,6 +231,21 @@ def test_one_of_the_colours(tmp_path: Path, kind: str) -> None:
         open_stack(path, channel=0, channels=3)
 
 
+@pytest.mark.parametrize(("kind", "axes"), [("TIFF", "zyxs"), ("planes", "Zsyx")])
+def test_axes_of_colours_in_small_letters(tmp_path: Path, kind: str, axes: str) -> None:
+    path = write_rgb(tmp_path, kind)
+    for given in (axes, axes.upper()):
+        np.testing.assert_array_equal(read_stack(path, axes=given, channel=1), RGB[..., 1])
+
+
+@pytest.mark.parametrize("axes", ["zyx", "", "tzyxst", "zzyx", "YXSTZ"])
+def test_axes_of_colours_that_cannot_be(tmp_path: Path, axes: str) -> None:
+    path = write_rgb(tmp_path, "TIFF")
+    for given in ({"channel": 1}, {"channels": 3}):
+        with pytest.raises(InputError, match=rf'axes "{axes.upper()}" .* give one letter for each'):
+            open_stack(path, axes=axes, **given)
+
+
 def test_a_folder_of_files_of_several_channels(tmp_path: Path) -> None:
     for z in range(4):
         data = TCZYX[0, :, z]
