@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.choice import KINDS, WHOLE, Choice, listed
+from paper_unet.images.choice import KINDS, WHOLE, Choice, choosing
 
 COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
 """The axes of a stack in colour."""
@@ -233,12 +233,11 @@ def _refusal(
         )
     axis = extra[0]
     count = shape[axes.index(axis)]
-    choices = [
-        f"`{KINDS[one][0]}`, {listed(one, shape[axes.index(one)], names)}"
-        for one in extra
-        if one in KINDS
-    ]
-    remedy = f"choose one with {', and with '.join(choices)}" if choices else "save one of them"
+    kinds = {KINDS[one][0] for one in extra if one in KINDS}
+    remedy = "save one of them"
+    if len(kinds) == len(extra) and not _taken_twice(axes, shape):
+        choices = [choosing(one, shape[axes.index(one)], names) for one in extra]
+        remedy = f"choose {', and '.join(choices)}"
     found = (
         f"{path}: {count} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {axes}, shape "
         f"{shape}); one grey stack is accepted: {remedy}"
@@ -248,3 +247,8 @@ def _refusal(
     # a Z of length 1 gives its letter away
     renamed = axes.translate({ord(axis): "Z", ord("Z"): axis})
     return InputError(f"{found}, or say `axes` {renamed} if these are sections")
+
+
+def _taken_twice(axes: str, shape: tuple[int, ...]) -> bool:
+    """Whether there are channels and samples, of which a choice takes the first alone."""
+    return all(one in axes and shape[axes.index(one)] > 1 for one in "CS")

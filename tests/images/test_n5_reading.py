@@ -194,6 +194,7 @@ def test_a_fourth_axis(tmp_path: Path) -> None:
         tmp_path / "a.n5", "three", three, block=(2, 2, 50, 50), axes=["x", "y", "z", "c"]
     )
     np.testing.assert_array_equal(read_stack(path, channels=3), three.transpose(1, 0, 2, 3))
+    np.testing.assert_array_equal(read_stack(path, channel=1), three[1])
     with pytest.raises(InputError, match="3 channels"):
         open_stack(path)
     path = write_n5(tmp_path / "a.n5", "unnamed", three, block=(3, 2, 50, 50))

@@ -68,6 +68,7 @@ def test_colour(tmp_path: Path, encoding: str) -> None:
     path = write_precomputed(tmp_path / "a", three, encoding=encoding)
     found = read_stack(path, channels=3)
     assert np.abs(found.astype(int) - three.transpose(1, 0, 2, 3)).max() <= 4 * (encoding == "jpeg")
+    np.testing.assert_array_equal(read_stack(path, channel=1), found[:, 1])
     with pytest.raises(InputError, match="3 channels"):
         open_stack(path)
 

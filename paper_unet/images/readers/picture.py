@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.choice import WHOLE, Choice
+from paper_unet.images.choice import WHOLE, Choice, choosing
 from paper_unet.images.grey_values import own_range
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
@@ -66,7 +66,7 @@ class PictureStack(Stack):
         grey = LABELS if labels else GREY
         channels = self._choose(mode)
         if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
-            raise self._refusal(mode)
+            raise self._refusal(mode, bits)
         if channels > 1 and bits != 8:
             # Pillow cuts colours of 16 bits to 8 without a word
             raise InputError(f"{path}: a PNG of {bits} bits a value; save it as TIFF, or in 8 bit")
@@ -112,12 +112,14 @@ class PictureStack(Stack):
                 f"{self.path}: not a {self._kind} file that can be read; export it again"
             ) from error
 
-    def _refusal(self, mode: str) -> InputError:
+    def _refusal(self, mode: str, bits: int) -> InputError:
         about = f"{self.path}: a {self._kind} of mode {mode}; "
         if self.channels == 1:
+            names = NAMES.get(mode, ()) if bits == 8 else ()
+            one = f"choose {choosing('C', len(names), names)}; or " if names else ""
             return InputError(
-                about + "grey of up to 16 bits is accepted: convert it (ImageJ: Image > Type > "
-                "8-bit), or use a network of as many channels"
+                f"{about}grey of up to 16 bits is accepted: {one}convert it (ImageJ: Image > "
+                "Type > 8-bit), or use a network of as many channels"
             )
         wanted = COLOUR.get(self.channels, "of so many channels, which only a TIFF can have")
         return InputError(
