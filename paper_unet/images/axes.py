@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.choice import KINDS, WHOLE, Choice, choosing
+from paper_unet.images.choice import KINDS, KNOWN, WHOLE, Choice, choosing
 
 COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
 """The axes of a stack in colour."""
@@ -25,13 +25,17 @@ AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
 
 LETTERS = {
     **dict.fromkeys(("z", "slice", "slices", "section", "sections", "plane", "planes"), "Z"),
-    "depth": "Z",
+    **dict.fromkeys(("depth", "zslice", "zslices"), "Z"),
     **dict.fromkeys(("y", "row", "rows", "height"), "Y"),
     **dict.fromkeys(("x", "column", "columns", "col", "cols", "width"), "X"),
-    **dict.fromkeys(("c", "channel", "channels"), "C"),
+    **dict.fromkeys(("c", "channel", "channels", "band", "bands", "color", "colour"), "C"),
+    **dict.fromkeys(("s", "sample", "samples"), "S"),
     **dict.fromkeys(("t", "time", "times", "frame", "frames", "timepoint", "timepoints"), "T"),
 }  # fmt: skip
-"""Words that files have for an axis."""
+"""Words that files have for an axis, without spaces, lines and "axis" at their end."""
+
+UNKNOWN = "U"
+"""The letter of an axis whose name says nothing."""
 
 Span = tuple[int, int]
 
@@ -72,9 +76,16 @@ class Axes:
 
 
 def letter(name: object) -> str:
-    """Return the letter of an axis by the name that a file gives it."""
-    word = str(name).strip().lower()
-    return LETTERS.get(word) or word[:1].upper()
+    """Return the letter of an axis by the name that a file gives it.
+
+    A longer word that is not known may begin with any letter (condition, tile): it stands for
+    itself where that means nothing, and is never taken for what another word means.
+    """
+    word = re.sub(r"[\s_-]|axis$", "", str(name).lower())
+    initial = word[:1].upper() if word[:1].isascii() and word[:1].isalnum() else UNKNOWN
+    if word in LETTERS or len(word) == 1:
+        return LETTERS.get(word, initial)
+    return UNKNOWN if initial in KNOWN + UNNAMED else initial
 
 
 def unnamed(count: int) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from paper_unet.errors import InputError, nearest, shown
 
+KNOWN = "ZYXCST"
+"""Letters of axes that mean something."""
+
 NAMED = 8
 """Channels, at most, that a message lists by name."""
 
@@ -104,7 +107,7 @@ def choosing(letter: str, count: int, names: Sequence[str] = ()) -> str:
 def _unclear(axes: str, shape: tuple[int, ...]) -> bool:
     """Whether there are more axes than Z, Y and X, and one has no name, or another."""
     long = [axis for axis, length in zip(axes, shape, strict=False) if length > 1]
-    return len(long) > 3 and bool(set(long) - set("ZYXCST"))
+    return len(long) > 3 and bool(set(long) - set(KNOWN))
 
 
 def _index(wanted: int | str, count: int, names: Sequence[str]) -> int | None:
