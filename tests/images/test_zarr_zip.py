@@ -124,6 +124,22 @@ def test_names_as_some_write_them_on_windows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path / "a.zip" / "1"), GREY[:, ::2, ::2])
 
 
+@pytest.mark.parametrize("top", ["./", "./in.zarr/", "in.zarr/./", ".//"])
+@pytest.mark.parametrize("kind", ["array 2", "shards", "OME 0.4"])
+def test_names_that_begin_with_the_folder_that_was_zipped(
+    tmp_path: Path, kind: str, top: str
+) -> None:
+    """As bsdtar and others write them, with a member for each folder."""
+    store = of(tmp_path, kind)
+    path = zipped(store, tmp_path / "a.zip", top=top)
+    with zipfile.ZipFile(path, "a") as archive:
+        for folder in ("./", *(one.name + "/" for one in store.iterdir() if one.is_dir())):
+            archive.writestr(top + folder, b"")
+    np.testing.assert_array_equal(read_stack(path), GREY)
+    if kind == "OME 0.4":
+        np.testing.assert_array_equal(read_stack(path / "1"), GREY[:, ::2, ::2])
+
+
 def test_an_archive_that_begins_with_something_else(tmp_path: Path) -> None:
     path = zipped(of(tmp_path, "shards"), tmp_path / "a.ozx")
     path.write_bytes(b"#!something else\n" * 99 + path.read_bytes())
@@ -199,12 +215,17 @@ def test_what_is_encrypted_is_named(tmp_path: Path) -> None:
 
 def test_names_that_lead_out_and_names_twice(tmp_path: Path) -> None:
     store = of(tmp_path, "array 3")
-    for name in ("../zarr.json", "a/../../b", "/etc/passwd"):
+    for name in ("../zarr.json", "a/../../b", "/etc/passwd", "./../b", "..\\b"):
         path = zipped(store, tmp_path / "a.ozx")
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(name, b"{}")
         with pytest.raises(InputError, match="a name that leads out of it"):
             open_stack(path)
+    path = zipped(store, tmp_path / "a.ozx")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("./zarr.json", b"{}")
+    with pytest.raises(InputError, match=r"two files of the name zarr\.json"):
+        open_stack(path)
     path = zipped(store, tmp_path / "a.ozx")
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("zarr.json", b"{}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from zarr.abc.store import ByteRequest
@@ -13,7 +13,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import ZipStore
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.readers.zarr_names import DOCUMENTS, Entry
+from paper_unet.images.readers.zarr_names import DOCUMENTS, Entry, inside
 from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
 from paper_unet.system.files import check_regular, file_stamp, open_regular
 from paper_unet.system.memory import Budget
@@ -68,17 +68,21 @@ class ZipFiles(ZipStore):
     def _find_members(self) -> dict[str, zipfile.ZipInfo]:
         found: dict[str, zipfile.ZipInfo] = {}
         for member in self._zf.infolist():
-            name = member.filename.replace("\\", "/")  # of some writers on Windows
-            if len(name) > LONGEST_NAME:
+            said = member.filename
+            if len(said) > LONGEST_NAME:
                 raise InputError(
-                    f"{self.path}: holds a name of {len(name)} characters, as no Zarr has; zip the "
+                    f"{self.path}: holds a name of {len(said)} characters, as no Zarr has; zip the "
                     "store again"
                 )
-            if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            name = inside(said)
+            if name is None:
                 raise InputError(
-                    f"{self.path}: holds {shown(name)}, a name that leads out of it; zip the store "
+                    f"{self.path}: holds {shown(said)}, a name that leads out of it; zip the store "
                     "again"
                 )
+            if not name:
+                continue  # the folder that was zipped
+            name += "/" * said.endswith(("/", "\\"))
             if found.setdefault(name, member) is not member:
                 raise InputError(
                     f"{self.path}: holds two files of the name {shown(name)}; zip the store again"
