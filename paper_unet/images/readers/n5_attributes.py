@@ -17,6 +17,7 @@ from paper_unet.images.axes import Axes, letter, unnamed
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
+from paper_unet.system.files import open_regular
 
 DOCUMENT, SUFFIX = "attributes.json", ".n5"
 MOST_FOLDERS, MOST_NAMED, MOST_AXES, MOST_ABOVE = 10_000, 12, 8, 16
@@ -92,6 +93,8 @@ def _attributes(folder: Path) -> dict[str, Any]:
         return {}
     found = json_of(document)
     if found is None:
+        with open_regular(document):  # may it be read?
+            pass
         raise InputError(
             f"{document}: is no JSON document of less than {LARGEST_DOCUMENT} bytes; copy or "
             "export the store again"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.choice import WHOLE, Choice, choosing
 from paper_unet.images.grey_values import own_range
+from paper_unet.images.readers.damage import of_system, reason_of
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
@@ -104,7 +105,9 @@ class PictureStack(Stack):
             with _opened(self.path, self._kind) as image:
                 mode, size = image.mode, (image.height, image.width)
             return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size
-        except (OSError, SyntaxError, ValueError, IndexError) as error:
+        except (OSError, SyntaxError, ValueError, IndexError, MemoryError) as error:
+            if refused := of_system(self.path, "the file", error):
+                raise refused from error
             found = format_of_file(self.path)
             if found and not found.startswith(f"a {self._kind} file"):
                 raise foreign(self.path, found) from error
@@ -143,8 +146,8 @@ class PictureStack(Stack):
         except InputError:
             raise
         except (OSError, SyntaxError, ValueError, MemoryError, zlib.error) as error:
-            raise InputError(
-                f"{self.path}: cannot be decoded ({error or 'memory'}); copy or export it again"
+            raise of_system(self.path, "the pixels", error) or InputError(
+                f"{self.path}: cannot be decoded ({reason_of(error)}); copy or export it again"
             ) from error
         if self._spread > 1:
             pixels = pixels // np.uint8(self._spread)

@@ -16,6 +16,7 @@ from paper_unet.images.precomputed import DOCUMENT, UNKNOWN, VOLUME
 from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
 from paper_unet.images.readers.zarr_names import inside
 from paper_unet.images.stack import PixelSize
+from paper_unet.system.files import open_regular
 
 TYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32",
@@ -145,6 +146,8 @@ def find_scale(path: Path) -> Scale:
     document = volume / DOCUMENT
     about = json_of(document)
     if about is None:
+        with open_regular(document):  # may it be read?
+            pass
         raise InputError(
             f"{document}: is no JSON document of less than {LARGEST_DOCUMENT} bytes; copy or "
             "export the volume again"
