@@ -1,8 +1,10 @@
 """A Zarr store in a ZIP file is the store; damage of any kind is one line."""
 
+import errno
 import gc
 import json
 import random
+import signal
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -18,6 +20,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack, read_stack
 from paper_unet.images.readers import zarr_zip
 from paper_unet.system.memory import Budget
+from paper_unet.system.stop import Stopped
 
 PACKED = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
 
@@ -182,6 +185,41 @@ def test_a_flipped_bit_is_one_line_or_changes_no_pixel(
         else:
             np.testing.assert_array_equal(found, GREY)
     assert refusals > 10
+
+
+@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM), InputError("a line of its own")])
+def test_what_is_no_damage_comes_through(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal, while the archive is opened and while it is read."""
+    path = zipped(of(tmp_path, "array 2"), tmp_path / "a.ozx")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise error
+
+    with open_stack(path) as stack:
+        monkeypatch.setattr(zipfile.ZipFile, "open", stop)
+        with pytest.raises(type(error)) as caught:
+            stack[0]
+        assert caught.value is error
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", stop)
+    with pytest.raises(type(error)) as caught:
+        open_stack(path)
+    assert caught.value is error
+
+
+def test_what_the_system_lacks_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(of(tmp_path, "array 2"), tmp_path / "a.ozx")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with open_stack(path) as stack:
+        monkeypatch.setattr(zipfile.ZipFile, "open", refuse)
+        with pytest.raises(InputError, match=r"\(Too many open files\); allow more open files"):
+            stack[0]
 
 
 def test_what_is_no_zip(tmp_path: Path) -> None:
