@@ -199,6 +199,8 @@ def test_what_it_takes_is_counted(folder: Path) -> None:
         for section in stack:
             assert section.any()
         assert 0 < kept._held <= kept.room < stack.cache_bytes
+        stack.close()
+        assert kept._held == 0
 
 
 @pytest.mark.parametrize("kind", FAILURES)

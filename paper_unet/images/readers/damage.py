@@ -10,8 +10,8 @@ from paper_unet.errors import InputError, shown
 from paper_unet.system.files import remedy_of
 from paper_unet.system.stop import Stopped
 
-MOST_SHOWN, MOST_CAUSES = 200, 20
-"""Characters of a library's own words, and errors that one came from."""
+MOST_SHOWN = 200
+"""Characters of a library's own words."""
 
 
 def reason_of(error: Exception) -> str:
@@ -45,6 +45,10 @@ def reading(path: Path, what: str, blame: str = "the file is damaged") -> Iterat
         raise of_system(path, what, error) or InputError(
             f"{path}: {what} cannot be read ({said}); {blame}: copy or export it again"
         ) from error
+
+
+MOST_CAUSES = 20
+"""Errors, of which each came from the next, that are looked at."""
 
 
 def of_system(path: Path, what: str, error: BaseException) -> InputError | None:

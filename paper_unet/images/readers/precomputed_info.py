@@ -49,8 +49,6 @@ class Scale:
         The folder of the volume.
     key : str
         Of the scale: its folder in that of the volume.
-    segmentation : bool
-        Whether the values are numbers of segments.
     dtype : numpy.dtype
     channels : int
     size, offset : tuple of int
@@ -72,7 +70,6 @@ class Scale:
 
     volume: Path
     key: str
-    segmentation: bool
     dtype: np.dtype[Any]
     channels: int
     size: Triple
@@ -206,7 +203,6 @@ def _read(
     return Scale(
         volume=volume,
         key=key,
-        segmentation=about.get("type") == "segmentation",
         dtype=np.dtype(name),
         channels=channels,
         size=size,

@@ -50,11 +50,6 @@ class RemoteZarrStack(ZarrStack):
         """Nothing on this machine."""
         return ()
 
-    def close(self) -> None:
-        """Forget what is decoded or kept."""
-        super().close()
-        self._store.kept.clear()
-
     def _open_files(self) -> tuple[Any, str]:
         return open_store(cast(Any, self.path)), ""
 
