@@ -199,6 +199,8 @@ def test_what_it_takes_is_counted(folder: Path) -> None:
         for section in stack:
             assert section.any()
         assert 0 < kept._held <= kept.room < stack.cache_bytes
+        stack.close()
+        assert kept._held == 0
 
 
 @pytest.mark.parametrize("kind", FAILURES)
@@ -258,8 +260,26 @@ def test_a_missing_chunk_of_a_shard(tmp_path: Path, ranges: bool) -> None:
 
 def test_a_store_without_any_chunk(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", shape=SHAPE, chunks=(1, 32, 32), dtype="uint8")
-    with file_server(tmp_path) as url, pytest.raises(InputError, match=r"no chunk is there of"):
-        open_stack(f"{url}/a.zarr", missing="fill")
+    with file_server(tmp_path) as url:
+        with pytest.raises(InputError, match=r"no chunk is there of the .*, say `missing` fill"):
+            open_stack(f"{url}/a.zarr")
+        with open_stack(f"{url}/a.zarr", missing="fill") as stack:
+            assert any("no chunk is there of" in note for note in stack.notes)
+            assert not stack[1].any()
+
+
+def test_a_store_of_few_chunks(tmp_path: Path) -> None:
+    """Of which none is among those that are looked at when it is opened."""
+    shape = (40, 16, 16)
+    array = zarr.create_array(tmp_path / "a.zarr", shape=shape, chunks=(1, 16, 16), dtype="uint8")
+    array[7] = 5
+    with file_server(tmp_path) as url:
+        with pytest.raises(InputError, match=r"no chunk is there of the 8"):
+            open_stack(f"{url}/a.zarr")
+        found = read_stack(f"{url}/a.zarr", missing="fill")
+        with open_stack(f"{url}/a.zarr", missing="fill") as stack:
+            assert any("no chunk is there of the 8" in note for note in stack.notes)
+    np.testing.assert_array_equal(found, array[:])
 
 
 def test_rights_that_end_meanwhile_are_no_missing_chunks(folder: Path) -> None:

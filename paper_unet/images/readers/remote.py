@@ -21,7 +21,8 @@ LOOKED: Final = 64
 """Chunks, at most, that a server is asked about: a request each."""
 
 SOUGHT: Final = 8
-"""Of these, those that are looked for when the store is opened: one has to be there."""
+"""Of these, those that are looked for when the store is opened: one has to be there, unless what is
+missing is to be filled."""
 
 KEPT: Final = 2**28
 """Bytes, at most, of encoded chunks of several sections that are kept for the next section."""
@@ -49,11 +50,6 @@ class RemoteZarrStack(ZarrStack):
         """Nothing on this machine."""
         return ()
 
-    def close(self) -> None:
-        """Forget what is decoded or kept."""
-        super().close()
-        self._store.kept.clear()
-
     def _open_files(self) -> tuple[Any, str]:
         return open_store(cast(Any, self.path)), ""
 
@@ -63,15 +59,24 @@ class RemoteZarrStack(ZarrStack):
         return store
 
     def _find_chunks(self, missing: str) -> None:
-        """Refuse a store of which no chunk is there; from now on one that is missing is refused."""
+        """Refuse a store of which no chunk is found; from now on one that is missing is refused.
+
+        If those are to be filled, it may be a sound store of few chunks: that is noted.
+        """
         store, sides = self._store, self._file_shape
         looked = self._look_at(SOUGHT)
         if not any(looked.values()):
-            raise InputError(
+            none = (
                 f"{self.path}: no chunk is there of the {len(looked)} that were looked "
                 "at: its pixels were never written, or are named in another way than its metadata "
-                "say; copy or export it again"
+                "say; "
             )
+            if missing == "fail":
+                raise InputError(
+                    f"{none}copy or export it again, or, if little was written of it, say "
+                    "`missing` fill"
+                )
+            self.notes += (f"{none}what is missing is read as the fill value",)
         store.missing = missing
         if missing == "fail" and self._array.shards is not None:
             store.check = _ShardCheck(str(self.path), self._array, dict(self.taken))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paper_unet.images.readers.tiff_page import RGB, photometric
-
-COLOURS = ("red", "green", "blue", "alpha")
+from paper_unet.images.readers.tiff_page import COLOURS, RGB, photometric
 
 MOST_CHANNELS = 1000
 """Names that are looked at."""
