@@ -126,12 +126,12 @@ def refuse_inputs(config: PredictConfig, stack: Stack) -> None:
 
 
 def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
-    """Return the output that a configuration names; nothing is made yet."""
+    """Return the output that a configuration names, unless it is the input; nothing is made yet."""
     chosen = parse_slices(config.slices, len(stack))
     wanted_classes(config.of_class, config.all_classes, config.argmax)
     if config.argmax:
         make_labels(config.out, config.ome_zarr)
-    return create_output(
+    output = create_output(
         config.out,
         (len(chosen), *stack.shape[1:]),
         config.stored,
@@ -140,9 +140,11 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
         ome_zarr=config.ome_zarr,
         labels=config.argmax,
         channels=class_names(read_network(config.weights)) if config.all_classes else (),
-        about=_scaling(config, stack),
         shard=config.shard,
     )
+    output.refuse_input(stack)
+    output.about = _scaling(config, stack)
+    return output
 
 
 def has_range(config: PredictConfig) -> bool:

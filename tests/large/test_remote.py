@@ -25,8 +25,9 @@ from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack
 from paper_unet.images.remote import connect, patience
-from paper_unet.large import PredictConfig, predict_file
+from paper_unet.large import PredictConfig, predict_file, predict_part
 from paper_unet.large.report import Report
+from paper_unet.segmentation import SegmentConfig, segment_file
 
 SECRETS = ["AKIDPAPER", "Secr3tKey", "T0ken", "pa55word", "S1gnature"]
 SHAPE = (2, 1100, 600)
@@ -290,6 +291,97 @@ def test_what_is_there_is_replaced_only_if_told(stack: Path, bucket: Bucket) -> 
     predict_file(at(stack, address), overwrite=True)
     assert bucket.objects("out.zarr/") == here(stack)
     assert bucket["out.zarr2/zarr.json"] == b"1"
+
+
+def written(place: str, seed: int = 0, version: Any = "0.5") -> None:
+    """Write an image of noise, by a seed."""
+    noise = np.random.default_rng(seed).integers(0, 256, (2, 600, 600), np.uint8)
+    output = create_output(place, noise.shape, "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    for z, section in enumerate(noise):
+        output.write(z, 0, 0, section)
+        output.sync(z, (0, 600), (0, 600))
+    for task in (task for stage in output.stages() for task in stage):
+        output.run(task)
+    output.finish()
+
+
+def laid_down(objects: dict[str, bytes], folder: Path) -> None:
+    """Make files of objects, as a bucket that is mounted shows them."""
+    for name, data in objects.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        ("{url}/bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/p/a.zarr/1", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/p%2Fa.zarr/?signature=1", "gs://bucket/p/a.zarr"),
+        ("s3://bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("gs://bucket/p/a.zarr/0", "s3://bucket/p/a.zarr"),
+        ("{folder}/bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("{folder}/bucket/link", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/o.zarr/a", "gs://bucket/o.zarr"),
+        ("{url}/bucket/p/a.zarr", "{folder}/bucket/p/a.zarr"),
+        ("gs://bucket/o.zarr/a/1", "{folder}/bucket/o.zarr"),
+    ],
+)
+def test_the_input_under_another_address_stays(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, source: str, out: str, version: Any
+) -> None:
+    with fake_gcs() as (url, objects):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        written("gs://bucket/p/a.zarr", version=version)
+        for key, data in list(objects.items()):
+            objects[key.replace("/p/a.zarr/", "/o.zarr/a/")] = data
+        objects["bucket/o.zarr/.zgroup"] = b'{"zarr_format": 2}'
+        before = dict(objects)
+        laid_down(before, stack)
+        (stack / "bucket/link").symlink_to(stack / "bucket/p/a.zarr")
+        source, out = (text.format(url=url, folder=stack) for text in (source, out))
+        with pytest.raises(InputError, match=f"^{out}: holds the pixels of the input .* another"):
+            predict_file(at(stack, out, source, percentiles=(1, 99)), overwrite=True)
+        assert objects == before
+        kept = {f"bucket/{name}": data for name, data in files(stack / "bucket").items()}
+        assert {name: kept[name] for name in before} == before
+        assert not (stack / "state").exists() or left_here(stack) == []
+
+
+def test_the_input_under_another_address_stays_in_parts_and_when_segmented(
+    stack: Path, folder: Path
+) -> None:
+    written(str(folder / "a.zarr"))
+    before = files(folder / "a.zarr")
+    with file_server(folder) as url:
+        config = at(stack, str(folder / "a.zarr"), f"{url}/a.zarr")
+        for work in (
+            lambda: predict_part(config, "1/2", overwrite=True),
+            lambda: segment_file(SegmentConfig(config.source, config.out), overwrite=True),
+        ):
+            with pytest.raises(InputError, match="holds the pixels of the input"):
+                work()
+    assert files(folder / "a.zarr") == before
+    assert not list(folder.glob("a.zarr.*"))
+
+
+def test_another_image_of_the_same_form_is_replaced(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_gcs() as (url, objects):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        written("gs://bucket/p/a.zarr", 1)
+        written("gs://bucket/p/b.zarr", 2)
+        first = {key: data for key, data in objects.items() if "/a.zarr/" in key}
+        same = "bucket/p/{}.zarr/0/zarr.json"
+        assert objects[same.format("a")] == objects[same.format("b")]
+        predict_file(at(stack, "gs://bucket/p/b.zarr", f"{url}/bucket/p/a.zarr"), overwrite=True)
+        assert {key: objects[key] for key in first} == first
+        with open_stack("gs://bucket/p/b.zarr") as made:
+            assert made.shape == (2, 600, 600)
 
 
 def test_what_is_not_ours_stays(stack: Path, bucket: Bucket) -> None:

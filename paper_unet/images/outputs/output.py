@@ -18,12 +18,13 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.pyramid import Chunk
-from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span, Stack
 from paper_unet.system.claim import Claim, in_the_way, remove
 from paper_unet.system.files import (
     check_free_name,
     naming_full_disk,
     no_space,
+    refuse_same_file,
     require_folder,
     sync_file,
     sync_folder,
@@ -123,6 +124,22 @@ class Output(ABC):
     def place(self) -> object:
         """What messages call it: its path, unless that only stands for it."""
         return self.path
+
+    def refuse_input(self, stack: Stack) -> None:
+        """Refuse to replace what is read, also where names do not show it; before all else.
+
+        Parameters
+        ----------
+        stack : Stack
+            The input.
+
+        Raises
+        ------
+        InputError
+            If what has the name of the output is the input, or a copy of it.
+        """
+        for file in stack.files:
+            refuse_same_file(file, self.path)
 
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own, from now on; of the driver, before all else.

@@ -29,7 +29,7 @@ from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.zarr import ZarrOutput
 from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
 from paper_unet.images.remote.store import RemoteStore
-from paper_unet.images.stack import Span
+from paper_unet.images.stack import Span, Stack
 from paper_unet.system.address import Address
 from paper_unet.system.claim import Claim, remove
 from paper_unet.system.files import make_folder, write_atomic
@@ -70,6 +70,13 @@ class RemoteZarrOutput(ZarrOutput):
         return self.address
 
     # of the driver
+
+    def refuse_input(self, stack: Stack) -> None:
+        """Refuse to replace what is read under another address of this bucket."""
+        if self._marked() or self._holds_image():
+            place = self._remote.with_read_only(True)
+            place.missing = "fill"
+            self._refuse_input(stack, place)
 
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own; see `Output.take`.
@@ -197,7 +204,7 @@ class RemoteZarrOutput(ZarrOutput):
         super()._check()
         if self._marked():
             return  # whose it is says `_check_owner`
-        if any(self._remote.about(name) is not None for name in ROOTS):
+        if self._holds_image():
             if not self.overwrite:
                 raise InputError(
                     f"{self.address}: exists already; choose another name or add `overwrite`"
@@ -207,6 +214,9 @@ class RemoteZarrOutput(ZarrOutput):
                 f"{self.address}: {found[0]} and maybe more lies there, and no run is known to "
                 "have made it, so it stays as it is; remove it, or choose another output name"
             )
+
+    def _holds_image(self) -> bool:
+        return any(self._remote.about(name) is not None for name in ROOTS)
 
     def _check_owner(self) -> None:
         mark = self._marked()
