@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def here(folder: Path, **given: Any) -> dict[str, bytes]:
 
 
 def left_here(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "state").iterdir() if path.name != "owner")
+    return sorted(path.name for path in (folder / "state").iterdir())
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
@@ -408,6 +409,69 @@ def test_a_run_of_somebody_else(
     with pytest.raises(InputError, match=r"exists already"):  # of the one that began it
         predict_file(at(stack, address))
     assert bucket.objects("out.zarr/") == expected == here(stack)
+
+
+def test_an_endpoint_with_a_slash_is_the_same(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3 + "/")
+    rest = Crashing()
+    predict_file(at(stack, address), executor=rest)
+    assert len(rest.done) == 4
+    assert bucket.objects("out.zarr/") == here(stack)
+
+
+@pytest.mark.parametrize("lost", ["endpoint", "journal", "journal and partial"])
+def test_an_unfinished_run_of_another_journal_stays(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    before = bucket.objects()
+    assert any("/c/" in key for key in before)
+    if lost == "endpoint":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3.replace("127.0.0.1", "localhost"))
+    else:
+        journal, partial = (stack / "state" / name for name in left_here(stack))
+        journal.unlink()
+        if "partial" in lost:
+            shutil.rmtree(partial)
+    refusal = "stays as it is" if lost == "journal" else "another run writes it, or left it unfin"
+    with pytest.raises(InputError, match=refusal):
+        predict_file(at(stack, address))
+    assert bucket.objects() == before
+    if lost != "journal":
+        predict_file(at(stack, address), overwrite=True)
+        assert bucket.objects("out.zarr/") == here(stack)
+
+
+def test_a_run_that_could_not_remove_its_mark_is_followed(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stops before the first piece: the next run needs no `overwrite`."""
+
+    faults = Faults()
+
+    class Stops(Crashing):
+        def pieces(self, *given: Any) -> Iterator[Any]:
+            faults.every = 1
+            return super().pieces(*given)
+
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        address = f"s3://{bucket.name}/out.zarr"
+        with pytest.raises(InputError, match="10 times within"):
+            predict_file(at(stack, address), executor=Stops())
+        assert [name.rpartition(".")[2] for name in left_here(stack)] == ["run"]
+        assert bucket.names() == ["out.zarr.partial"]
+        faults.every = 0
+        predict_file(at(stack, address))
+    assert bucket.objects("out.zarr/") == here(stack)
+    assert left_here(stack) == []
 
 
 def test_the_run_that_was_replaced_writes_no_more(

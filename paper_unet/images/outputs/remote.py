@@ -36,8 +36,9 @@ from paper_unet.system.files import make_folder, write_atomic
 from paper_unet.system.folders import state_folder
 from paper_unet.system.names import UNFINISHED
 
-RUN, OWNER = "run", "owner"
-"""Files on this machine: which run writes, in its partial output; and whose runs these are."""
+RUN = "run"
+"""File on this machine that says which run writes: in its partial output, or, of one that could not
+be removed from the bucket, behind the name that stands for the output."""
 
 MARK = "paper_unet"
 
@@ -59,7 +60,7 @@ class RemoteZarrOutput(ZarrOutput):
         self._beside = RemoteStore(address.parent, read_only=False)
         self._mark = address.path.rpartition("/")[2] + UNFINISHED
         self._documents: dict[str, bytes] = {}
-        self._run = ""
+        self._run, self._token = "", secrets.token_hex(16)
         self._sizes: NDArray[np.int64] | None = None  # of what an interrupted run left
         super().__init__(_stand_in(address), *given, **more)
         self.notes = (f"{address}: its journal is {self.path}.journal, until it is finished",)
@@ -102,8 +103,9 @@ class RemoteZarrOutput(ZarrOutput):
             self._check_owner()
             self._run = secrets.token_hex(16)
             write_atomic(self.partial / RUN, self._run.encode())
-            about = {MARK: "partial", "owner": _owner(), "run": self._run}
+            about = {MARK: "partial", "owner": self._owner(), "run": self._run}
             self._beside.write(self._mark, json.dumps(about).encode())
+            remove(self._left)
             self._empty()
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -112,10 +114,15 @@ class RemoteZarrOutput(ZarrOutput):
     def discard(self) -> None:
         """Remove what was written, if it is our own; see `Output.discard`."""
         super().discard()
-        with suppress(InputError):  # another error is on its way; the next run removes it
-            if self._remote.reachable and self._run and self._marked().get("run") == self._run:
-                self._empty()
-                self._beside.remove([self._mark])
+        if not self._run:
+            return
+        with suppress(InputError):  # another error is on its way
+            if self._remote.reachable:
+                if self._marked().get("run") == self._run:
+                    self._empty()
+                    self._beside.remove([self._mark])
+                return
+        write_atomic(self._left, self._run.encode())  # the next run removes it
 
     def finish(self) -> None:
         """Write what describes the chunks: the image is there; see `Output.finish`."""
@@ -220,12 +227,26 @@ class RemoteZarrOutput(ZarrOutput):
 
     def _check_owner(self) -> None:
         mark = self._marked()
-        if mark and mark.get("owner") != _owner() and not self.overwrite:
+        if mark and not self._is_own(mark) and not self.overwrite:
             raise InputError(
                 f"{self.address}: another run writes it, or left it unfinished, whose journal is "
-                f"not in {self.path.parent}; go on where that run was begun, add `overwrite` to "
-                "start anew, or choose another output name"
+                f"not {self.path}.journal; go on where, and with the endpoint with which, that run "
+                "was begun, add `overwrite` to start anew, or choose another output name"
             )
+
+    def _is_own(self, mark: dict[str, Any]) -> bool:
+        """Whether a mark is of a run of this journal, or of one that could not remove it."""
+        known = {_text(self.partial / RUN), _text(self._left)} - {""}
+        return mark.get("owner") == self._owner() or mark.get("run") in known
+
+    def _owner(self) -> str:
+        """Return what the runs of this journal are known by in the bucket; no other has it."""
+        token = self._token if self._claim is None else self._claim.token
+        return hashlib.sha256(f"{token} {self.path.name}".encode()).hexdigest()[:32]
+
+    @property
+    def _left(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{RUN}")
 
     def _check_run(self) -> None:
         if self._marked().get("run") != self._run:
@@ -234,10 +255,9 @@ class RemoteZarrOutput(ZarrOutput):
             )
 
     def _read_run(self) -> None:
-        try:
-            self._run = (self.partial / RUN).read_text()
-        except OSError:
-            raise self.nothing_left("does not say which run wrote it") from None
+        self._run = _text(self.partial / RUN)
+        if not self._run:
+            raise self.nothing_left("does not say which run wrote it")
         if self._marked().get("run") != self._run:
             raise self.nothing_left(f"is of a run that {self.address} has no mark of any more")
 
@@ -282,20 +302,21 @@ class RemoteZarrOutput(ZarrOutput):
 
 def _stand_in(address: Address) -> Path:
     """Return the name that stands for an output on this machine."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    digest = hashlib.sha256(f"{address} {endpoint}".encode()).hexdigest()
+    endpoint = ""
+    if address.scheme == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    digest = hashlib.sha256(f"{address} {endpoint.rstrip('/')}".encode()).hexdigest()
     folder = state_folder()
     make_folder(folder)
     return folder / f"{address.name[-100:]}-{digest[:16]}"
 
 
-def _owner() -> str:
-    """Return what the runs whose journals are in this folder are known by in a bucket."""
-    path = state_folder() / OWNER
-    if not path.exists():
-        with suppress(InputError, FileExistsError):  # another process is as fast
-            write_atomic(path, secrets.token_hex(16).encode(), overwrite=False)
-    return path.read_text().strip()
+def _text(path: Path) -> str:
+    """Return what a file says; nothing if it is not there."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def create_remote(address: Address, *given: Any, labels: bool, **more: Any) -> RemoteZarrOutput:
