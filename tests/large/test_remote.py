@@ -174,6 +174,22 @@ def test_in_shards(stack: Path, bucket: Bucket) -> None:
     assert len(rest.done) == 2
 
 
+@pytest.mark.parametrize("shard", [0, 1024])
+def test_objects_larger_than_a_document_are_gone_on_with(
+    stack: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, shard: int
+) -> None:
+    monkeypatch.setattr("paper_unet.images.remote.store.LARGEST_DOCUMENT", 10_000)
+    expected = here(stack, shard=shard)
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address, shard=shard), executor=Crashing(pieces=2))
+    assert max(map(len, bucket.objects("out.zarr/").values())) > 10_000
+    rest = Crashing()
+    predict_file(at(stack, address, shard=shard), executor=rest)
+    assert bucket.objects("out.zarr/") == expected
+    assert 0 < len(rest.done) < 5
+
+
 def test_into_google_storage(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = here(stack)
     with fake_gcs(Faults(every=10)) as (url, objects):

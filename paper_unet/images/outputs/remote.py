@@ -24,6 +24,7 @@ from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore, StorePath
 
 from paper_unet.errors import InputError
+from paper_unet.images.codecs import with_slack
 from paper_unet.images.outputs.chunk_objects import ChunkObjects
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.zarr import ZarrOutput
@@ -69,6 +70,12 @@ class RemoteZarrOutput(ZarrOutput):
     def place(self) -> object:
         """The address; see `Output.place`."""
         return self.address
+
+    def use_shards(self, shard: int) -> None:
+        """Write shards of so many pixels a side; what is read back may be as large as these."""
+        super().use_shards(shard)
+        index = 32 * (self._side // self.chunk) ** 2
+        self._remote.largest = with_slack(self._side**2 * self.dtype.itemsize) + index
 
     # of the driver
 
