@@ -71,8 +71,10 @@ def lay_out(
     out, wait = settled.output.path, _Wait(settled.output, stop, say)
     while True:
         shared = header_of(out)
-        if shared is not None and _fits(settled, shared, count):
-            return shared
+        if shared is not None:
+            settled.take_shards(shared)
+            if _fits(settled, shared, count):
+                return shared
         if shared is None and journal_path(out).exists():
             wait.until_quiet()
         try:
@@ -125,6 +127,7 @@ def _laid_out(settled: Settled, count: int, overwrite: bool) -> dict[str, Any]:
     """Lay the output out, locked; unless another part has done so meanwhile."""
     output = settled.output
     with open_journal(output.path, overwrite=overwrite) as journal:
+        settled.take_shards(journal.header or {})
         if journal.header is not None and not _left(settled, journal, count, overwrite):
             drop_parts(output.path)
             journal.restart()

@@ -125,6 +125,11 @@ class Output(ABC):
         """What messages call it: its path, unless that only stands for it."""
         return self.path
 
+    @property
+    def format(self) -> list[str | int]:
+        """What has to agree for the files to be the same: kind, version, and shards if any."""
+        return [type(self).__name__, self.version, *([self.shard] if self.shard else [])]
+
     def refuse_input(self, stack: Stack) -> None:
         """Refuse to replace what is read, also where names do not show it; before all else.
 
