@@ -497,12 +497,21 @@ def test_the_run_that_was_replaced_writes_no_more(
     first = create_output(address, (1, 600, 600), "uint8")
     first.prepare(resume=False)
     first.write(0, 0, 0, pixels)
+    tasks = [task for stage in first.stages() for task in stage]
     monkeypatch.setenv("PAPER_UNET_STATE", str(tmp_path / "other"))
-    create_output(address, (1, 600, 600), "uint8", overwrite=True).prepare(resume=False)
-    with pytest.raises(InputError, match="its run is over or was started anew"):
-        first.write(0, 0, 0, pixels)
-    with pytest.raises(InputError, match="its run is over or was started anew"):
-        first.finish()
+    second = create_output(address, (1, 600, 600), "uint8", overwrite=True)
+    second.prepare(resume=False)
+    second.write(0, 0, 0, 2 * pixels)
+    before = bucket.objects()
+    for writes in (
+        lambda: first.write(0, 0, 0, pixels),
+        lambda: first.derive(0, 0, 0, pixels),
+        lambda: first.run(tasks[0]),
+        first.finish,
+    ):
+        with pytest.raises(InputError, match="its run is over or was started anew"):
+            writes()
+        assert bucket.objects() == before
 
 
 def test_other_settings_are_refused(stack: Path, bucket: Bucket) -> None:

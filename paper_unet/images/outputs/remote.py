@@ -27,7 +27,9 @@ from paper_unet.errors import InputError
 from paper_unet.images.codecs import with_slack
 from paper_unet.images.outputs.chunk_objects import ChunkObjects
 from paper_unet.images.outputs.stored import Stored, stored_files
+from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.zarr import ZarrOutput
+from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
 from paper_unet.images.remote.store import RemoteStore
 from paper_unet.images.stack import Span, Stack
@@ -155,6 +157,16 @@ class RemoteZarrOutput(ZarrOutput):
         self._check_run()
         self._sizes = None
         return super().write(z, row, column, pixels)
+
+    def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
+        """Compute what a window completes of the pyramid; see `write`, and `Output.derive`."""
+        self._check_run()
+        return super().derive(z, row, column, pixels)
+
+    def run(self, task: Task) -> None:
+        """Compute a row of chunks of a level; see `write`, and `Output.run`."""
+        self._check_run()
+        super().run(task)
 
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read back the objects of a window; see `Output.stored`."""
