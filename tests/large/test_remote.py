@@ -29,6 +29,7 @@ from paper_unet.images.remote import connect, patience
 from paper_unet.large import PredictConfig, predict_file, predict_part
 from paper_unet.large.report import Report
 from paper_unet.segmentation import SegmentConfig, segment_file
+from paper_unet.system.stop import Stopped
 
 SECRETS = ["AKIDPAPER", "Secr3tKey", "T0ken", "pa55word", "S1gnature"]
 SHAPE = (2, 1100, 600)
@@ -274,6 +275,28 @@ def test_a_server_that_stops_is_gone_on_with(
         predict_file(at(stack, address), executor=rest)
     assert len(rest.done) < 6
     assert bucket.objects("out.zarr/") == expected
+
+
+@pytest.mark.parametrize("ends", ["signal", "server"])
+def test_what_cannot_be_read_back_now_is_not_taken_for_damage(
+    bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    faults = Faults()
+    if ends == "signal":
+        monkeypatch.setattr(patience, "signal_came", lambda: signal.SIGTERM)
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8")
+        output.prepare(resume=False)
+        output.write(0, 0, 0, np.ones((8, 8), np.uint8))
+        assert output.looks_written(0, (0, 8), (0, 8))
+        faults.every, faults.kinds = 1, ("503",)
+        for work in (output.read, output.looks_written):
+            with pytest.raises(Stopped if ends == "signal" else patience.UnreachableError):
+                work(0, (0, 8), (0, 8))
+        faults.every = 0
+        del bucket["out.zarr/0/c/0/0/0"]
+        assert not output.looks_written(0, (0, 8), (0, 8))
 
 
 def test_a_source_that_stops_is_gone_on_with(stack: Path, folder: Path) -> None:
@@ -630,8 +653,6 @@ def test_nothing_secret_is_in_the_record_of_a_training(
 
 
 def _interrupt(*_: object) -> None:
-    from paper_unet.system.stop import Stopped
-
     raise Stopped(signal.SIGTERM)
 
 

@@ -29,6 +29,7 @@ from paper_unet.images.stack import Span
 from paper_unet.system.claim import in_the_way, remove
 from paper_unet.system.files import sync_file, sync_folder
 from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
+from paper_unet.system.stop import Stopped
 
 
 class OpenedPyramid(NamedTuple):
@@ -124,6 +125,8 @@ class PyramidOutput(Output):
             return False
         try:
             self.read(z, rows, columns)
+        except Stopped:
+            raise
         except Exception:  # damage raises errors of many types
             return False
         return True

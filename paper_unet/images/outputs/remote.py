@@ -31,6 +31,7 @@ from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.zarr import ZarrOutput
 from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
+from paper_unet.images.remote.patience import UnreachableError
 from paper_unet.images.remote.store import RemoteStore
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.address import Address
@@ -38,6 +39,7 @@ from paper_unet.system.claim import Claim, remove
 from paper_unet.system.files import make_folder, write_atomic
 from paper_unet.system.folders import state_folder
 from paper_unet.system.names import UNFINISHED
+from paper_unet.system.stop import Stopped
 
 RUN = "run"
 """File on this machine that says which run writes: in its partial output, or, of one that could not
@@ -186,6 +188,8 @@ class RemoteZarrOutput(ZarrOutput):
         """Whether the objects of a window are there and can be decoded."""
         try:
             self.read(z, rows, columns)
+        except (Stopped, UnreachableError):
+            raise
         except Exception:  # damage raises errors of many types
             return False
         return True

@@ -22,6 +22,7 @@ from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
 from paper_unet.images.outputs.zarr_labels import register
 from paper_unet.images.outputs.zarr_shards import check_shard, files_of, side_for
+from paper_unet.images.readers.damage import NO_DAMAGE
 from paper_unet.images.readers.zarr_store import RegularFiles
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.address import Address
@@ -189,7 +190,7 @@ class ZarrOutput(PyramidOutput):
         at = (channel, z) if self.channels else (z,)
         try:
             window: NDArray[Any] = self._arrays()[level][(*at, slice(*rows), slice(*columns))]
-        except (InputError, OSError):
+        except (*NO_DAMAGE, OSError):
             raise
         except Exception as error:  # damage raises errors of many types
             raise self._undecodable(level, z, error) from error
