@@ -59,8 +59,9 @@ def predict_file(
     config : PredictConfig
         Every setting.
     overwrite : bool
-        Whether an existing output may be replaced; it stays until the new one is complete. Also
-        drops what an interrupted run with other settings left, or what is damaged of it.
+        Whether an existing output may be replaced; it stays until the new one is complete, but in
+        a bucket it is removed before the first chunk is written. Also drops what an interrupted
+        run with other settings left, or what is damaged of it.
     verify : bool
         Whether to read all that an interrupted run finished, and not only a share of it, and
         compare it with what was written. What is damaged is computed again.

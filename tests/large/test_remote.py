@@ -328,9 +328,19 @@ def test_what_is_there_is_replaced_only_if_told(stack: Path, bucket: Bucket) -> 
     bucket["out.zarr2/zarr.json"] = b"1"
     with pytest.raises(InputError, match="exists already; choose another name or add `overwrite`"):
         predict_file(at(stack, address))
-    predict_file(at(stack, address), overwrite=True)
+    said: list[str] = []
+    predict_file(at(stack, address), overwrite=True, report=Report(said.append))
+    assert f"{address}: the image that is there is removed before the first chunk" in "".join(said)
     assert bucket.objects("out.zarr/") == here(stack)
     assert bucket["out.zarr2/zarr.json"] == b"1"
+
+
+def test_nothing_is_said_to_be_removed_where_nothing_is(stack: Path, bucket: Bucket) -> None:
+    said: list[str] = []
+    address = f"s3://{bucket.name}/out.zarr"
+    predict_file(at(stack, address), overwrite=True, report=Report(said.append))
+    assert any(line.startswith(f"{address}: its journal is") for line in said)
+    assert not any("removed" in line for line in said)
 
 
 def written(place: str, seed: int = 0, version: Any = "0.5") -> None:

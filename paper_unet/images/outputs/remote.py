@@ -65,10 +65,16 @@ class RemoteZarrOutput(ZarrOutput):
         self._beside = RemoteStore(address.parent, read_only=False)
         self._mark = address.path.rpartition("/")[2] + UNFINISHED
         self._documents: dict[str, bytes] = {}
+        self._replaces = False
         self._run, self._token = "", secrets.token_hex(16)
         self._sizes: NDArray[np.int64] | None = None  # of what an interrupted run left
         super().__init__(_stand_in(address), *given, **more)
         self.notes = (f"{address}: its journal is {self.path}.journal, until it is finished",)
+        if self._replaces:
+            self.notes += (
+                f"{address}: the image that is there is removed before the first chunk is written; "
+                "a bucket cannot keep it until the new one is complete",
+            )
 
     @property
     def place(self) -> object:
@@ -85,7 +91,7 @@ class RemoteZarrOutput(ZarrOutput):
 
     def refuse_input(self, stack: Stack) -> None:
         """Refuse to replace what is read under another address of this bucket."""
-        if self._marked() or self._holds_image():
+        if self._replaces or self._marked():
             place = self._remote.with_read_only(True)
             place.missing = "fill"
             self._refuse_input(stack, place)
@@ -234,7 +240,8 @@ class RemoteZarrOutput(ZarrOutput):
         super()._check()
         if self._marked():
             return  # whose it is says `_check_owner`
-        if self._holds_image():
+        self._replaces = any(self._remote.about(name) is not None for name in ROOTS)
+        if self._replaces:
             if not self.overwrite:
                 raise InputError(
                     f"{self.address}: exists already; choose another name or add `overwrite`"
@@ -244,9 +251,6 @@ class RemoteZarrOutput(ZarrOutput):
                 f"{self.address}: {found[0]} and maybe more lies there, and no run is known to "
                 "have made it, so it stays as it is; remove it, or choose another output name"
             )
-
-    def _holds_image(self) -> bool:
-        return any(self._remote.about(name) is not None for name in ROOTS)
 
     def _check_owner(self) -> None:
         mark = self._marked()
