@@ -21,7 +21,7 @@ from paper_unet.large.journal import header_of, open_journal
 from paper_unet.large.parts import Part
 from paper_unet.large.pieces import Grid
 from paper_unet.large.report import Report
-from paper_unet.system.claim import claim_output
+from paper_unet.system.claim import Claim, claim_output
 
 ALL = [*NAMES, "out.btf", "out.ome.tif"]
 
@@ -232,6 +232,49 @@ def test_what_runs_is_left_alone(folder: Path) -> None:
         with pytest.raises(InputError, match="part 2-of-2 of it is running"):
             predict_file(settings(folder, dtype="uint8"), overwrite=True)
     join_parts(settings(folder))
+
+
+@pytest.mark.parametrize("held", [layout.HELD, 1])
+def test_parts_are_dropped_all_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """A damaged journal too: it is not looked into before all are known to be free."""
+    monkeypatch.setattr(layout, "HELD", held)
+    out = tmp_path / "out.tif"
+    for part in ("1-of-3", "2-of-3", "3-of-3"):
+        with open_journal(out, part=part) as journal:
+            journal.begin({"part": part})
+    damaged = tmp_path / "out.tif.journal.1-of-3"
+    damaged.write_bytes(damaged.read_bytes().replace(b'"part"', b'"trap"') + b"x\n\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with (
+        open_journal(out, part="3-of-3"),
+        pytest.raises(InputError, match="part 3-of-3 of it is running"),
+    ):
+        layout.drop_parts(out)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    layout.drop_parts(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_are_dropped_cannot_begin_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.tif"
+    for part in ("1-of-2", "2-of-2"):
+        with open_journal(out, part=part) as journal:
+            journal.begin({"part": part})
+    claimed = layout._claimed
+
+    def late(out: Path, part: str) -> Claim:
+        if part == "2-of-2":  # the first was seen to be free
+            with pytest.raises(InputError, match="another process"):
+                open_journal(out, part="1-of-2").__enter__()
+        return claimed(out, part)
+
+    monkeypatch.setattr(layout, "_claimed", late)
+    layout.drop_parts(out)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwrite_starts_anew_once(folder: Path) -> None:
