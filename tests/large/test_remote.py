@@ -27,6 +27,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack
 from paper_unet.images.remote import connect, patience
 from paper_unet.large import PredictConfig, predict_file, predict_part
+from paper_unet.large.journal import open_journal
 from paper_unet.large.report import Report
 from paper_unet.segmentation import SegmentConfig, segment_file
 from paper_unet.system.stop import Stopped
@@ -335,6 +336,67 @@ def test_what_is_there_is_replaced_only_if_told(stack: Path, bucket: Bucket) -> 
     assert bucket["out.zarr2/zarr.json"] == b"1"
 
 
+def test_what_is_left_of_a_run_is_named_by_the_address(stack: Path, bucket: Bucket) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    partial = next((stack / "state").glob("*.partial"))
+    with (
+        open_journal(partial.with_suffix("")),
+        pytest.raises(InputError, match=f"^{address}: another process is writing it"),
+    ):
+        predict_file(at(stack, address))
+    run = (partial / "run").read_bytes()
+    (partial / "run").unlink()
+    with pytest.raises(InputError, match=rf"^{address} \(.*partial\): does not say which run"):
+        predict_file(at(stack, address))
+    (partial / "run").write_bytes(run)
+    predict_file(at(stack, address))
+
+
+def test_damage_in_a_bucket_is_named_by_the_address(bucket: Bucket) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    output = create_output(address, (1, 8, 8), "uint8")
+    output.prepare(resume=False)
+    bucket["out.zarr/0/c/0/0/0"] = b"no zstd"
+    with pytest.raises(InputError, match=rf"^{address} \(.*section 0 of level 0 cannot be decoded"):
+        output.read(0, (0, 8), (0, 8))
+    with pytest.raises(ValueError, match=f"^{address}: window of"):
+        output.write(0, 3, 0, np.ones((8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [("0.5", ["0/c/x/0/0/0", "0/c/0/x/0/0", "0/c/00/0/0", "0/c/-0/0/0"]), ("0.4", ["0/x/0/0/0"])],
+)
+def test_what_is_no_chunk_is_not_taken_for_one(
+    bucket: Bucket, version: str, names: list[str]
+) -> None:
+    output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    for name in names:
+        bucket[f"out.zarr/{name}"] = b"mine"
+    assert output.size_stored(0, (0, 8), (0, 8)) == 0
+    with pytest.raises(InputError, match="1 chunks of level 0 are missing"):
+        output.finish()
+    stored = output.write(0, 0, 0, np.ones((8, 8), np.uint8))
+    assert output.size_stored(0, (0, 8), (0, 8)) == stored.size
+
+
+def test_whose_a_run_is_is_asked_once_when_it_goes_on(
+    bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults()
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8")
+        output.prepare(resume=False)
+        faults.requests.clear()
+        output.prepare(resume=True)
+        asked = [path for method, path, _ in faults.requests if path.endswith(".partial")]
+        assert len(asked) == 1
+
+
 def test_nothing_is_said_to_be_removed_where_nothing_is(stack: Path, bucket: Bucket) -> None:
     said: list[str] = []
     address = f"s3://{bucket.name}/out.zarr"
@@ -490,6 +552,7 @@ def test_an_unfinished_run_of_another_journal_stays(
         if "partial" in lost:
             shutil.rmtree(partial)
     refusal = "stays as it is" if lost == "journal" else "another run writes it, or left it unfin"
+    refusal = f"^{address}: .*{refusal}"
     with pytest.raises(InputError, match=refusal):
         predict_file(at(stack, address))
     assert bucket.objects() == before

@@ -126,6 +126,11 @@ class Output(ABC):
         return self.path
 
     @property
+    def begun(self) -> str:
+        """What messages call the partial output."""
+        return str(self.partial)
+
+    @property
     def format(self) -> list[str | int]:
         """What has to agree for the files to be the same: kind, version, and shards if any."""
         return [type(self).__name__, self.version, *([self.shard] if self.shard else [])]
@@ -166,14 +171,14 @@ class Output(ABC):
         self._check()
         if stamp_of(self.path) != self._found:
             raise InputError(
-                f"{self.path}: was written by another process meanwhile; look at it, then run the "
+                f"{self.place}: was written by another process meanwhile; look at it, then run the "
                 "same again or choose another name"
             )
         self._claim = claim
         if kind_of(self.partial) is None or claim.owns(self.partial):
             return
         if not (left and self._is_alone() and self._fits()):
-            raise in_the_way(self.partial)
+            raise self.in_the_way()
         claim.adopt(self.partial)
 
     def start(self) -> None:
@@ -289,7 +294,7 @@ class Output(ABC):
         ValueError
             If the format does not offer it.
         """
-        raise ValueError(f"{self.path}: a {type(self).__name__} is not read before it is finished")
+        raise ValueError(f"{self.place}: a {type(self).__name__} is not read before it is finished")
 
     def frame(self) -> Stored | None:
         """Read what `prepare` wrote beside the pixels, which stays as it is; None if not known."""
@@ -340,7 +345,7 @@ class Output(ABC):
 
     def run(self, task: Task) -> None:
         """Do one task, and return when it is on disk; doing so twice does no harm."""
-        raise ValueError(f"{self.path}: {task} of an output without tasks")
+        raise ValueError(f"{self.place}: {task} of an output without tasks")
 
     def finish(self) -> None:
         """Give the output its final name, in one step, when everything is on disk.
@@ -438,7 +443,7 @@ class Output(ABC):
             inside &= stop % step == 0 or stop == size
         if not inside:
             raise ValueError(
-                f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at "
+                f"{self.place}: window of {pixels.dtype} and shape {pixels.shape} at "
                 f"{(z, row, column)}; the stack is {self.dtype} of shape {self.full_shape}, in "
                 f"steps of {self.alignment}"
             )
@@ -448,10 +453,14 @@ class Output(ABC):
         """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
         self._windows(z, row, column, pixels)
 
+    def in_the_way(self) -> InputError:
+        """Return the error of something else that has the name of the partial output."""
+        return in_the_way(self.partial)
+
     def nothing_left(self, reason: str) -> InputError:
         """Return the error of a partial output that cannot be gone on with."""
         return InputError(
-            f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
+            f"{self.begun}: {reason}, so there is nothing to go on from; start anew with "
             "`overwrite` or another output name"
         )
 

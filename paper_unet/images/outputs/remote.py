@@ -81,6 +81,15 @@ class RemoteZarrOutput(ZarrOutput):
         """The address; see `Output.place`."""
         return self.address
 
+    @property
+    def begun(self) -> str:
+        """The address, and where its documents wait."""
+        return f"{self.address} ({self.partial})"
+
+    def in_the_way(self) -> InputError:
+        """Return the error of something else on this machine; see `Output.in_the_way`."""
+        return InputError(f"{self.address}: {super().in_the_way()}")
+
     def use_shards(self, shard: int) -> None:
         """Write shards of so many pixels a side; what is read back may be as large as these."""
         super().use_shards(shard)
@@ -113,7 +122,6 @@ class RemoteZarrOutput(ZarrOutput):
         super().prepare(resume=resume)
         if resume:
             self._read_run()
-            self._check_run()
             self._sizes = self._objects_of(0).sizes()
             return
         try:
