@@ -26,6 +26,7 @@ from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack
 from paper_unet.images.remote import connect, patience
+from paper_unet.images.remote.store import RemoteStore
 from paper_unet.large import PredictConfig, predict_file, predict_part
 from paper_unet.large.journal import open_journal
 from paper_unet.large.report import Report
@@ -230,6 +231,39 @@ def test_it_goes_on(stack: Path, bucket: Bucket, crash: dict[str, int], version:
     assert ("tasks" in crash) == (rest.done == [])
     assert len(rest.done) < 6
     assert bucket.objects("out.zarr/") == expected
+    assert left_here(stack) == []
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("before", ["a level's document", "the image's document", "the mark"])
+def test_stopped_while_it_is_finished_it_goes_on(
+    stack: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, before: str, version: Any
+) -> None:
+    expected = here(stack, ome_zarr=version)
+    level, image = ("1/zarr.json", "zarr.json") if version == "0.5" else ("1/.zarray", ".zgroup")
+    last = {"a level's document": level, "the image's document": image}.get(before)
+    write, remove = RemoteStore.write, RemoteStore.remove
+
+    def writing(store: RemoteStore, key: str, data: bytes) -> None:
+        if key == last:
+            raise Fails
+        write(store, key, data)
+
+    def removing(store: RemoteStore, keys: Any) -> None:
+        if last is None and list(keys) == ["out.zarr.partial"]:
+            raise Fails
+        remove(store, keys)
+
+    config = at(stack, f"s3://{bucket.name}/out.zarr", ome_zarr=version)
+    with monkeypatch.context() as patch, pytest.raises(Fails):
+        patch.setattr(RemoteStore, "write", writing)
+        patch.setattr(RemoteStore, "remove", removing)
+        predict_file(config)
+    there = bucket.objects()
+    assert "out.zarr.partial" in there
+    assert (f"out.zarr/{image}" in there) == (before == "the mark")
+    predict_file(config, executor=Crashing(pieces=0))
+    assert {f"out.zarr/{key}": data for key, data in expected.items()} == bucket.objects()
     assert left_here(stack) == []
 
 
@@ -688,11 +722,10 @@ def test_nothing_secret_is_written_or_said(
             ["predict", source.replace("/in.zarr", ":/"), "-o", "here.zarr"],
         ]
         for arguments in refused:
-            with pytest.MonkeyPatch.context():
-                try:
-                    assert main([*arguments, "--debug"]) != 0, arguments
-                except SystemExit as end:
-                    assert end.code == 2
+            try:
+                assert main([*arguments, "--debug"]) != 0, arguments
+            except SystemExit as end:
+                assert end.code == 2
     said = "".join(capfd.readouterr())
     written = [*kept.values(), *bucket.objects().values(), *files(stack).values()]
     names = [*kept, *bucket.objects(), *files(stack)]
