@@ -72,6 +72,8 @@ class Stack(ABC):
         What was chosen.
     taken : tuple of (int, int)
         What follows: an axis of the file, and which place along it is read.
+    letters : str
+        Of the axes of the file, one for each; "" where smaller versions of it name their own.
     budget : Budget
         What the file may make this process allocate; of `paper_unet.images.open_stack`.
 
@@ -91,6 +93,7 @@ class Stack(ABC):
     sparse: bool = False
     chooses: bool = False
     taken: tuple[tuple[int, int], ...] = ()
+    letters: str = ""
     budget: Budget
 
     def __init__(
@@ -169,6 +172,11 @@ class Stack(ABC):
             None where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
         """
         return given or self.own_range or (known or {}).get(self.dtype.name)
+
+    @property
+    def says_labels(self) -> bool:
+        """Whether the file itself says that its values are numbers of cells or classes."""
+        return False
 
     def check_memory(self, allowed: int) -> None:
         """Refuse a stack of which a single window takes too much; nothing is read or decoded.

@@ -9,7 +9,6 @@ since locks may hold on one machine only, not before nothing has changed there f
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from paper_unet.images import Output
 from paper_unet.large.journal import Journal, header_of, open_journal, refuse_other
 from paper_unet.large.prepare import OF_A_RUN, Settled, added_to
 from paper_unet.system.claim import Claim, TakenError, claim_output, journal_path, marked
-from paper_unet.system.names import JOURNAL, UNFINISHED
+from paper_unet.system.names import JOURNAL, UNFINISHED, journals_of
 from paper_unet.system.stop import Stop, Stopped
 
 QUIET = 10.0
@@ -202,11 +201,8 @@ def running(out: Path, name: str) -> InputError:
 
 def part_names(out: Path) -> list[str]:
     """Return the names, such as ``2-of-3``, of the parts of an output that have a journal."""
-    prefix = f"{out.name}{JOURNAL}."
-    beside = os.listdir(out.parent)  # noqa: PTH208  (names alone)
-    parts = (name.removeprefix(prefix) for name in beside if name.startswith(prefix))
-    numbered = [name for name in parts if re.fullmatch(r"\d+-of-\d+", name, re.ASCII)]
-    return sorted(name for name in numbered if marked(journal_path(out, name), "journal"))
+    parts = (name for name in journals_of(out) if name)
+    return sorted(name for name in parts if marked(journal_path(out, name), "journal"))
 
 
 class _Wait:

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from paper_unet.errors import InputError
 from paper_unet.figures.cell_colours import paint
 from paper_unet.figures.style import SKY, VERMILION
+from paper_unet.system.libraries import needed
 from paper_unet.training.held_out import SectionFound
 
 FOLDER = "tensorboard"
@@ -31,12 +31,9 @@ def event_writer() -> Any:
     InputError
         If TensorBoard is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            'events for TensorBoard need it: pip install "paper-unet[tensorboard]"'
-        ) from error
+    needed("tensorboard", "showing a run", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter
 
 

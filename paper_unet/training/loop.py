@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from paper_unet.errors import DivergedError
+from paper_unet.images import PercentileRange
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import save_model
@@ -33,7 +34,7 @@ from paper_unet.training.data import TrainingSet
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.initial_weights import absorb_shift, start_network
 from paper_unet.training.log import append_log
-from paper_unet.training.reading import grey_dtype, read_training_set, scaling_of
+from paper_unet.training.reading import grey_dtype, read_training_set, sampled_range
 from paper_unet.training.run_folder import (
     locked,
     prepare_folder,
@@ -57,6 +58,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
+    sampled: PercentileRange | None = None,
 ) -> Network:
     """Train a network and leave it in ``config.out``.
 
@@ -78,6 +80,8 @@ def train(
     tensorboard : bool
         Write events for TensorBoard into the folder ``tensorboard`` of ``config.out``, too: loss,
         learning rate, and of the held-out sections their loss and what is wrong on the first one.
+    sampled : PercentileRange, optional
+        The range of ``config.percentiles``, if it is known already; default: it is read once.
 
     Returns
     -------
@@ -103,9 +107,9 @@ def train(
     config = config.on(device)
     seen = refuse_to_overwrite(out, resume, overwrite)
     refuse_own_input(config)
-    data = data or read_training_set(config)
+    sampled = sampled or sampled_range(config)
+    data = data or read_training_set(config, sampled)
     data = data if config.weighted else data.unweighted()
-    scaling = scaling_of(config)
     model = start_network(config, data.images.shape[1]).to(device)
     if config.value_range and (dtype := grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
@@ -131,7 +135,7 @@ def train(
             "sections": len(data.images),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            **scaling,
+            **({"scaling": sampled.record()} if sampled else {}),
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]

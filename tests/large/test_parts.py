@@ -23,6 +23,7 @@ from paper_unet.large.parts import Part
 from paper_unet.large.pieces import Grid
 from paper_unet.large.report import Report
 from paper_unet.system.claim import Claim, claim_output
+from paper_unet.view.layers import Layer
 
 ALL = [*NAMES, "out.btf", "out.ome.tif"]
 
@@ -79,6 +80,20 @@ def test_parts_in_any_order_and_one_that_crashed_are_one_run(
     assert {path.name for path in folder.iterdir()} == {
         "in.tif", "net.safetensors", single.name, name,
     }  # fmt: skip
+
+
+def test_what_each_part_has_written_is_seen_on_the_page(folder: Path) -> None:
+    sections(folder / "in.tif", (3, 130, 150))
+    config = settings(folder, "out.zarr")
+    predict_part(config, "2/3")
+    layer = Layer(str(config.out), None)
+    for part in (1, 3):
+        assert not layer.changed()
+        assert layer.read((0, 0, part - 1), (150, 130, part), (1, 1, 1)).max() == 0
+        predict_part(config, f"{part}/3")
+        assert layer.live and layer.changed()
+        assert layer.read((0, 0, part - 1), (150, 130, part), (1, 1, 1)).max() > 0
+    layer.close()
 
 
 @pytest.mark.exact

@@ -802,7 +802,7 @@ def test_on_dask_workers(stack: Path, bucket: Bucket, monkeypatch: pytest.Monkey
 
 
 def test_the_extra_is_named(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paper_unet.images.remote.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     for config in (at(stack, "s3://bucket/a.zarr"), at(stack, "a.zarr", "https://host/a.zarr")):
         with pytest.raises(InputError, match=r'pip install "paper-unet\[remote\]"'):
             predict_file(config)

@@ -18,6 +18,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.pyramid import Chunk
+from paper_unet.images.said import SAYS_LABELS
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span, Stack
 from paper_unet.system.claim import Claim, in_the_way, remove
 from paper_unet.system.files import (
@@ -119,6 +120,11 @@ class Output(ABC):
         self.shape = (shape[0], shape[1], shape[2])  # a list may be given
         self._check()
         self._found = stamp_of(path)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What a format says of the pixels that has no word of its own for labels."""
+        return {**(SAYS_LABELS if self.labels else {}), **self.about}
 
     @property
     def place(self) -> object:
