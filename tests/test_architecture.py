@@ -24,7 +24,7 @@ FLOORS = [
     {"training", "inference"},
     {"large", "export"},
     {"segmentation"},
-    {"release", "demo", "view"},
+    {"release", "demo", "view", "reproduce"},
     {"cli"},
     {"__main__"},
 ]

@@ -42,6 +42,12 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    command.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write events for TensorBoard, too: loss, rate, and of --validate-every the loss of "
+        "the held-out sections and what is wrong on the first",
+    )
     command.add_argument("--dry-run", action="store_true", help="print the settings and stop")
 
 
@@ -73,9 +79,13 @@ def _run(options: argparse.Namespace) -> None:
         unseen = read_training_set(replace(config, slices=validate), sampled)
     try:
         model = train(
-            config, held_out=unseen, resume=options.resume, overwrite=options.overwrite,
+            config,
+            held_out=unseen,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
             sampled=sampled,
-        )  # fmt: skip
+        )
     except Stopped:
         go_on_with([a for a in sys.argv[1:] if a not in ("--resume", "--overwrite")] + ["--resume"])
         raise

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.choice import KINDS, WHOLE, Choice, listed
+from paper_unet.images.choice import KINDS, KNOWN, WHOLE, Choice, choosing
 
 COLOUR = "[ZQI]?([CS]YX|YX[CS])|CZYX"
 """The axes of a stack in colour."""
@@ -25,13 +25,17 @@ AXIS_NAMES = {"C": "channels", "S": "samples", "T": "time points"}
 
 LETTERS = {
     **dict.fromkeys(("z", "slice", "slices", "section", "sections", "plane", "planes"), "Z"),
-    "depth": "Z",
+    **dict.fromkeys(("depth", "zslice", "zslices"), "Z"),
     **dict.fromkeys(("y", "row", "rows", "height"), "Y"),
     **dict.fromkeys(("x", "column", "columns", "col", "cols", "width"), "X"),
-    **dict.fromkeys(("c", "channel", "channels"), "C"),
+    **dict.fromkeys(("c", "channel", "channels", "band", "bands", "color", "colour"), "C"),
+    **dict.fromkeys(("s", "sample", "samples"), "S"),
     **dict.fromkeys(("t", "time", "times", "frame", "frames", "timepoint", "timepoints"), "T"),
 }  # fmt: skip
-"""Words that files have for an axis."""
+"""Words that files have for an axis, without spaces, lines and "axis" at their end."""
+
+UNKNOWN = "U"
+"""The letter of an axis whose name says nothing."""
 
 Span = tuple[int, int]
 
@@ -72,9 +76,16 @@ class Axes:
 
 
 def letter(name: object) -> str:
-    """Return the letter of an axis by the name that a file gives it."""
-    word = str(name).strip().lower()
-    return LETTERS.get(word) or word[:1].upper()
+    """Return the letter of an axis by the name that a file gives it.
+
+    A longer word that is not known may begin with any letter (condition, tile): it stands for
+    itself where that means nothing, and is never taken for what another word means.
+    """
+    word = re.sub(r"[\s_-]|axis$", "", str(name).lower())
+    initial = word[:1].upper() if word[:1].isascii() and word[:1].isalnum() else UNKNOWN
+    if word in LETTERS or len(word) == 1:
+        return LETTERS.get(word, initial)
+    return UNKNOWN if initial in KNOWN + UNNAMED else initial
 
 
 def unnamed(count: int) -> str:
@@ -121,7 +132,7 @@ def stack_axes(
     """
     if len(shape) < 2:
         raise InputError(f"{path}: an array of shape {shape} is no image; accepted are ZYX and YX")
-    axes = found if given is None else _checked(path, found, shape, given, channels)
+    axes = letters_of(path, found, shape, given, channels)
     y, x = axes.rfind("Y"), axes.rfind("X")
     taken = chosen.find(path, axes, shape, names) if chosen else {}
     kept = [k for k, n in enumerate(shape) if (n != 1 or k in (y, x)) and k not in taken]
@@ -183,7 +194,12 @@ def read_in_order(
     return np.ascontiguousarray(block.reshape([last - first for first, last in spans]))
 
 
-def _checked(path: Path, found: str, shape: tuple[int, ...], given: str, channels: int) -> str:
+def letters_of(
+    path: Path, found: str, shape: tuple[int, ...], given: str | None, channels: int
+) -> str:
+    """Return one letter for each axis: as the file has them, or those given, once these can be."""
+    if given is None:
+        return found
     axes = given.upper()
     if len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise InputError(
@@ -228,12 +244,11 @@ def _refusal(
         )
     axis = extra[0]
     count = shape[axes.index(axis)]
-    choices = [
-        f"`{KINDS[one][0]}`, {listed(one, shape[axes.index(one)], names)}"
-        for one in extra
-        if one in KINDS
-    ]
-    remedy = f"choose one with {', and with '.join(choices)}" if choices else "save one of them"
+    kinds = {KINDS[one][0] for one in extra if one in KINDS}
+    remedy = "save one of them"
+    if len(kinds) == len(extra) and not _taken_twice(axes, shape):
+        choices = [choosing(one, shape[axes.index(one)], names) for one in extra]
+        remedy = f"choose {', and '.join(choices)}"
     found = (
         f"{path}: {count} {AXIS_NAMES.get(axis, f'along axis {axis}')} (axes {axes}, shape "
         f"{shape}); one grey stack is accepted: {remedy}"
@@ -243,3 +258,8 @@ def _refusal(
     # a Z of length 1 gives its letter away
     renamed = axes.translate({ord(axis): "Z", ord("Z"): axis})
     return InputError(f"{found}, or say `axes` {renamed} if these are sections")
+
+
+def _taken_twice(axes: str, shape: tuple[int, ...]) -> bool:
+    """Whether there are channels and samples, of which a choice takes the first alone."""
+    return all(one in axes and shape[axes.index(one)] > 1 for one in "CS")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from paper_unet.errors import InputError, nearest, shown
 
+KNOWN = "ZYXCST"
+"""Letters of axes that mean something."""
+
 NAMED = 8
 """Channels, at most, that a message lists by name."""
 
@@ -57,7 +60,8 @@ class Choice:
         """
         found = {}
         for letters, wanted, called in (("CS", self.channel, names), ("T", self.time, ())):
-            place = next((axes.index(one) for one in letters if one in axes), None)
+            places = [axes.index(one) for one in letters if one in axes]
+            place = next((k for k in places if shape[k] > 1), next(iter(places), None))
             count = 1 if place is None else shape[place]
             if wanted is None:
                 continue
@@ -78,23 +82,32 @@ class Choice:
 WHOLE = Choice()
 """Nothing is chosen."""
 
-KINDS = {"C": ("channel", "channels", "channel"), "T": ("time", "time points", "time point")}
+KINDS = {
+    **dict.fromkeys("CS", ("channel", "channels", "channel")),
+    "T": ("time", "time points", "time point"),
+}
 """By the letter of an axis: the setting, several of what it chooses from, and one."""
 
 
 def listed(letter: str, count: int, names: Sequence[str] = ()) -> str:
     """Return from what can be chosen, in words."""
-    known = [shown(name, 40) for name in names[:NAMED]]
-    if letter == "C" and count > 1 and any(known):
+    known = [shown(name, 40) for name in names[: min(count, NAMED)]]
+    if letter in "CS" and count > 1 and any(known):
+        known += [""] * (min(count, NAMED) - len(known))
         more = ", ..." if count > NAMED else ""
         return ", ".join(f"{k}: {name}" if name else str(k) for k, name in enumerate(known)) + more
     return f"0 to {count - 1}" if count > 1 else "0 alone"
 
 
+def choosing(letter: str, count: int, names: Sequence[str] = ()) -> str:
+    """Return by which setting one is chosen, and from what, in words."""
+    return f"one with `{KINDS[letter][0]}`, {listed(letter, count, names)}"
+
+
 def _unclear(axes: str, shape: tuple[int, ...]) -> bool:
     """Whether there are more axes than Z, Y and X, and one has no name, or another."""
     long = [axis for axis, length in zip(axes, shape, strict=False) if length > 1]
-    return len(long) > 3 and bool(set(long) - set("ZYXCST"))
+    return len(long) > 3 and bool(set(long) - set(KNOWN))
 
 
 def _index(wanted: int | str, count: int, names: Sequence[str]) -> int | None:

@@ -19,7 +19,10 @@ VALUES = 2**19
 """Values of a section that are looked at, about: whole rows, in blocks evenly spread over it."""
 
 ROWS = 16
-"""Rows of such a block."""
+"""Rows of such a block, at most; fewer in sections so wide that there were too few blocks."""
+
+BLOCKS = 16
+"""Blocks of a section, at least, if it has as many: the first and the last one too."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,14 @@ def _sampled(stack: Stack) -> tuple[list[int], list[tuple[int, int]]]:
     """Return the sections and, of each, the blocks of rows to look at."""
     count, height, width = stack.shape
     sections = np.unique(np.rint(np.linspace(0, count - 1, SECTIONS)).astype(int)).tolist()
-    wanted = max(1, VALUES // (ROWS * width * stack.channels))
-    tops = range(0, height, ROWS)
+    row = width * stack.channels
+    deep = min(ROWS, max(1, VALUES // (BLOCKS * row)))
+    wanted = max(BLOCKS, VALUES // (deep * row))
+    tops = range(0, height, deep)
     if len(tops) > wanted:
         chosen = np.unique(np.rint(np.linspace(0, len(tops) - 1, wanted)).astype(int))
         tops = [tops[k] for k in chosen]  # type: ignore[assignment]
-    return sections, [(top, min(top + ROWS, height)) for top in tops]
+    return sections, [(top, min(top + deep, height)) for top in tops]
 
 
 def _values(stack: Stack, z: int, rows: tuple[int, int], fill: float | None) -> NDArray[Any]:

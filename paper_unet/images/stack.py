@@ -136,6 +136,22 @@ class Stack(ABC):
         """What is read: files or folders, none of which an output may touch."""
         return (self.path,)
 
+    def lies_in(self, place: Any) -> bool:
+        """Whether what is read lies in a Zarr store, too, under whatever name.
+
+        Parameters
+        ----------
+        place : RegularFiles or RemoteStore
+            The store; one that does not refuse a chunk that is missing.
+
+        Returns
+        -------
+        bool
+            True if some of the same bytes lie there under the same name. False of formats that are
+            no Zarr: they are known by their `files` alone.
+        """
+        return False
+
     def value_range(
         self,
         given: tuple[float, float] | None,

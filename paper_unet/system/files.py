@@ -29,6 +29,21 @@ from paper_unet.system.names import (
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check its rights"),
+    errno.EMFILE: "allow more open files (ulimit -n), or open fewer at once",
+    errno.ENFILE: "the system has too many open: end other programs",
+    errno.ENOMEM: "free some memory, or allow less of it",
+}
+"""What helps where it is the system that refuses, whatever a file holds."""
+
+
+def remedy_of(error: BaseException) -> str | None:
+    """Return what helps against an error that says nothing of the file; None of any other."""
+    if isinstance(error, MemoryError):
+        return f"{REMEDIES[errno.ENOMEM]}; if it should take less, copy or export it again"
+    return REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+
 
 def check_regular(path: str | Path) -> int:
     """Check that a path leads to a regular file: others may never end, or do something when read.
@@ -51,7 +66,7 @@ def check_regular(path: str | Path) -> int:
     try:
         status = Path(path).stat()
     except (OSError, ValueError) as error:
-        raise _cannot_be_read(path, error) from error
+        raise cannot_be_read(path, error) from error
     return _size_of_regular(path, status)
 
 
@@ -74,7 +89,7 @@ def open_regular(path: str | Path) -> BinaryIO:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | BINARY
         file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115  (the caller closes it)
     except OSError as error:
-        raise _cannot_be_read(path, error) from error
+        raise cannot_be_read(path, error) from error
     try:
         _size_of_regular(path, os.fstat(file.fileno()))
     except BaseException:
@@ -90,9 +105,11 @@ def _size_of_regular(path: str | Path, status: os.stat_result) -> int:
     return status.st_size
 
 
-def _cannot_be_read(path: str | Path, error: OSError | ValueError) -> InputError:
+def cannot_be_read(path: str | Path, error: OSError | ValueError) -> InputError:
+    """Return the error that says why the system does not give a file, and what to do."""
     reason = getattr(error, "strerror", None) or error
-    return InputError(f"{path}: cannot be read ({reason}); check its name and its rights")
+    remedy = remedy_of(error) or "check its name and its rights"
+    return InputError(f"{path}: cannot be read ({reason}); {remedy}")
 
 
 def write_atomic(path: str | Path, data: bytes, *, overwrite: bool = True, token: str = "") -> None:

@@ -302,6 +302,16 @@ def shard(data: bytes, **more: Any) -> Make:
     return make
 
 
+def long_index(encoding: str) -> Make:
+    """A shard whose index has 8 GB, as the file has, for two chunks."""
+
+    def make(folder: Path) -> None:
+        shard(struct.pack("<QQ", 0, 2**33), minishard_index_encoding=encoding)(folder)
+        os.truncate(folder / "1" / "0.shard", 2**33 + 16)
+
+    return make
+
+
 def minishard(*numbers: int) -> bytes:
     """A shard whose only index begins behind the shard's index."""
     return struct.pack(f"<QQ{len(numbers)}Q", 0, 8 * len(numbers), *numbers)
@@ -371,6 +381,8 @@ PRECOMPUTED: dict[str, Make] = {
     "shard with an index of an exabyte": shard(struct.pack("<QQ", 0, 2**60)),
     "shard with an index that ends before it begins": shard(struct.pack("<QQ", 64, 8)),
     "shard with an index of 23 bytes": shard(struct.pack("<QQ", 0, 23) + bytes(23)),
+    "shard with an index of 8 GB of nothing": long_index("raw"),
+    "shard with an index of 8 GB, packed": long_index("gzip"),
     "shard with chunks behind its end": shard(minishard(*WHOLE)),
     "shard with chunks of 2^64 bytes": shard(minishard(0, 1, 0, 2**63, 2**63, 2**63)),
     "shard with chunks that wrap around": shard(minishard(0, 1, 2**64 - 32, 0, 32, 2**64 - 1)),

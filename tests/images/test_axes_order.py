@@ -12,15 +12,16 @@ from image_helpers import PIXELS
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
+from paper_unet.images.axes import letter
 
 STACK = PIXELS[:, :12, :30]
 ORDERS = ["".join(order) for order in itertools.permutations("ZYX")]
 WORDS = {
-    "Z": ["z", "Z", "slice", "section", "Sections", "plane", "depth"],
-    "Y": ["y", "row", "height"],
-    "X": ["x", "column", "width"],
+    "Z": ["z", "Z", "slice", "section", "Sections", "plane", "depth", "z-slice", "Z axis"],
+    "Y": ["y", "row", "height", "y_axis"],
+    "X": ["x", "column", "width", "xaxis"],
     "C": ["c", "channel", "Channels"],
-    "T": ["t", "time", "frame"],
+    "T": ["t", "time", "frame", "time_point", "Time points"],
 }
 
 
@@ -110,8 +111,38 @@ def test_words_for_sections(tmp_path: Path, word: str) -> None:
 
 def test_words_for_all_axes(tmp_path: Path) -> None:
     for k, (t, y, x) in enumerate(itertools.product(WORDS["T"], WORDS["Y"], WORDS["X"])):
-        c, z = WORDS["C"][k % 3], WORDS["Z"][k % 7]
+        c, z = WORDS["C"][k % 3], WORDS["Z"][k % 9]
         same(zarr_of(tmp_path / f"{k}.zarr", "TXYCZ", dimension_names=(t, x, y, c, z)))
+
+
+OTHERS = [
+    "condition", "cell", "cycle", "tile", "trial", "treatment", "slide", "subject", "stage", "zoom",
+    "zone", "year", "xeno", "iteration", "index", "quality", "position", "λ", "ß", "éclair", "1st",
+]  # fmt: skip
+"""Names of axes that are neither channels, time points nor sections, whatever they begin with."""
+
+
+@pytest.mark.parametrize("word", OTHERS)
+def test_an_axis_of_any_other_name_is_nothing_that_is_known(tmp_path: Path, word: str) -> None:
+    assert len(letter(word)) == 1
+    assert letter(word) not in "ZYXCSTQI"
+    assert letter(word.upper()) == letter(word)
+    four = np.stack([STACK, STACK + 1])
+    zarr.create_array(tmp_path / "a.zarr", data=four, dimension_names=(word, "z", "y", "x"))
+    with pytest.raises(InputError, match=r"2 along axis .*: save one of them$"):
+        open_stack(tmp_path / "a.zarr")
+    for given in ({"channel": 1}, {"time": 1}):
+        with pytest.raises(InputError, match=r"no axis of its axes .ZYX is known .*`axes`"):
+            open_stack(tmp_path / "a.zarr", **given)
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.zarr", channel=1, axes="CZYX"), four[1])
+
+
+@pytest.mark.parametrize("word", OTHERS)
+def test_an_axis_of_any_other_name_is_no_axis_of_sections(tmp_path: Path, word: str) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=STACK, dimension_names=(word, "y", "x"))
+    with pytest.raises(InputError, match="or say `axes` ZYX if these are sections"):
+        open_stack(tmp_path / "a.zarr")
+    same(tmp_path / "a.zarr", "ZYX")
 
 
 def test_the_names_that_xarray_makes_up_say_nothing(tmp_path: Path) -> None:

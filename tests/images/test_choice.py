@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import h5py
@@ -17,6 +19,7 @@ from PIL import Image
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
+from paper_unet.images.readers import READERS
 
 TCZYX = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6)
 ORDERS = ["".join(order) for order in itertools.permutations("TCZYX")]
@@ -231,6 +234,103 @@ def test_one_of_the_colours(tmp_path: Path, kind: str) -> None:
         open_stack(path, channel=0, channels=3)
 
 
+@pytest.mark.parametrize(
+    ("count", "names", "said"),
+    [
+        (3, ("DAPI", "GFP"), "0: DAPI, 1: GFP, 2"),
+        (2, ("DAPI", "GFP", "none", "such"), "0: DAPI, 1: GFP"),
+        (3, ("", "GFP"), "0, 1: GFP, 2"),
+        (3, ("", "", "", "none such"), "0 to 2"),
+        (9, ("DAPI",), "0: DAPI, 1, 2, 3, 4, 5, 6, 7, ..."),
+    ],
+)
+def test_there_are_as_many_to_choose_from_as_there_are(
+    tmp_path: Path, count: int, names: tuple[str, ...], said: str
+) -> None:
+    """However many names the file has."""
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", shape=(count, 4, 5, 6), dtype="u1", chunks=(1, 4, 5, 6))
+    axes = [{"name": name} for name in "czyx"]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    group.attrs["omero"] = {"channels": [{"label": name} for name in names]}
+    with pytest.raises(InputError, match=re.escape(f"with `channel`, {said}") + "$"):
+        open_stack(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "folder", "TIFF", "planes"])
+def test_a_refusal_of_colour_says_what_can_be_chosen(tmp_path: Path, kind: str) -> None:
+    path = write_rgb(tmp_path, kind)
+    words = r"choose one with `channel`, 0: red, 1: green, 2: blue; or convert it .*, or use"
+    with pytest.raises(InputError, match=words):
+        open_stack(path)
+
+
+def test_of_values_without_names_their_numbers_are_said(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(InputError, match=r"choose one with `channel`, 0 to 2; or convert"):
+        open_stack(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.tif", channel=2), RGB[..., 2])
+
+
+def test_no_choice_is_offered_that_would_be_refused(tmp_path: Path) -> None:
+    """CMYK has no channels to take, and PNG of 16 bits is not read in colour."""
+    four = np.concatenate([RGB, RGB[..., :1]], -1)
+    tifffile.imwrite(tmp_path / "a.tif", four, photometric="separated", planarconfig="contig")
+    imagecodecs = pytest.importorskip("imagecodecs")
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(RGB[0].astype("u2")))
+    for name in ("a.tif", "a.png"):
+        with pytest.raises(InputError, match="accepted: convert it"):
+            open_stack(tmp_path / name)
+        with pytest.raises(InputError):
+            open_stack(tmp_path / name, channel=1)
+
+
+def samples(folder: Path, order: str, shape: tuple[int, ...]) -> Path:
+    """A Zarr of which one axis is called samples."""
+    words = {"S": "sample", "C": "channel", "Z": "z", "Y": "y", "X": "x"}
+    array = zarr.create_array(
+        folder / "a.zarr", shape=shape, chunks=shape, dtype="u1",
+        dimension_names=[words[one] for one in order],
+    )  # fmt: skip
+    array[...] = np.arange(np.prod(shape), dtype="u1").reshape(shape)
+    return folder / "a.zarr"
+
+
+def test_samples_are_chosen_as_channels_are(tmp_path: Path) -> None:
+    path = samples(tmp_path, "ZYXS", (2, 3, 4, 3))
+    with pytest.raises(InputError, match=r"3 samples .*: choose one with `channel`, 0 to 2$"):
+        open_stack(path)
+    expected = np.arange(72).reshape(2, 3, 4, 3)
+    np.testing.assert_array_equal(read_stack(path, channel=1), expected[..., 1])
+
+
+def test_samples_beside_channels(tmp_path: Path) -> None:
+    """Those of which there are several are meant; where both are, no choice would do."""
+    path = samples(tmp_path, "CZYXS", (1, 2, 3, 4, 3))
+    expected = np.arange(72).reshape(2, 3, 4, 3)
+    np.testing.assert_array_equal(read_stack(path, channel=2), expected[..., 2])
+    (tmp_path / "b").mkdir()
+    path = samples(tmp_path / "b", "CZYXS", (2, 2, 3, 4, 3))
+    for given in ({}, {"channel": 1}):
+        with pytest.raises(InputError, match="one grey stack is accepted: save one of them"):
+            open_stack(path, **given)
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("TIFF", "zyxs"), ("planes", "Zsyx")])
+def test_axes_of_colours_in_small_letters(tmp_path: Path, kind: str, axes: str) -> None:
+    path = write_rgb(tmp_path, kind)
+    for given in (axes, axes.upper()):
+        np.testing.assert_array_equal(read_stack(path, axes=given, channel=1), RGB[..., 1])
+
+
+@pytest.mark.parametrize("axes", ["zyx", "", "tzyxst", "zzyx", "YXSTZ"])
+def test_axes_of_colours_that_cannot_be(tmp_path: Path, axes: str) -> None:
+    path = write_rgb(tmp_path, "TIFF")
+    for given in ({"channel": 1}, {"channels": 3}):
+        with pytest.raises(InputError, match=rf'axes "{axes.upper()}" .* give one letter for each'):
+            open_stack(path, axes=axes, **given)
+
+
 def test_a_folder_of_files_of_several_channels(tmp_path: Path) -> None:
     for z in range(4):
         data = TCZYX[0, :, z]
@@ -238,6 +338,15 @@ def test_a_folder_of_files_of_several_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path, channel=2), TCZYX[0, 2])
     with pytest.raises(InputError, match=r"with `channel`, 0 to 2, or say `axes`"):
         open_stack(tmp_path)
+
+
+def test_the_page_of_formats_names_all_that_choose() -> None:
+    said = (Path(__file__).parents[2] / "docs" / "formats.md").read_text().replace("\n", " ")
+    (words,) = re.findall(r"the names are\. (.*?) are read so; (.*?) has one channel", said)
+    for entry in READERS:
+        reader = entry if isinstance(entry, type) else resolve_name(entry)
+        name = reader.__name__.removesuffix("Stack").lower().replace("picture", "png")
+        assert name.replace("folder", "folders") in words[0 if reader.chooses else 1].lower()
 
 
 def test_missing_chunks_of_others_do_not_matter(tmp_path: Path) -> None:

@@ -142,10 +142,20 @@ SIZES: dict[str, dict[str, Any]] = {
     "Paintera": {"resolution": [4.0, 5.0, 50.0]},
     "tensorstore": {"resolution": [4, 5, 0.05], "units": ["nm", "nm", "um"],
                     "axes": ["x", "y", "z"]},
+    "one unit": {"resolution": [0.004, 0.005, 0.05], "units": "um"},
+    "one unit of one letter": {"resolution": [4e-9, 5e-9, 5e-8], "units": "m"},
+    "one unit of n letters": {"resolution": [4e-9, 5e-9, 5e-8], "units": "meter"},
+    "n5-viewer, a unit for each": {"pixelResolution": {"dimensions": [4, 5, 0.05],
+                                                       "unit": ["nm", "nm", "um"]}},
+    "axes as text": {"resolution": [4, 5, 50], "units": "nm", "axes": "xyz"},
     "COSEM": {"transform": {"axes": ["z", "y", "x"], "scale": [50, 5, 4], "units": ["nm"] * 3,
                             "translate": [0, 0, 0]}},
     "COSEM, F": {"transform": {"axes": ["x", "y", "z"], "scale": [4, 5, 50], "units": ["nm"] * 3,
                                "ordering": "F"}},
+    "COSEM, F, one unit": {"transform": {"axes": "xyz", "scale": [4, 5, 50], "units": "nm",
+                                         "ordering": "F"}},
+    "COSEM, F, one unit of n letters": {"transform": {"axes": "xyz", "scale": [4e-9, 5e-9, 5e-8],
+                                                      "units": "meter", "ordering": "F"}},
 }  # fmt: skip
 
 
@@ -184,6 +194,7 @@ def test_a_fourth_axis(tmp_path: Path) -> None:
         tmp_path / "a.n5", "three", three, block=(2, 2, 50, 50), axes=["x", "y", "z", "c"]
     )
     np.testing.assert_array_equal(read_stack(path, channels=3), three.transpose(1, 0, 2, 3))
+    np.testing.assert_array_equal(read_stack(path, channel=1), three[1])
     with pytest.raises(InputError, match="3 channels"):
         open_stack(path)
     path = write_n5(tmp_path / "a.n5", "unnamed", three, block=(3, 2, 50, 50))

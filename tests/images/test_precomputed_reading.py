@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from precomputed_helpers import KINDS, SHARDING, change_info, first_chunk, write
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
-from paper_unet.images.readers.precomputed_shards import number_of
+from paper_unet.images.readers import precomputed_shards
+from paper_unet.images.readers.precomputed_info import find_scale
+from paper_unet.images.readers.precomputed_shards import ShardFiles, number_of
+from paper_unet.system.memory import Budget
 
 SHAPE = (5, 131, 87)
 STACK = np.random.default_rng(0).integers(1, 255, SHAPE, dtype=np.uint8)
@@ -64,6 +68,7 @@ def test_colour(tmp_path: Path, encoding: str) -> None:
     path = write_precomputed(tmp_path / "a", three, encoding=encoding)
     found = read_stack(path, channels=3)
     assert np.abs(found.astype(int) - three.transpose(1, 0, 2, 3)).max() <= 4 * (encoding == "jpeg")
+    np.testing.assert_array_equal(read_stack(path, channel=1), found[:, 1])
     with pytest.raises(InputError, match="3 channels"):
         open_stack(path)
 
@@ -304,3 +309,56 @@ def test_a_volume_of_many_shards(tmp_path: Path) -> None:
     assert len(list((path / "4_5_50").iterdir())) > 8
     np.testing.assert_array_equal(read_stack(path), stack)
     assert json.loads((path / "info").read_text())["scales"][0]["sharding"]["shard_bits"] == 4
+
+
+INDEX: dict[str, Any] = {**SHARDING, "hash": "identity", "preshift_bits": 0, "shard_bits": 0,
+                         "minishard_bits": 0, "data_encoding": "raw"}  # fmt: skip
+"""Of a volume of one shard, which has one index."""
+
+
+def large_volume(folder: Path, encoding: str, after: int) -> Path:
+    """A volume of 2^30 chunks, of which the first is there, and so many bytes more in its shard."""
+    sharding = {**INDEX, "minishard_index_encoding": encoding}
+    scale = {"key": "1", "size": [2**23, 2**13, 1], "resolution": [4, 4, 50], "encoding": "raw",
+             "chunk_sizes": [[8, 8, 1]], "sharding": sharding}  # fmt: skip
+    info = {"@type": "neuroglancer_multiscale_volume", "type": "image", "data_type": "uint8",
+            "num_channels": 1, "scales": [scale]}  # fmt: skip
+    (folder / "1").mkdir(parents=True)
+    (folder / "info").write_text(json.dumps(info))
+    index = np.array([0, 0, 64], "<u8").tobytes()
+    index = gzip.compress(index) if encoding == "gzip" else index
+    head = np.array([64, 64 + len(index)], "<u8").tobytes()
+    with (folder / "1" / "0.shard").open("wb") as file:
+        file.write(head + bytes(range(64)) + index)
+        file.truncate(file.tell() + after)
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_an_index_takes_what_its_own_length_says(tmp_path: Path, encoding: str) -> None:
+    """Not what one of all chunks would, or what a file of so many bytes could hold."""
+    path = large_volume(tmp_path / "a", encoding, 2**30)
+    with open_stack(path, missing="fill", budget=Budget(10**9)) as stack:
+        found = stack.window(0, (0, 8), (0, 8))
+    np.testing.assert_array_equal(found, np.arange(64, dtype="u1").reshape(8, 8))
+
+
+def test_indexes_that_are_empty_are_not_kept_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may have 2^24 in each of its shards."""
+    monkeypatch.setattr(precomputed_shards, "KEPT", 10 * precomputed_shards.LEAST)
+    sharding = {**INDEX, "minishard_bits": 6, "minishard_index_encoding": "raw"}
+    path = write_precomputed(tmp_path / "a", STACK[:1, :8, :8], (8, 8, 1), sharding=sharding)
+    scale = find_scale(path)
+    scale = replace(scale, size=(8 * 64, 8, 1))  # of which the first chunk alone is there
+    assert scale.sharding is not None
+    files = ShardFiles(path, scale, (8, 8, 1), scale.sharding, Budget(10**9))
+    read: list[int] = []
+    reads = files._read
+    monkeypatch.setattr(
+        files, "_read", lambda file, start, size: (read.append(start), reads(file, start, size))[1]
+    )
+    for minishard in (*range(1, 64), 63, 55, 1):
+        assert files.data((minishard, 0, 0)) is None
+    assert read == [16 * minishard for minishard in (*range(1, 64), 1)]

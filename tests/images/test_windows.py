@@ -260,3 +260,19 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     cache.clear()
     cache.get(1, 2**20, make(1))
     assert made == [1, 2, 3, 4, 2, 5, 1, 1]
+
+
+def test_what_is_small_counts_for_what_it_takes() -> None:
+    """Empty arrays are not kept without end, and one of unknown size until another is made."""
+    made = []
+
+    def make(key: int, size: int = 0) -> Callable[[], NDArray[Any]]:
+        return lambda: (made.append(key), np.zeros(size, np.uint8))[1]
+
+    cache = ChunkCache(1000, 1000, least=100)
+    for key in (*range(20), 19, 10, 0):
+        cache.get(key, None, make(key))
+    assert made == [*range(20), 0]
+    for key in (50, 50, 1, 50):
+        cache.get(key, None, make(key, 2000 if key == 50 else 0))
+    assert made == [*range(20), 0, 50, 1, 50]

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import zarr
 from image_helpers import GREY, PIXELS
+from zarr.abc.store import OffsetByteRequest
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
+from paper_unet.images.readers.zarr_store import RegularFiles
 
 STACK = PIXELS[:, :12, :30] + np.uint16(1)
 CHUNKS = (2, 6, 10)
@@ -205,3 +207,22 @@ def test_bool_is_grey_of_one_bit(tmp_path: Path) -> None:
     with open_stack(tmp_path / "a.zarr") as stack:
         assert (stack.dtype, stack.own_range) == (np.uint8, (0, 1))
         np.testing.assert_array_equal(np.stack(list(stack)), GREY > 100)
+
+
+@pytest.mark.parametrize("byte_range", [None, OffsetByteRequest(2)])
+def test_a_chunk_is_looked_at_once(
+    tmp_path: Path, byte_range: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system of a network each look takes its time."""
+    zarr.create_array(tmp_path / "a.zarr", data=PIXELS, zarr_format=2, compressors=None)
+    files = RegularFiles(tmp_path / "a.zarr", read_only=True)
+    looked, look = [], Path.stat
+
+    def stat(path: Path, **more: Any) -> Any:
+        looked.append(path.name)
+        return look(path, **more)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    files.read("0.0.0", byte_range)
+    assert looked.count("0.0.0") == (1 if byte_range is None else 2)  # `open_regular` looks, too
+    assert files.read("9.9.9", byte_range) is None

@@ -86,7 +86,7 @@ def test_names_of_version_2(tmp_path: Path) -> None:
 
 def test_names_that_say_nothing(tmp_path: Path) -> None:
     path = store(tmp_path / "a.zarr", PIXELS, dimension_names=("page", "rank", "count"))
-    with pytest.raises(InputError, match=r"axes PRC .*name the axes with `axes`"):
+    with pytest.raises(InputError, match=r"axes PRU .*name the axes with `axes`"):
         open_stack(path)
     np.testing.assert_array_equal(read_stack(path, axes="ZYX"), PIXELS)
 

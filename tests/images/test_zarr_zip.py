@@ -1,8 +1,10 @@
 """A Zarr store in a ZIP file is the store; damage of any kind is one line."""
 
+import errno
 import gc
 import json
 import random
+import signal
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -18,6 +20,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack, read_stack
 from paper_unet.images.readers import zarr_zip
 from paper_unet.system.memory import Budget
+from paper_unet.system.stop import Stopped
 
 PACKED = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
 
@@ -124,6 +127,22 @@ def test_names_as_some_write_them_on_windows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_stack(tmp_path / "a.zip" / "1"), GREY[:, ::2, ::2])
 
 
+@pytest.mark.parametrize("top", ["./", "./in.zarr/", "in.zarr/./", ".//"])
+@pytest.mark.parametrize("kind", ["array 2", "shards", "OME 0.4"])
+def test_names_that_begin_with_the_folder_that_was_zipped(
+    tmp_path: Path, kind: str, top: str
+) -> None:
+    """As bsdtar and others write them, with a member for each folder."""
+    store = of(tmp_path, kind)
+    path = zipped(store, tmp_path / "a.zip", top=top)
+    with zipfile.ZipFile(path, "a") as archive:
+        for folder in ("./", *(one.name + "/" for one in store.iterdir() if one.is_dir())):
+            archive.writestr(top + folder, b"")
+    np.testing.assert_array_equal(read_stack(path), GREY)
+    if kind == "OME 0.4":
+        np.testing.assert_array_equal(read_stack(path / "1"), GREY[:, ::2, ::2])
+
+
 def test_an_archive_that_begins_with_something_else(tmp_path: Path) -> None:
     path = zipped(of(tmp_path, "shards"), tmp_path / "a.ozx")
     path.write_bytes(b"#!something else\n" * 99 + path.read_bytes())
@@ -168,6 +187,41 @@ def test_a_flipped_bit_is_one_line_or_changes_no_pixel(
     assert refusals > 10
 
 
+@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM), InputError("a line of its own")])
+def test_what_is_no_damage_comes_through(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal, while the archive is opened and while it is read."""
+    path = zipped(of(tmp_path, "array 2"), tmp_path / "a.ozx")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise error
+
+    with open_stack(path) as stack:
+        monkeypatch.setattr(zipfile.ZipFile, "open", stop)
+        with pytest.raises(type(error)) as caught:
+            stack[0]
+        assert caught.value is error
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", stop)
+    with pytest.raises(type(error)) as caught:
+        open_stack(path)
+    assert caught.value is error
+
+
+def test_what_the_system_lacks_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(of(tmp_path, "array 2"), tmp_path / "a.ozx")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with open_stack(path) as stack:
+        monkeypatch.setattr(zipfile.ZipFile, "open", refuse)
+        with pytest.raises(InputError, match=r"\(Too many open files\); allow more open files"):
+            stack[0]
+
+
 def test_what_is_no_zip(tmp_path: Path) -> None:
     for name in ("a.ozx", "a.zarr.zip"):
         (tmp_path / name).write_bytes(b"PK\3\4" + bytes(100))
@@ -199,12 +253,17 @@ def test_what_is_encrypted_is_named(tmp_path: Path) -> None:
 
 def test_names_that_lead_out_and_names_twice(tmp_path: Path) -> None:
     store = of(tmp_path, "array 3")
-    for name in ("../zarr.json", "a/../../b", "/etc/passwd"):
+    for name in ("../zarr.json", "a/../../b", "/etc/passwd", "./../b", "..\\b"):
         path = zipped(store, tmp_path / "a.ozx")
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(name, b"{}")
         with pytest.raises(InputError, match="a name that leads out of it"):
             open_stack(path)
+    path = zipped(store, tmp_path / "a.ozx")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("./zarr.json", b"{}")
+    with pytest.raises(InputError, match=r"two files of the name zarr\.json"):
+        open_stack(path)
     path = zipped(store, tmp_path / "a.ozx")
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("zarr.json", b"{}")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -59,12 +60,36 @@ def test_never_by_default(folder: Path) -> None:
 def test_the_sample_of_a_large_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sections and rows evenly spread, the first and the last ones, whole rows."""
     monkeypatch.setattr("paper_unet.images.percentiles.VALUES", 16 * 10 * 3)
+    monkeypatch.setattr("paper_unet.images.percentiles.BLOCKS", 3)
     pixels = np.zeros((40, 400, 10), np.uint16)
     pixels[:] = np.arange(40)[:, None, None] * 1000 + np.arange(400)[None, :, None]
     with open_stack(write(tmp_path / "in.tif", pixels)) as stack:
         found = percentile_range(stack, (0, 100))
     assert found.grey_range == (0.0, 39 * 1000 + 399)
     assert found.sample == "16 of 40 sections, 48 of 400 rows each"
+
+
+def test_the_sample_of_wide_sections(tmp_path: Path) -> None:
+    """Fewer rows a block, never fewer blocks than 16: the top of a section is not all of it."""
+    pixels = np.zeros((2, 400, 20_000), np.uint16)
+    pixels[:] = np.arange(400)[None, :, None]
+    with open_stack(write(tmp_path / "in.tif", pixels)) as stack:
+        found = percentile_range(stack, (0, 100))
+        middle = percentile_range(stack, (50, 100)).grey_range[0]
+    assert found.grey_range == (0.0, 399.0) and 190 < middle < 210
+    assert found.sample == "2 of 2 sections, 26 of 400 rows each"
+    assert percentiles._sampled(stack)[1][:2] == [(0, 1), (16, 17)]
+
+
+@pytest.mark.parametrize("width", [2000, 2100, 4096, 16_385, 20_000, 10**6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blocks_of_sections_of_any_width(width: int, channels: int) -> None:
+    stack = SimpleNamespace(shape=(1, 5000, width), channels=channels)
+    _, blocks = percentiles._sampled(stack)  # type: ignore[arg-type]
+    assert len(blocks) >= 16 and blocks[0][0] == 0 and blocks[-1][1] == 5000
+    values = sum(stop - start for start, stop in blocks) * width * channels
+    assert values <= max(percentiles.VALUES, 16 * width * channels)
+    assert values > percentiles.VALUES / 2
 
 
 @pytest.mark.exact

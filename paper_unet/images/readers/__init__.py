@@ -64,19 +64,20 @@ def open_stack(
     ----------
     path : str, Path or Address
         A TIFF file (classic or BigTIFF, ImageJ hyperstack, OME-TIFF; striped, tiled, compressed), a
-        PNG file, a folder of PNG or of TIFF sections in natural order, a data set of an HDF5 file
-        (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3), an OME-Zarr image (0.4
-        or 0.5), a data set of an N5 store (``STORE.n5/DATASET``), or a Neuroglancer precomputed
-        volume (``precomputed://file:///FOLDER``, too), of which the full resolution is taken. A
-        Zarr may be an address, too: ``https://HOST/PATH``, ``s3://BUCKET/KEY`` or
-        ``gs://BUCKET/KEY`` (extra ``remote``).
+        PNG or JPEG file, a folder of sections of one of these in natural order, a data set of an
+        HDF5 file (``FILE.h5:/DATASET``), an MRC file, a Zarr array (version 2 or 3) or an OME-Zarr
+        image (0.1 to 0.5), in a folder or in a ZIP file (``.ozx``, ``.zarr.zip``), a data set of an
+        N5 store (``STORE.n5/DATASET``), or a Neuroglancer precomputed volume
+        (``precomputed://file:///FOLDER``, too). Of a pyramid the full resolution is taken. A Zarr
+        may be an address, too: ``https://HOST/PATH``, ``s3://BUCKET/KEY`` or ``gs://BUCKET/KEY``
+        (extra ``remote``).
     axes : str, optional
         One letter for each axis of the file, such as ``ZYX``; wins over what the file says.
     series : int, optional
         Which image series of a TIFF file; needed only where there are several.
     channels : int
-        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG, JPEG or HDF5 file, or a
-        folder of one of the first three.
+        Values for each pixel, 1 is grey. Colour comes from a TIFF, PNG, JPEG or HDF5 file, a
+        folder of one of the first three, an N5 store or a precomputed volume.
     labels : bool
         Whether the values are numbers of cells or classes: read as they are stored, however they
         are to be shown (inverted, or by a palette).
@@ -85,7 +86,7 @@ def open_stack(
         fill value there.
     channel : int or str, optional
         Which channel of a file that has several: its number, from 0, or its name where the file
-        (OME-Zarr, OME-TIFF) has names.
+        has names (OME-Zarr, OME-TIFF, ImageJ's labels, colours).
     time : int, optional
         Which time point of a file that has several, from 0.
     budget : Budget, optional
@@ -112,8 +113,8 @@ def open_stack(
     if not file.exists():
         refuse_address(path)
         raise InputError(
-            f"{file}: no such file; give a TIFF, PNG, HDF5 or MRC file, a folder, a Zarr, an N5 "
-            "store or a precomputed volume"
+            f"{file}: no such file; give a TIFF, PNG, JPEG, HDF5 or MRC file, a folder, a Zarr, an "
+            "N5 store or a precomputed volume"
         )
     reader = reader_of(path)
     if series is not None and not reader.several:

@@ -86,14 +86,13 @@ HINTS = {
 }
 
 
-def is_address(text: str) -> bool:
-    """Whether a path is the address of something on a network."""
-    return bool(re.match(r"(https?|s3|gs|gcs|ftp|file|precomputed|zarr|n5|abfs|az):/", text, re.I))
+ADDRESS = re.compile(r"(https?|s3|gs|gcs|ftp|file|precomputed|zarr|n5|abfs|az):/", re.IGNORECASE)
+"""How an address of something on a network begins, once it was taken for a path."""
 
 
 def refuse_address(path: Path) -> None:
     """Raise InputError if a path is an address, which only looks like a file that is missing."""
-    if is_address(str(path)):
+    if ADDRESS.match(str(path)):
         raise InputError(
             f"{path}: is an address of a kind that is not read; of addresses, https://, s3:// and "
             "gs:// of a Zarr are: download it, or mount it as a folder, and give its path"

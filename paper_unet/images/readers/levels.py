@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_unet.images.readers.foreign import json_of
+from paper_unet.images.readers.zarr_names import inside
 
 
 def level_paths(path: Path) -> list[Path]:
@@ -34,14 +35,22 @@ def _named(path: Path) -> Iterator[Path]:
     said = about.get("attributes", {}).get("ome") or json_of(path / ".zattrs") or {}
     if "multiscales" in said:
         for dataset in said["multiscales"][0]["datasets"][1:]:
-            yield path / str(dataset["path"])
+            yield path / _inside(dataset["path"])
         return
     volume = json_of(path / "info")
     if volume is not None:
         for scale in volume["scales"][1:]:
-            yield path / str(scale["key"]).strip("/")
+            yield path / _inside(scale["key"].strip("/"))
         return
     level = 1
     while (path / "s0" / "attributes.json").exists() and (path / f"s{level}").is_dir():
         yield path / f"s{level}"
         level += 1
+
+
+def _inside(name: object) -> str:
+    """Return the path of what a document names as a level; ValueError if it leads elsewhere."""
+    found = inside(name)
+    if not found:
+        raise ValueError(f"{name} is no level")
+    return found

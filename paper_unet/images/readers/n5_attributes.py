@@ -17,6 +17,7 @@ from paper_unet.images.axes import Axes, letter, unnamed
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
+from paper_unet.system.files import open_regular
 
 DOCUMENT, SUFFIX = "attributes.json", ".n5"
 MOST_FOLDERS, MOST_NAMED, MOST_AXES, MOST_ABOVE = 10_000, 12, 8, 16
@@ -92,6 +93,8 @@ def _attributes(folder: Path) -> dict[str, Any]:
         return {}
     found = json_of(document)
     if found is None:
+        with open_regular(document):  # may it be read?
+            pass
         raise InputError(
             f"{document}: is no JSON document of less than {LARGEST_DOCUMENT} bytes; copy or "
             "export the store again"
@@ -163,17 +166,22 @@ def _sizes(path: Path, attributes: dict[str, Any], name: str, least: int) -> tup
 def axes_of(found: DataSet) -> str:
     """Return one letter for each axis: by an attribute, else the last three are Z, Y and X."""
     count = len(found.shape)
-    for names in (_backwards(found.attributes.get("axes")), _transform(found).get("axes")):
+    named = _letters(found.attributes).get("axes")
+    for names in (_backwards(named), _transform(found).get("axes")):
         if isinstance(names, list) and len(names) == count and all(names):
             return "".join(letter(name) for name in names)
     return unnamed(count)
 
 
 def _backwards(values: Any) -> Any:
-    """Return what is in the order of N5, X first, in that of numpy."""
-    if isinstance(values, str):
-        values = list(values)
-    return values[::-1] if isinstance(values, list) else None
+    """Return a list in the order of N5, X first, in that of numpy; text, such as a unit, stays."""
+    return values[::-1] if isinstance(values, list) else values
+
+
+def _letters(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes of which the axes, if they are text such as ``xyz``, are a list."""
+    axes = attributes.get("axes")
+    return {**attributes, "axes": list(axes)} if isinstance(axes, str) else attributes
 
 
 def _transform(found: DataSet) -> dict[str, Any]:
@@ -181,6 +189,7 @@ def _transform(found: DataSet) -> dict[str, Any]:
     about = found.attributes.get("transform")
     if not isinstance(about, dict):
         about = _of_multiscales(found)
+    about = _letters(about)
     if str(about.get("ordering", "C")).upper() == "F":
         return {name: _backwards(value) for name, value in about.items()}
     return about
@@ -218,7 +227,7 @@ def _by_attributes(
     """Return the lengths, micrometres, that attributes in the order of N5 say."""
     about = attributes.get("pixelResolution")
     if isinstance(about, dict):  # of n5-viewer, with its unit, or else in micrometres
-        values, units = about.get("dimensions"), about.get("unit", "um")
+        values, units = about.get("dimensions"), _backwards(about.get("unit", "um"))
     elif about is not None:
         values, units = about, "um"
     else:  # of tensorstore, with units, or of Paintera, in nanometres

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.choice import WHOLE, Choice
+from paper_unet.images.choice import WHOLE, Choice, choosing
 from paper_unet.images.grey_values import own_range
+from paper_unet.images.readers.damage import of_system, reason_of
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
@@ -66,7 +67,7 @@ class PictureStack(Stack):
         grey = LABELS if labels else GREY
         channels = self._choose(mode)
         if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
-            raise self._refusal(mode)
+            raise self._refusal(mode, bits)
         if channels > 1 and bits != 8:
             # Pillow cuts colours of 16 bits to 8 without a word
             raise InputError(f"{path}: a PNG of {bits} bits a value; save it as TIFF, or in 8 bit")
@@ -104,7 +105,9 @@ class PictureStack(Stack):
             with _opened(self.path, self._kind) as image:
                 mode, size = image.mode, (image.height, image.width)
             return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size
-        except (OSError, SyntaxError, ValueError, IndexError) as error:
+        except (OSError, SyntaxError, ValueError, IndexError, MemoryError) as error:
+            if refused := of_system(self.path, "the file", error):
+                raise refused from error
             found = format_of_file(self.path)
             if found and not found.startswith(f"a {self._kind} file"):
                 raise foreign(self.path, found) from error
@@ -112,12 +115,14 @@ class PictureStack(Stack):
                 f"{self.path}: not a {self._kind} file that can be read; export it again"
             ) from error
 
-    def _refusal(self, mode: str) -> InputError:
+    def _refusal(self, mode: str, bits: int) -> InputError:
         about = f"{self.path}: a {self._kind} of mode {mode}; "
         if self.channels == 1:
+            names = NAMES.get(mode, ()) if bits == 8 else ()
+            one = f"choose {choosing('C', len(names), names)}; or " if names else ""
             return InputError(
-                about + "grey of up to 16 bits is accepted: convert it (ImageJ: Image > Type > "
-                "8-bit), or use a network of as many channels"
+                f"{about}grey of up to 16 bits is accepted: {one}convert it (ImageJ: Image > "
+                "Type > 8-bit), or use a network of as many channels"
             )
         wanted = COLOUR.get(self.channels, "of so many channels, which only a TIFF can have")
         return InputError(
@@ -141,8 +146,8 @@ class PictureStack(Stack):
         except InputError:
             raise
         except (OSError, SyntaxError, ValueError, MemoryError, zlib.error) as error:
-            raise InputError(
-                f"{self.path}: cannot be decoded ({error or 'memory'}); copy or export it again"
+            raise of_system(self.path, "the pixels", error) or InputError(
+                f"{self.path}: cannot be decoded ({reason_of(error)}); copy or export it again"
             ) from error
         if self._spread > 1:
             pixels = pixels // np.uint8(self._spread)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from paper_unet.images.axes import Axes
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.precomputed import DOCUMENT, UNKNOWN, VOLUME
 from paper_unet.images.readers.foreign import LARGEST_DOCUMENT, describes, json_of
+from paper_unet.images.readers.zarr_names import inside
 from paper_unet.images.stack import PixelSize
+from paper_unet.system.files import open_regular
 
 TYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32",
@@ -144,6 +146,8 @@ def find_scale(path: Path) -> Scale:
     document = volume / DOCUMENT
     about = json_of(document)
     if about is None:
+        with open_regular(document):  # may it be read?
+            pass
         raise InputError(
             f"{document}: is no JSON document of less than {LARGEST_DOCUMENT} bytes; copy or "
             "export the volume again"
@@ -173,7 +177,7 @@ def _read(
 ) -> Scale:
     if key is None:
         raise ValueError("has no key")
-    if ".." in PurePosixPath(key).parts or PurePosixPath(key).is_absolute() or "\0" in key:
+    if inside(key) is None:
         raise ValueError(f"has the key {shown(key)}, which leads out of the volume")
     name, encoding = str(about["data_type"]).lower(), scale["encoding"]
     if name not in TYPES:

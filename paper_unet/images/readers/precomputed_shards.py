@@ -10,7 +10,6 @@ index.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
@@ -18,18 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.codecs import decode_within
+from paper_unet.images.cache import ChunkCache
+from paper_unet.images.codecs import decode_within, with_slack
 from paper_unet.images.readers.chunked import Present, digest_of_chunks, stamp_of
 from paper_unet.images.readers.precomputed_chunks import grid_of, most_encoded
 from paper_unet.images.readers.precomputed_info import Scale, Sharding, Triple
 from paper_unet.system.files import open_regular
 from paper_unet.system.memory import Budget
 
-KEPT: Final = 2**24
-"""Bytes of indexes of minishards that are kept."""
+KEPT, LEAST = 2**24, 2**9
+"""Bytes of indexes of minishards that are kept, and that one takes at least, empty ones too."""
 
 MOST_MINISHARD_BITS, ENTRY = 24, 24
 """Of a shard's index, and bytes of a chunk in the index of a minishard."""
+
+GROWTH: Final = 1100
+"""Bytes that a byte of gzip becomes, at most; deflate makes 1032 of one."""
 
 Index = NDArray[np.uint64]
 """(3, chunks): the number of each, where it begins in its file, and its bytes."""
@@ -52,7 +55,7 @@ class ShardFiles:
         self._head: int = 16 * 2**sharding.minishard_bits
         budget.allow(3 * self._head, path, "shards with an index of so many minishards")
         self._budget = budget
-        self._kept: OrderedDict[tuple[int, int], Index] = OrderedDict()
+        self._kept = ChunkCache(KEPT, KEPT, LEAST)
 
     @property
     def held(self) -> int:
@@ -118,26 +121,23 @@ class ShardFiles:
 
     def _index(self, shard: int, minishard: int) -> Index:
         """Read the index of a minishard, or return the one that is kept."""
-        key = shard, minishard
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        return self._kept.get((shard, minishard), None, lambda: self._read_index(shard, minishard))
+
+    def _read_index(self, shard: int, minishard: int) -> Index:
         file = self._file(shard)
         begin, end = np.frombuffer(self._read(file, 16 * minishard, 16), "<u8").tolist()
-        index = np.zeros((3, 0), np.uint64)
-        if end > begin:
-            index = self._decoded(file, begin, end)
-        self._kept[key] = index
-        while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT:
-            self._kept.popitem(last=False)
-        return index
+        return self._decoded(file, begin, end) if end > begin else np.zeros((3, 0), np.uint64)
 
     def _decoded(self, file: Path, begin: int, end: int) -> Index:
         chunks = self._grid[0] * self._grid[1] * self._grid[2]
-        most = min(ENTRY * chunks, file.stat().st_size * 1100)
-        self._budget.allow(4 * most if most < KEPT else most, self._path, "an index of a shard")
+        packed = self._sharding.minishard_index_encoding == "gzip"
+        span = min(end - begin, file.stat().st_size)
+        most = min(ENTRY * chunks, span * (GROWTH if packed else 1))
+        self._budget.allow(4 * most, self._path, "an index of a shard")
+        if end - begin > with_slack(ENTRY * chunks):
+            raise self._damaged(file, f"an index of {end - begin} bytes, of {chunks} chunks")
         data = self._read(file, self._head + begin, end - begin)
-        if self._sharding.minishard_index_encoding == "gzip":
+        if packed:
             data = bytes(decode_within("gzip", data, most, bytes))
         if len(data) % ENTRY or len(data) > most:
             raise self._damaged(file, f"an index of {len(data)} bytes")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,13 +13,15 @@ import numpy as np
 from paper_unet.errors import InputError
 from paper_unet.images.readers.zarr import DOCUMENTS_AND_ATTRIBUTES, ZarrStack
 from paper_unet.images.readers.zarr_chunks import NOTHING
+from paper_unet.images.readers.zarr_known import spread_keys, stamps
 from paper_unet.images.remote.store import AT_ONCE, RemoteStore, open_store
 
 LOOKED: Final = 64
 """Chunks, at most, that a server is asked about: a request each."""
 
 SOUGHT: Final = 8
-"""Of these, those that are looked for when the store is opened: one has to be there."""
+"""Of these, those that are looked for when the store is opened: one has to be there, unless what is
+missing is to be filled."""
 
 KEPT: Final = 2**28
 """Bytes, at most, of encoded chunks of several sections that are kept for the next section."""
@@ -49,11 +49,6 @@ class RemoteZarrStack(ZarrStack):
         """Nothing on this machine."""
         return ()
 
-    def close(self) -> None:
-        """Forget what is decoded or kept."""
-        super().close()
-        self._store.kept.clear()
-
     def _open_files(self) -> tuple[Any, str]:
         return open_store(cast(Any, self.path)), ""
 
@@ -63,15 +58,24 @@ class RemoteZarrStack(ZarrStack):
         return store
 
     def _find_chunks(self, missing: str) -> None:
-        """Refuse a store of which no chunk is there; from now on one that is missing is refused."""
+        """Refuse a store of which no chunk is found; from now on one that is missing is refused.
+
+        If those are to be filled, it may be a sound store of few chunks: that is noted.
+        """
         store, sides = self._store, self._file_shape
         looked = self._look_at(SOUGHT)
         if not any(looked.values()):
-            raise InputError(
+            none = (
                 f"{self.path}: no chunk is there of the {len(looked)} that were looked "
                 "at: its pixels were never written, or are named in another way than its metadata "
-                "say; copy or export it again"
+                "say; "
             )
+            if missing == "fail":
+                raise InputError(
+                    f"{none}copy or export it again, or, if little was written of it, say "
+                    "`missing` fill"
+                )
+            self.notes += (f"{none}what is missing is read as the fill value",)
         store.missing = missing
         if missing == "fail" and self._array.shards is not None:
             store.check = _ShardCheck(str(self.path), self._array, dict(self.taken))
@@ -117,26 +121,7 @@ class RemoteZarrStack(ZarrStack):
 
     def _look_at(self, most: int) -> dict[str, dict[str, Any] | None]:
         """Return what the server says of so many chunks, evenly spread, by their keys."""
-        keys = list(dict.fromkeys(self._some_chunks(most)))
-        with ThreadPoolExecutor(AT_ONCE, "look") as pool:
-            return dict(zip(keys, pool.map(self._store.stamp, keys), strict=True))
-
-    def _some_chunks(self, most: int) -> Iterator[str]:
-        sides = self._file_shape
-        first = [0] * len(sides)
-        for axis, number in self.taken:
-            first[axis] = number // sides[axis]
-        grid = tuple(
-            1 if axis in dict(self.taken) else math.ceil(length / sides[axis])
-            for axis, length in enumerate(self._array.shape)
-        )
-        count = math.prod(grid)
-        looked = min(count, most)
-        for k in range(looked):
-            index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
-            place = tuple(int(k) + start for k, start in zip(index, first, strict=True))
-            key = self._array.metadata.encode_chunk_key(place)
-            yield f"{self._array.path}/{key}".lstrip("/")
+        return stamps(self._store, spread_keys(self._array, dict(self.taken), most))
 
 
 class _ShardCheck:

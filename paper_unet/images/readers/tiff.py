@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.axes import Axes, read_in_order, stack_axes
+from paper_unet.images.axes import Axes, letters_of, read_in_order, stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
 from paper_unet.images.readers.damage import reading, reason_of
@@ -108,21 +108,21 @@ class TiffStack(Stack):
         """Return where the axes are by the file, or by those given."""
         axes, shape = str(self._series.axes), tuple(self._series.shape)
         chosen, names = self.chosen, channel_names(self._file, self._series)
-        letters = given.upper() if given else axes
-        if channels > 1 and "T" in letters[: len(shape)] and shape[letters.index("T")] > 1:
+        letters = letters_of(self.path, axes, shape, given, channels)
+        if channels > 1 and "T" in letters and shape[letters.index("T")] > 1:
             raise InputError(
                 f"{self.path}: {shape[letters.index('T')]} time points in colour (axes {letters}, "
                 f"shape {shape}), of which a TIFF gives none alone; save one of them"
             )
         if channels > self.channels:
-            picked = chosen.find(self.path, given or axes, shape, names)
+            picked = chosen.find(self.path, letters, shape, names)
             self._sample, chosen = next(iter(picked.values()), 0), replace(chosen, channel=None)
         found = stack_axes(self.path, axes, shape, given, channels, chosen, names)
         height, width = self._page.imagelength, self._page.imagewidth
         split = found.channels_first and self._page.samplesperpixel > 1
         if channels > 1 and (found.shape[1:] != (height, width) or split or found.taken):
             raise InputError(
-                f"{self.path}: axes {given or axes} of shape {shape}, and pages of {height} x "
+                f"{self.path}: axes {letters} of shape {shape}, and pages of {height} x "
                 f"{width} pixels; name the axes with `axes`"
             )
         if self._sample is not None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paper_unet.images.readers.tiff_page import RGB, photometric
+from paper_unet.images.readers.tiff_page import COLOURS, RGB, photometric
 from paper_unet.images.said import SAID, says_labels
-
-COLOURS = ("red", "green", "blue", "alpha")
 
 MOST_CHANNELS = 1000
 """Names that are looked at."""

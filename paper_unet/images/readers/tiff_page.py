@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from paper_unet.errors import InputError
+from paper_unet.images.choice import choosing
 from paper_unet.images.grey_values import DTYPES, OF_LABELS
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, YCBCR = 0, 1, 2, 3, 4, 6
 PHOTOMETRIC = 262
+COLOURS = ("red", "green", "blue", "alpha")
+"""What the values of a pixel in RGB are called."""
 
 
 def photometric(page: Any) -> int:
@@ -49,13 +52,17 @@ def check_page(path: Path, page: Any, channels: int, labels: bool = False) -> No
 def _check_colour(path: Path, page: Any, channels: int, labels: bool) -> None:
     """Refuse other numbers of values for each pixel, and values of another meaning."""
     models: tuple[int, ...] = (MINISBLACK, MINISWHITE)
+    several: tuple[int, ...] = (MINISBLACK, RGB, YCBCR)
+    samples = page.samplesperpixel
     if channels == 1:
         if labels:
             models = (*models, PALETTE, MASK)
         elif photometric(page) == PALETTE and grey_ramp(page):
             return
+        names = COLOURS if photometric(page) == RGB else ()
+        one = f"choose {choosing('C', samples, names)}; or " if photometric(page) in several else ""
         values = (
-            "one grey value is accepted: convert it (ImageJ: Image > Type > 8-bit), or use a "
+            f"one grey value is accepted: {one}convert it (ImageJ: Image > Type > 8-bit), or use a "
             "network of as many channels"
         )
         model = (
@@ -63,10 +70,9 @@ def _check_colour(path: Path, page: Any, channels: int, labels: bool) -> None:
             "Image > Type > 8-bit)"
         )
     else:
-        models = (MINISBLACK, RGB, YCBCR)
+        models = several
         values = f"{channels} are needed: convert it, or use a network of other channels"
         model = "convert it to RGB"
-    samples = page.samplesperpixel
     if samples not in (1, channels):
         raise InputError(
             f"{path}: {samples} values for each pixel (RGB, RGBA or channels); {values}"

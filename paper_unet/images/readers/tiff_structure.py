@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers.foreign import ACCEPTED, foreign, format_of_file
-from paper_unet.system.files import open_regular
+from paper_unet.system.files import cannot_be_read, open_regular
 from paper_unet.system.memory import Budget, current_budget
 
 # bytes of one value, by TIFF field type
@@ -85,7 +85,7 @@ def check_structure(path: Path, budget: Budget | None = None) -> int:
         with open_regular(path) as file:
             return _Checker(path, file, budget or current_budget()).count_pages()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+        raise cannot_be_read(path, error) from error
 
 
 class _Checker:

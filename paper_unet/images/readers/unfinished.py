@@ -32,7 +32,7 @@ def open_unfinished(path: str | Path) -> Stack:
     """Open what a run has written so far of an output; what is not there yet, or all, is 0.
 
     To be looked at, and for nothing else: the run may be stopped, and what it wrote is not compared
-    with its record. `Stack.close` forgets what was decoded, so that what comes later is seen.
+    with its record. A stack shows what was there when it read it: open another to see what is new.
 
     Parameters
     ----------

@@ -155,6 +155,15 @@ class ZarrStack(ChunkedStack):
         linked = [file.resolve() for file in documents if file.is_symlink()]
         return self.path, *linked, *self._files.links(self._array.path)
 
+    def lies_in(self, place: Any) -> bool:
+        """Whether its pixels lie in another store, too; see `Stack.lies_in`."""
+        from paper_unet.images.readers.zarr_known import lies_in
+
+        if self._files.whole():  # a file holds them all
+            return False
+        with _reading(self.path, "the store"):
+            return lies_in(place, self.path, self._files, self._array, dict(self.taken))
+
     def close(self) -> None:
         """Forget what is decoded, and close a store in one file."""
         self._rows.clear()

@@ -12,7 +12,7 @@ import numpy as np
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import letter, unnamed
 from paper_unet.images.pixel_size import micrometres
-from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
+from paper_unet.images.readers.zarr_names import DOCUMENTS, inside, joined
 
 AXIS_TYPES = {"channel": "C", "time": "T"}
 BEFORE_AXES = (None, "0.1", "0.2")
@@ -103,13 +103,13 @@ def ome_image(path: Path, group: Any) -> Image:
 
 def _inside(path: Path, name: object) -> str:
     """Return the path of what a group names in itself; refuse one that leads elsewhere."""
-    text = str(name).replace("\\", "/")
-    if not isinstance(name, str) or text.startswith("/") or ".." in text.split("/"):
+    found = inside(name)
+    if found is None:
         raise InputError(
             f"{path}: names {shown(name)} as a part of it, which leads elsewhere; copy or export "
             "it again"
         )
-    return text
+    return found
 
 
 def _channels(about: dict[str, Any]) -> tuple[str, ...]:
@@ -164,10 +164,10 @@ def _folders(group: Any, folder: str, deep: int) -> Iterator[str]:
             if looked > MOST_LOOKED or found == MOST_FOUND:
                 return
             name = joined(here, entry.name)
-            if entry.kind != "folder" or entry.name == "..":
+            if entry.kind != "folder":
                 continue
-            inside = (joined(group.path, name, document) for document in DOCUMENTS)
-            if any(files.stamp(key) is not None for key in inside):
+            documents = (joined(group.path, name, document) for document in DOCUMENTS)
+            if any(files.stamp(key) is not None for key in documents):
                 found += 1
                 yield name
                 if level < deep:

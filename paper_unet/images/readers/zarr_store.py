@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,8 @@ class RegularFiles(LocalStore, LocalFiles):
 
     def read(self, key: str, byte_range: ByteRequest | None = None) -> bytes | None:
         """Read a file, or a part of one, in the thread that asks; None if it is not there."""
-        self._check(key, byte_range)
+        if not self._check(key, byte_range):
+            return None
         path = self.place(key)
         try:
             if byte_range is None:
@@ -82,15 +84,18 @@ class RegularFiles(LocalStore, LocalFiles):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _check(self, key: str, byte_range: ByteRequest | None) -> None:
+    def _check(self, key: str, byte_range: ByteRequest | None) -> bool:
+        """Whether a file is there; refuse what is none, or larger than it can be."""
         path = self.place(key)
         try:
-            size = path.stat().st_size
+            status = path.stat()  # once: a file system on a network takes its time for each
         except (FileNotFoundError, NotADirectoryError):
-            return  # what is not there is for others to judge
-        check_regular(path)
-        start, stop = span_of(byte_range, size)
+            return False  # what is not there is for others to judge
+        if not stat.S_ISREG(status.st_mode):
+            check_regular(path)  # which says what it is
+        start, stop = span_of(byte_range, status.st_size)
         check_size(path, stop - start, self.largest)
+        return True
 
 
 Files = RegularFiles | ZipFiles

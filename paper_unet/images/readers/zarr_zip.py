@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import ZipStore
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images.readers.zarr_names import DOCUMENTS, Entry
+from paper_unet.images.readers.damage import reading
+from paper_unet.images.readers.zarr_names import DOCUMENTS, Entry, inside
 from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
 from paper_unet.system.files import check_regular, file_stamp, open_regular
 from paper_unet.system.memory import Budget
@@ -31,6 +32,7 @@ PARSED: Final = 40
 METHODS: Final = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 """How members may be packed: others are decoded as far as their bytes ask for."""
 
+DAMAGED: Final = "the ZIP archive is damaged or cut short"
 ENCRYPTED: Final = 1
 LONGEST_NAME: Final = 1024
 LOCAL_HEADER: Final = 30
@@ -53,10 +55,8 @@ class ZipFiles(ZipStore):
         check_archive(path, budget)
         self._budget = budget
         super().__init__(path, mode="r", read_only=True)
-        try:
+        with reading(path, "the archive", DAMAGED):
             self._sync_open()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-            raise _damaged(path, error) from error
         try:
             self._members = self._find_members()
             self.top = self._find_top()
@@ -68,17 +68,21 @@ class ZipFiles(ZipStore):
     def _find_members(self) -> dict[str, zipfile.ZipInfo]:
         found: dict[str, zipfile.ZipInfo] = {}
         for member in self._zf.infolist():
-            name = member.filename.replace("\\", "/")  # of some writers on Windows
-            if len(name) > LONGEST_NAME:
+            said = member.filename
+            if len(said) > LONGEST_NAME:
                 raise InputError(
-                    f"{self.path}: holds a name of {len(name)} characters, as no Zarr has; zip the "
+                    f"{self.path}: holds a name of {len(said)} characters, as no Zarr has; zip the "
                     "store again"
                 )
-            if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            name = inside(said)
+            if name is None:
                 raise InputError(
-                    f"{self.path}: holds {shown(name)}, a name that leads out of it; zip the store "
+                    f"{self.path}: holds {shown(said)}, a name that leads out of it; zip the store "
                     "again"
                 )
+            if not name:
+                continue  # the folder that was zipped
+            name += "/" * said.endswith(("/", "\\"))
             if found.setdefault(name, member) is not member:
                 raise InputError(
                     f"{self.path}: holds two files of the name {shown(name)}; zip the store again"
@@ -151,12 +155,8 @@ class ZipFiles(ZipStore):
         check_size(name, max(member.file_size if packed else 0, stop - start), self.largest)
         if stop > member.file_size:
             raise _damaged(Path(name), f"byte {stop} of {member.file_size} is asked for")
-        try:
+        with reading(Path(name), "the member", DAMAGED):
             data = self._unpacked(member, start, stop)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
-            raise _damaged(Path(name), error) from error
-        except Exception as error:  # zlib.error, struct.error
-            raise _damaged(Path(name), error) from error
         if len(data) != stop - start:
             raise _damaged(Path(name), f"{len(data)} of {stop - start} bytes are there")
         return data
@@ -250,12 +250,8 @@ def check_archive(path: Path, budget: Budget) -> None:
     budget.allow(PARSED * listed, path, "the list of what it holds")
 
 
-def _damaged(path: Path, why: Any) -> InputError:
-    reason = " ".join(str(why).split()) or type(why).__name__
-    return InputError(
-        f"{path}: cannot be read ({shown(reason, 200)}); the ZIP archive is damaged or cut short: "
-        "copy or zip it again"
-    )
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path}: cannot be read ({reason}); {DAMAGED}: copy or zip it again")
 
 
 def holds_zarr(path: Path) -> bool:
