@@ -473,6 +473,8 @@ def laid_down(objects: dict[str, bytes], folder: Path) -> None:
         ("{url}/bucket/o.zarr/a", "gs://bucket/o.zarr"),
         ("{url}/bucket/p/a.zarr", "{folder}/bucket/p/a.zarr"),
         ("gs://bucket/o.zarr/a/1", "{folder}/bucket/o.zarr"),
+        ("{folder}/mounted/p/a.zarr", "{folder}/bucket/p/a.zarr"),
+        ("{folder}/mounted/o.zarr/a", "{folder}/bucket/o.zarr"),
     ],
 )
 def test_the_input_under_another_address_stays(
@@ -487,6 +489,7 @@ def test_the_input_under_another_address_stays(
         objects["bucket/o.zarr/.zgroup"] = b'{"zarr_format": 2}'
         before = dict(objects)
         laid_down(before, stack)
+        shutil.copytree(stack / "bucket", stack / "mounted")  # a mount of the same, to all that see
         (stack / "bucket/link").symlink_to(stack / "bucket/p/a.zarr")
         source, out = (text.format(url=url, folder=stack) for text in (source, out))
         with pytest.raises(InputError, match=f"^{out}: holds the pixels of the input .* another"):

@@ -9,7 +9,6 @@ and the documents wait on this machine, under a name of their own in a folder fo
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from zarr.storage import MemoryStore, StorePath
 from paper_unet.errors import InputError
 from paper_unet.images.codecs import with_slack
 from paper_unet.images.outputs.chunk_objects import ChunkObjects
+from paper_unet.images.outputs.run_mark import RunMark
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.zarr import ZarrOutput
@@ -38,14 +38,11 @@ from paper_unet.system.address import Address
 from paper_unet.system.claim import Claim, remove
 from paper_unet.system.files import make_folder, write_atomic
 from paper_unet.system.folders import state_folder
-from paper_unet.system.names import UNFINISHED
 from paper_unet.system.stop import Stopped
 
 RUN = "run"
 """File on this machine that says which run writes: in its partial output, or, of one that could not
 be removed from the bucket, behind the name that stands for the output."""
-
-MARK = "paper_unet"
 
 
 class RemoteZarrOutput(ZarrOutput):
@@ -62,8 +59,7 @@ class RemoteZarrOutput(ZarrOutput):
     def __init__(self, address: Address, *given: Any, **more: Any) -> None:
         self.address = address
         self._remote = RemoteStore(address, read_only=False)
-        self._beside = RemoteStore(address.parent, read_only=False)
-        self._mark = address.path.rpartition("/")[2] + UNFINISHED
+        self._mark = RunMark(address)
         self._documents: dict[str, bytes] = {}
         self._replaces = False
         self._run, self._token = "", secrets.token_hex(16)
@@ -100,7 +96,7 @@ class RemoteZarrOutput(ZarrOutput):
 
     def refuse_input(self, stack: Stack) -> None:
         """Refuse to replace what is read under another address of this bucket."""
-        if self._replaces or self._marked():
+        if self._replaces or self._mark.read():
             place = self._remote.with_read_only(True)
             place.missing = "fill"
             self._refuse_input(stack, place)
@@ -128,8 +124,7 @@ class RemoteZarrOutput(ZarrOutput):
             self._check_owner()
             self._run = secrets.token_hex(16)
             write_atomic(self.partial / RUN, self._run.encode())
-            about = {MARK: "partial", "owner": self._owner(), "run": self._run}
-            self._beside.write(self._mark, json.dumps(about).encode())
+            self._mark.write(self._owner(), self._run)
             remove(self._left)
             self._empty()
         except BaseException:
@@ -143,11 +138,12 @@ class RemoteZarrOutput(ZarrOutput):
             return
         with suppress(InputError):  # another error is on its way
             if self._remote.reachable:
-                if self._marked().get("run") == self._run:
+                if self._mark.read().get("run") == self._run:
                     self._empty()
-                    self._beside.remove([self._mark])
+                    self._mark.remove()
                 return
-        write_atomic(self._left, self._run.encode())  # the next run removes it
+        with suppress(InputError, OSError):
+            write_atomic(self._left, self._run.encode())  # the next run removes it
 
     def finish(self) -> None:
         """Write what describes the chunks: the image is there; see `Output.finish`."""
@@ -157,7 +153,7 @@ class RemoteZarrOutput(ZarrOutput):
         self._check_complete()
         for key in sorted(self._described(), key=lambda key: ("/" not in key, key in ROOTS)):
             self._remote.write(key, self._documents[key])  # of the whole image last
-        self._beside.remove([self._mark])
+        self._mark.remove()
         remove(self.partial)
 
     # of every process
@@ -246,7 +242,7 @@ class RemoteZarrOutput(ZarrOutput):
 
     def _check(self) -> None:
         super()._check()
-        if self._marked():
+        if self._mark.read():
             return  # whose it is says `_check_owner`
         self._replaces = any(self._remote.about(name) is not None for name in ROOTS)
         if self._replaces:
@@ -261,7 +257,7 @@ class RemoteZarrOutput(ZarrOutput):
             )
 
     def _check_owner(self) -> None:
-        mark = self._marked()
+        mark = self._mark.read()
         if mark and not self._is_own(mark) and not self.overwrite:
             raise InputError(
                 f"{self.address}: another run writes it, or left it unfinished, whose journal is "
@@ -284,7 +280,7 @@ class RemoteZarrOutput(ZarrOutput):
         return self.path.with_name(f"{self.path.name}.{RUN}")
 
     def _check_run(self) -> None:
-        if self._marked().get("run") != self._run:
+        if self._mark.read().get("run") != self._run:
             raise InputError(
                 f"{self.address}: its run is over or was started anew; this one writes no more"
             )
@@ -293,24 +289,8 @@ class RemoteZarrOutput(ZarrOutput):
         self._run = _text(self.partial / RUN)
         if not self._run:
             raise self.nothing_left("does not say which run wrote it")
-        if self._marked().get("run") != self._run:
+        if self._mark.read().get("run") != self._run:
             raise self.nothing_left(f"is of a run that {self.address} has no mark of any more")
-
-    def _marked(self) -> dict[str, Any]:
-        """Return what is said of the run that writes there; nothing if none does."""
-        data = self._beside.fetch(self._mark)
-        if data is None:
-            return {}
-        try:
-            found = json.loads(data)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or MARK not in found:
-            raise InputError(
-                f"{self.address.parent / self._mark}: an object that no run is known to have made "
-                "is in the way and stays as it is; remove it, or choose another output name"
-            )
-        return found
 
     def _empty(self) -> None:
         """Remove all that is there, what shows an image first."""

@@ -25,7 +25,6 @@ from paper_unet.images.outputs.zarr_shards import check_shard, files_of, side_fo
 from paper_unet.images.readers.damage import NO_DAMAGE
 from paper_unet.images.readers.zarr_store import RegularFiles
 from paper_unet.images.stack import Span, Stack
-from paper_unet.system.address import Address
 
 if TYPE_CHECKING:
     from paper_unet.images.remote.store import RemoteStore
@@ -60,9 +59,9 @@ class ZarrOutput(PyramidOutput):
         self.use_shards(side_for(self, CHUNK) if shard is None else shard)
 
     def refuse_input(self, stack: Stack) -> None:
-        """Refuse to replace what is read, a network's address of this folder too."""
+        """Refuse to replace what is read, also over a network or through another mount."""
         super().refuse_input(stack)
-        if isinstance(stack.path, Address) and self.path.is_dir():
+        if self.path.is_dir():
             self._refuse_input(stack, RegularFiles(self.path, read_only=True))
 
     def _refuse_input(self, stack: Stack, place: RegularFiles | RemoteStore) -> None:
