@@ -19,6 +19,7 @@ from paper_unet.inference.scoring import score_sections
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import headline
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.system.folders import data_folder
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set
 
@@ -46,13 +47,24 @@ class Sections:
         return {"data": self.source, "shape": list(self.images.shape)}
 
 
+def results_folder() -> Path:
+    """Return where results go: beside the scripts in a checkout, else into the current folder."""
+    here = Path(__file__).parent
+    return (here if here.name == "experiments" else Path()) / "results"
+
+
 def parser(name: str, text: str | None) -> argparse.ArgumentParser:
     """Return the options that every experiment has."""
     options = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    results = Path(__file__).parent / "results" / name
-    options.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
+    options.add_argument(
+        "--data",
+        type=Path,
+        default=data_folder(),
+        help="folder of the data sets, default: $PAPER_UNET_DATA, else data/",
+    )
+    results = results_folder() / name
     options.add_argument("--out", type=Path, default=results, help="folder for the results")
     options.add_argument("--work", type=Path, default=Path("runs") / name, help="checkpoints")
     options.add_argument("--quick", action="store_true", help="minutes on a CPU; for CI")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HEAD = "| | paper, on secret test data | ours, on held-out data | command |"
-REPRODUCE = "python experiments/reproduce.py --data data --minutes 9 --only"
+REPRODUCE = "paper-unet reproduce rows --minutes 9 --only"
 
 ERRORS = {"warping_error": ("warping error", 6), "rand_error": ("Rand error", 4),
           "pixel_error": ("pixel error", 4)}  # fmt: skip

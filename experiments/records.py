@@ -125,7 +125,10 @@ def _command() -> str:
             next(words, None)
         elif not word.startswith("--minutes="):
             kept.append(word)
-    return shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *kept])
+    script = Path(sys.argv[0])
+    if script.parent.name.startswith("_"):  # in the package, which has no folder of experiments
+        return shlex.join(["paper-unet", "reproduce", script.stem, *kept])
+    return shlex.join(["python", f"experiments/{script.name}", *kept])
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from common import results_folder
+
+from paper_unet.system.folders import data_folder
 
 HERE = Path(__file__).parent
 LEAST_SECONDS = 10.0
@@ -122,8 +125,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="that there are, in all")
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--plan", default="auto", choices=["auto", *PLANS])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=results_folder(), help="folder for the results")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="checkpoints")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")

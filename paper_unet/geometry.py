@@ -74,6 +74,27 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Sides of images that fit: ``step * k + base``, ``smallest`` or more, pixels."""
+
+    step: int
+    base: int
+    smallest: int
+
+    def __str__(self) -> str:
+        base = f" + {self.base}" if self.base else ""
+        return f"{self.step}k{base}, {self.smallest} or more"
+
+    def above(self, steps: int) -> int:
+        """Return the side so many steps above the smallest."""
+        return self.smallest + steps * self.step
+
+    def fit(self, side: int) -> bool:
+        """Whether this is such a side."""
+        return side >= self.smallest and (side - self.base) % self.step == 0
+
+
+@dataclass(frozen=True)
 class Context:
     """The geometry of a network along one axis, pixels.
 
@@ -100,6 +121,11 @@ class Context:
     base: int = 0
     smallest: int = 16
     padded: bool = True
+
+    @property
+    def sides(self) -> Sides:
+        """The legal inputs."""
+        return Sides(self.lattice, self.base, self.smallest)
 
     def output_side(self, side: int, name: str = "") -> int:
         """Return the side of the scores of an image of ``side`` pixels.

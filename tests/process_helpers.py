@@ -20,11 +20,19 @@ from functools import cache
 from pathlib import Path
 
 EVERYTHING = """
-import contextlib
-import paper_unet.cli, paper_unet.large, torch._dynamo  # which every optimiser imports
-with contextlib.suppress(ImportError):
-    import matplotlib.backends.backend_agg, matplotlib.backends.backend_pdf, matplotlib.figure
-    import paper_unet.metrics._kernels, skimage.segmentation
+import contextlib, importlib, pkgutil
+import paper_unet, torch._dynamo  # which every optimiser imports
+for module in pkgutil.walk_packages(paper_unet.__path__, "paper_unet."):
+    with contextlib.suppress(ImportError):  # of what an extra brings
+        importlib.import_module(module.name)
+for name in (
+    "h5py", "imagecodecs.imagecodecs", "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf", "matplotlib.figure", "mrcfile", "numcodecs.zarr3",
+    "ome_zarr_models.v05.image", "scipy.ndimage", "skimage.measure", "skimage.morphology",
+    "skimage.segmentation", "tifffile", "zarr",
+):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
 """
 SERVER = """
 import json, os, runpy, sys, traceback, warnings

@@ -24,7 +24,7 @@ FLOORS = [
     {"training", "inference"},
     {"large", "export"},
     {"segmentation"},
-    {"release", "demo", "view"},
+    {"release", "demo", "view", "reproduce"},
     {"cli"},
     {"__main__"},
 ]
@@ -116,6 +116,31 @@ def test_nothing_imports_upwards(module: str) -> None:
             assert room(module) == "cli", "the library does not import its own front door"
         elif name.startswith("paper_unet."):
             assert floor(name) <= floor(module), f"{module} imports {name}"
+
+
+NAMED = re.compile(r"\b(paper_unet(?:\.\w+)+):")
+"""Modules in text that is looked up when it is needed, such as ``paper_unet.model:UNet``."""
+
+
+def looked_up(path: Path) -> Iterator[str]:
+    """Every module of the package that stands in such a text."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from NAMED.findall(node.value)
+
+
+def test_the_reader_of_texts_sees_them() -> None:
+    assert "paper_unet.networks.hub" in set(looked_up(MODULES["paper_unet.networks.base"]))
+    assert "paper_unet.model" in set(looked_up(MODULES["paper_unet.networks.table"]))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"paper_unet"}))
+def test_nothing_is_looked_up_that_stands_above(module: str) -> None:
+    """What is found by its name, too, is in the same wing, or below."""
+    for name in looked_up(MODULES[module]):
+        assert name in MODULES
+        same = room(name) == room(module)
+        assert same or floor(name) <= floor(module), f"{module} looks up {name}"
 
 
 def test_nothing_imports_in_a_circle() -> None:

@@ -156,6 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
         export,
         import_caffe,
         predict,
+        reproduce,
         segment,
         train,
         view,
@@ -170,7 +171,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help=text)
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (demo, predict, segment, view, train, evaluate, export, data, import_caffe):
+    for module in (
+        demo, predict, segment, view, train, evaluate, export, data, reproduce, import_caffe,
+    ):  # fmt: skip
         module.add(commands)
     completion.add(commands, parser)
     return parser

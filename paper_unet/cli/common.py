@@ -86,7 +86,12 @@ class Parser(argparse.ArgumentParser):
     def check_words(self, arguments: Sequence[str]) -> None:
         """Refuse an option that is none, with the nearest one; argparse would name it last."""
         known = {flag for action in self._actions for flag in action.option_strings}
-        for word in takewhile(lambda word: word != "--", arguments):
+        passes_on = any(action.nargs == argparse.REMAINDER for action in self._actions)
+
+        def own(word: str) -> bool:
+            return word != "--" and (word.startswith("-") or not passes_on)
+
+        for word in takewhile(own, arguments):
             flag = word.partition("=")[0]
             if flag.startswith("--") and not any(name.startswith(flag) for name in known):
                 self.error(f"no option is called {flag}{nearest(flag, known)}")

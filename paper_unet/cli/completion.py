@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from paper_unet.cli.common import Commands, add_command
-from paper_unet.errors import InputError
+from paper_unet.system.libraries import needed
 
 SHELLS: Final = ("bash", "zsh", "tcsh", "fish")
 
@@ -26,12 +26,7 @@ def add(commands: Commands, parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    try:
-        import shtab
-    except ImportError as error:
-        raise InputError(
-            'completion needs shtab, which is not installed: pip install "paper-unet[completion]"'
-        ) from error
+    shtab = needed("shtab", "completion", "completion")
     parser: argparse.ArgumentParser = options.parser
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     for command in commands.choices.values():

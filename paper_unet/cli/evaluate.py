@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from paper_unet.cli.common import Commands, add_command, print_scores, say
 from paper_unet.errors import InputError, naming, without_secrets
-from paper_unet.metrics.table import headline
 from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 from paper_unet.system.progress import progress_bar
 
@@ -77,7 +76,7 @@ def add(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from paper_unet.images import parse_slices, read_stack
-    from paper_unet.metrics import doubts, isbi2012_scores
+    from paper_unet.metrics import Evaluated, isbi2012_scores
 
     if options.numbers:
         _evaluate_cells_in_3d(options)
@@ -94,26 +93,26 @@ def _evaluate(options: argparse.Namespace) -> None:
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
     interior = _probabilities(prediction, options.prediction, options.value_range)
     scores = isbi2012_scores(labels, interior, workers=os.cpu_count(), progress=True)
-    found = headline(scores, labels, interior)
+    evaluated = Evaluated(scores, labels, interior, chosen)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(evaluated.headline))
     else:
-        print_scores(found)
-    for line in doubts(scores, labels, interior, chosen):
+        print_scores(evaluated.headline)
+    for line in evaluated.doubts:
         say(f"careful: {line}")
     if options.plot:
         from paper_unet.figures.results import scores_figure
         from paper_unet.figures.style import picture
 
-        drawn = scores_figure(scores, labels, interior, pixel_size)
+        drawn = scores_figure(evaluated, pixel_size)
         encoded = picture(drawn, options.plot.suffix.lstrip("."))
         write_atomic(options.plot, encoded, overwrite=options.overwrite)
     if options.report:
         from paper_unet.figures.report import report_page
 
         page = report_page(
-            scores, labels, interior, title=f"Scores of {options.prediction.name}",
-            facts=_facts(options, labels, interior), numbers=chosen, pixel_size=pixel_size,
+            evaluated, title=f"Scores of {options.prediction.name}",
+            facts=_facts(options, labels, interior), pixel_size=pixel_size,
         )  # fmt: skip
         write_atomic(options.report, page.encode(), overwrite=options.overwrite)
         say(f"wrote {options.report}")

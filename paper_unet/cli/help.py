@@ -46,7 +46,7 @@ GROUPS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "the run": (
             "log_every", "checkpoint_every", "validate_every", "precision", "channels_last",
-            "overwrite", "dry_run",
+            "overwrite", "dry_run", "tensorboard",
         ),
     },
     "segment": {

@@ -51,7 +51,11 @@ def add(commands: Commands) -> None:
         "--dask", metavar="ADDRESS", help="compute on a dask scheduler; local:N for N workers here"
     )
     add_parts(command)
-    command.add_argument("--overwrite", action="store_true", help="replace the output")
+    command.add_argument(
+        "--overwrite", action="store_true",
+        help="replace the output, which stays until the new one is complete; in a bucket it is "
+        "removed first",
+    )  # fmt: skip
     command.add_argument(
         "--verify",
         action="store_true",

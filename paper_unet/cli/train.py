@@ -42,6 +42,12 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    command.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write events for TensorBoard, too: loss, rate, and of --validate-every the loss of "
+        "the held-out sections and what is wrong on the first",
+    )
     command.add_argument("--dry-run", action="store_true", help="print the settings and stop")
 
 
@@ -51,7 +57,12 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.inference.scoring import score_sections
     from paper_unet.training.checkpoint import WEIGHTS
     from paper_unet.training.loop import train
-    from paper_unet.training.reading import grey_range, open_images, read_training_set
+    from paper_unet.training.reading import (
+        grey_range,
+        open_images,
+        read_training_set,
+        sampled_range,
+    )
     from paper_unet.training.run_folder import save_scores
 
     config = given_settings(options, TrainConfig)
@@ -60,11 +71,21 @@ def _run(options: argparse.Namespace) -> None:
         return
     validate = getattr(options, "validate", "")
     held_out = _held_out(config, validate)
-    _describe(config)
+    sampled = sampled_range(config)  # once: all that follows is scaled by the same range
+    _describe(config, grey_range(config, sampled))
     followed = config.validate_every > 0
-    unseen = read_training_set(replace(config, slices=validate)) if followed else None
+    unseen = None
+    if followed:
+        unseen = read_training_set(replace(config, slices=validate), sampled)
     try:
-        model = train(config, held_out=unseen, resume=options.resume, overwrite=options.overwrite)
+        model = train(
+            config,
+            held_out=unseen,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
+            sampled=sampled,
+        )
     except Stopped:
         go_on_with([a for a in sys.argv[1:] if a not in ("--resume", "--overwrite")] + ["--resume"])
         raise
@@ -73,7 +94,7 @@ def _run(options: argparse.Namespace) -> None:
     if validate and config.label_kind == "membrane":
         with open_images(config) as stack:
             images = np.stack([stack[z] for z in held_out])
-            own = stack.value_range(grey_range(config), model.grey_ranges)
+            own = stack.value_range(grey_range(config, sampled), model.grey_ranges)
         labels, ignored = _labels_of(config, held_out)
         if ignored is not None:
             say("not scored: the scores of whole sections cannot leave ignored pixels out")
@@ -85,14 +106,13 @@ def _run(options: argparse.Namespace) -> None:
         save_scores(Path(config.out), model)
 
 
-def _describe(config: TrainConfig) -> None:
+def _describe(config: TrainConfig, value_range: tuple[float, float] | None) -> None:
     """Tell what the grey values of the first section become, before hours of training."""
     import numpy as np
 
     from paper_unet.images import describe_section, parse_slices, to_unit_range
-    from paper_unet.training.reading import grey_range, open_images
+    from paper_unet.training.reading import open_images
 
-    value_range = grey_range(config)
     with open_images(config) as stack:
         to_unit_range(np.zeros(1, stack.dtype), value_range, name=str(config.images))
         first = parse_slices(config.slices, len(stack))[0]

@@ -27,7 +27,8 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "outputs", metavar="OUT", nargs="*",
         help="probabilities or labels of it; also what paper-unet predict is writing: the page "
-        "shows what is done so far. Integers of 32 bits and more are labels",
+        "shows what is done so far. Labels are what says so itself, and integers of 32 bits and "
+        "more",
     )  # fmt: skip
     command.add_argument(
         "--labels", action="append", default=[], metavar="OUT",

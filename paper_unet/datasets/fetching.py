@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from paper_unet.errors import InputError
 from paper_unet.system.claim import remove, take_claim
 from paper_unet.system.files import make_folder, sync_folder
 from paper_unet.system.folders import data_folder
+from paper_unet.system.libraries import require
 from paper_unet.system.names import kind_of, name_without_replacing
 
 LOCK, KIND = ".fetch", "fetch"
@@ -155,11 +155,9 @@ def _check_download(data_set: DataSet) -> None:
             f"{data_set.name}: nothing is published for download yet; give a folder that has "
             f"{wanted} as `source`"
         )
-    if data_set.codecs and importlib.util.find_spec("imagecodecs") is None:
-        raise InputError(
-            f"{data_set.name}: its images are LZW-compressed TIFF files, which need imagecodecs; "
-            'install the extra "codecs" (pip install imagecodecs) and fetch again'
-        )
+    if data_set.codecs:
+        what = f"{data_set.name}: its images are LZW-compressed TIFF files; reading them"
+        require("imagecodecs", what, "codecs")
 
 
 def _complete(

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError, shown
 from paper_unet.export.graph import Probabilities, SameSize
 from paper_unet.export.onnx_file import INPUT, OPSET, OUTPUT
-from paper_unet.export.parts import needed
 from paper_unet.export.settings import ExportSettings
 from paper_unet.export.tensors import Tensors, cover
 from paper_unet.networks.base import Network
 from paper_unet.networks.card import PAPER, PAPER_DOI, model_card
 from paper_unet.networks.classes import output_names
 from paper_unet.networks.known_weights import TERMS
+from paper_unet.system.libraries import needed
 
 FORMAT: Final = "0.5.12"
 """Of the description: the first that says how an image is continued beyond its border."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from paper_unet.geometry import Context
+from paper_unet.geometry import Context, Sides
 from paper_unet.networks.base import Network
 
 ROWS, COLUMNS = 2, 3
@@ -21,35 +21,14 @@ EXAMPLE: Final = (2, 4)
 are equal, and none is the smallest."""
 
 
-@dataclass(frozen=True)
-class Sides:
-    """The sides that an exported graph takes: ``step * k + base``, ``smallest`` or more, pixels."""
-
-    step: int
-    base: int
-    smallest: int
-
-    def __str__(self) -> str:
-        base = f" + {self.base}" if self.base else ""
-        return f"{self.step}k{base}, {self.smallest} or more"
-
-    def above(self, steps: int) -> int:
-        """Return the side so many steps above the smallest."""
-        return self.smallest + steps * self.step
-
-    def fit(self, side: int) -> bool:
-        """Whether this is such a side."""
-        return side >= self.smallest and (side - self.base) % self.step == 0
-
-
 def sides_of(context: Context) -> Sides:
     """Return the sides that the graph of a network takes: the legal ones.
 
     Not the smallest of a padded network, at whose bottom one pixel is left: to `torch.export` a
     side of 1 is another case than all others.
     """
-    smallest = max(context.smallest, 2 * context.lattice) if context.padded else context.smallest
-    return Sides(context.lattice, context.base, smallest)
+    legal = context.sides
+    return replace(legal, smallest=max(legal.smallest, 2 * legal.step)) if context.padded else legal
 
 
 class Probabilities(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.export.graph import Probabilities, Sides, program
-from paper_unet.export.parts import needed
+from paper_unet.export.graph import Probabilities, program
+from paper_unet.geometry import Sides
+from paper_unet.system.libraries import needed
 
 OPSET: Final = 18
 """The oldest that PyTorch's exporter writes as it is; read since onnxruntime 1.14."""
@@ -89,6 +91,7 @@ def opened_onnx(data: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float
     InputError
         If it is not installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it reports home
     runtime = needed("onnxruntime", "comparing ONNX with the network", "export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

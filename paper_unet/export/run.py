@@ -16,7 +16,6 @@ from paper_unet.export.about import metadata
 from paper_unet.export.bioimageio import check_names, package
 from paper_unet.export.graph import Probabilities, SameSize, example
 from paper_unet.export.onnx_file import onnx_bytes, opened_onnx
-from paper_unet.export.parts import needed
 from paper_unet.export.settings import ExportSettings
 from paper_unet.export.tensors import grey_type, make_tensors
 from paper_unet.export.torch_file import (
@@ -35,6 +34,7 @@ from paper_unet.system.files import (
     require_folder,
     write_atomic,
 )
+from paper_unet.system.libraries import require
 
 ALLOWED: Final = 1e-4
 """Of a probability: what is written must not differ more from the network. Rounding is 1e-6."""
@@ -136,7 +136,7 @@ def _maker(out: Path, settings: ExportSettings) -> Maker:
         )
     check_names(settings)
     for library in LIBRARIES[out.suffix.lower()]:  # before minutes of work
-        needed(library, f"a file that ends in {out.suffix}", "export")
+        require(library, f"a file that ends in {out.suffix}", "export")
     return makers[out.suffix.lower()]
 
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from paper_unet.figures.results import curves_figure, mismatch_figure
 from paper_unet.figures.style import picture
-from paper_unet.metrics import Isbi2012Scores, Mismatch, warping_mismatches
-from paper_unet.metrics.doubts import doubts
-from paper_unet.metrics.table import METRICS, headline
+from paper_unet.metrics import Evaluated, Mismatch
+from paper_unet.metrics.table import METRICS
 
 WORST, ROWS = 4, 40
 """Sections that are drawn, and that are counted, the worst first."""
@@ -55,55 +53,35 @@ class SectionCounts:
     mergers: int
 
 
-def worst_sections(
-    labels: NDArray[Any], interior: NDArray[np.floating], threshold: float
-) -> list[SectionCounts]:
+def worst_sections(evaluated: Evaluated) -> list[SectionCounts]:
     """Count splits and mergers of every section of a stack, the worst first.
 
-    Parameters
-    ----------
-    labels, interior : ndarray, shape (Z, Y, X)
-        As they were scored.
-    threshold : float
-        Such as ``scores.thresholds["warping_error"]``.
-
-    Returns
-    -------
-    list of SectionCounts
+    At the threshold that the warping error chose.
     """
     found = []
-    for index, (truth, map_) in enumerate(zip(labels, interior, strict=True)):
-        codes = np.bincount(
-            warping_mismatches(truth, map_, threshold).ravel(), minlength=len(Mismatch)
-        )
+    for index, section in enumerate(evaluated.mismatches):
+        codes = np.bincount(section.ravel(), minlength=len(Mismatch))
         found.append(SectionCounts(index, int(codes[Mismatch.SPLIT]), int(codes[Mismatch.MERGER])))
     return sorted(found, key=lambda one: -(one.splits + one.mergers))
 
 
 def report_page(
-    scores: Isbi2012Scores,
-    labels: NDArray[Any],
-    interior: NDArray[np.floating],
+    evaluated: Evaluated,
     *,
     title: str,
     facts: Mapping[str, str],
-    numbers: Sequence[int] | None = None,
     pixel_size: float | None = None,
 ) -> str:
     """Make a page of HTML: scores, doubts, curves, the worst sections, where it comes from.
 
     Parameters
     ----------
-    scores : Isbi2012Scores
-        Of this very stack.
-    labels, interior : ndarray, shape (Z, Y, X)
-        As they were scored.
+    evaluated : Evaluated
+        The stack and its scores.
     title : str
         Of the page.
     facts : mapping of str to str
         Where the numbers come from: files, versions, the command.
-    numbers : sequence of int, optional
-        What the sections are called; default: from 0.
     pixel_size : float, micrometres, optional
         For scale bars.
 
@@ -112,24 +90,21 @@ def report_page(
     str
         Everything is in it, pictures too; a browser loads nothing for it.
     """
-    names = list(numbers) if numbers is not None else list(range(len(labels)))
-    threshold = scores.thresholds["warping_error"]
-    counts = worst_sections(labels, interior, threshold)
+    names, scores = evaluated.names, evaluated.scores
+    counts = worst_sections(evaluated)
     wrong = [one for one in counts if one.splits + one.mergers]
-    careful = doubts(scores, labels, interior, names)
     parts = [
-        *(f'<p class="doubt">{_text(line)}</p>' for line in careful),
-        "<h2>Scores</h2>", _scores(headline(scores, labels, interior)),
+        *(f'<p class="doubt">{_text(line)}</p>' for line in evaluated.doubts),
+        "<h2>Scores</h2>", _scores(evaluated.headline),
         "<h2>At every threshold</h2>", _image(curves_figure(scores), "scores by threshold"),
         "<h2>Splits and mergers</h2>",
         f"<p>Pixels that still cut a cell or join two after borders were moved, at the threshold "
-        f"{threshold:.1f} of the warping error: {len(wrong)} of {len(counts)} sections have "
-        "some.</p>",
+        f"{evaluated.threshold:.1f} of the warping error: {len(wrong)} of {len(counts)} sections "
+        "have some.</p>",
         _sections(wrong, names),
         *(
             _image(
-                mismatch_figure(labels[one.index], interior[one.index], threshold,
-                                f"section {names[one.index]}", pixel_size),
+                mismatch_figure(evaluated, one.index, f"section {names[one.index]}", pixel_size),
                 f"section {names[one.index]}",
             )
             for one in wrong[:WORST]

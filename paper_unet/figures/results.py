@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from paper_unet.figures.cell_colours import cell_colours, matched_colours, paint
 from paper_unet.figures.style import BLACK, SKY, VERMILION, figure, legend_below, scale_bar
-from paper_unet.metrics import Isbi2012Scores, Mismatch, ThresholdScores, warping_mismatches
+from paper_unet.metrics import Evaluated, Isbi2012Scores, Mismatch, ThresholdScores
 from paper_unet.metrics.table import metric
 
 
@@ -75,21 +75,14 @@ CURVES: dict[str, Callable[[Isbi2012Scores], ThresholdScores]] = {
 }
 
 
-def scores_figure(
-    scores: Isbi2012Scores,
-    labels: NDArray[Any],
-    interior: NDArray[np.floating],
-    pixel_size: float | None = None,
-) -> Figure:
+def scores_figure(evaluated: Evaluated, pixel_size: float | None = None) -> Figure:
     """Draw the five metrics against the threshold, and where one section is split or merged.
 
     Parameters
     ----------
-    scores : Isbi2012Scores
-        Of this very stack.
-    labels, interior : ndarray, shape (Z, Y, X)
-        As they were scored. The section shown is the one with most splits and mergers, at the
-        threshold that the warping error chose.
+    evaluated : Evaluated
+        The stack. The section shown is the one with most splits and mergers, at the threshold that
+        the warping error chose.
     pixel_size : float, micrometres, optional
         For a scale bar.
 
@@ -100,8 +93,8 @@ def scores_figure(
     """
     with figure("page", 2.95) as page:
         left, middle, right = page.subplots(1, 3)
-        _draw_curves(left, middle, scores)
-        _draw_worst(right, labels, interior, scores.thresholds["warping_error"])
+        _draw_curves(left, middle, evaluated.scores)
+        _draw_worst(right, evaluated)
         if pixel_size is not None:
             scale_bar(right, pixel_size)
         legend_below(page, ncols=3)
@@ -128,20 +121,16 @@ def curves_figure(scores: Isbi2012Scores) -> Figure:
 
 
 def mismatch_figure(
-    labels: NDArray[Any],
-    interior: NDArray[np.floating],
-    threshold: float,
-    title: str = "",
-    pixel_size: float | None = None,
+    evaluated: Evaluated, index: int, title: str = "", pixel_size: float | None = None
 ) -> Figure:
     """Draw one section: the labels, the probability, and where it splits or merges cells.
 
     Parameters
     ----------
-    labels, interior : ndarray, shape (Y, X)
-        As they were scored.
-    threshold : float
-        Such as ``scores.thresholds["warping_error"]``.
+    evaluated : Evaluated
+        The stack.
+    index : int
+        Of the section in it, from 0.
     title : str
         Put above the figure.
     pixel_size : float, micrometres, optional
@@ -154,10 +143,9 @@ def mismatch_figure(
     """
     with figure("page", 2.95) as page:
         left, middle, right = page.subplots(1, 3)
-        _show(left, labels != 0, "labels", limit=1)
-        _show(middle, interior, "probability of cell", limit=1)
-        codes = warping_mismatches(labels, interior, threshold)
-        _draw_mismatches(right, interior, codes, f"threshold {threshold:.1f}")
+        _show(left, evaluated.labels[index] != 0, "labels", limit=1)
+        _show(middle, evaluated.interior[index], "probability of cell", limit=1)
+        _draw_mismatches(right, evaluated, index, f"threshold {evaluated.threshold:.1f}")
         if pixel_size is not None:
             scale_bar(left, pixel_size)
         if title:
@@ -182,25 +170,19 @@ def _draw_curves(left: Axes, right: Axes, scores: Isbi2012Scores) -> None:
         axes.set_box_aspect(1)
 
 
-def _draw_worst(
-    axes: Axes, labels: NDArray[Any], interior: NDArray[np.floating], threshold: float
-) -> None:
+def _draw_worst(axes: Axes, evaluated: Evaluated) -> None:
     """Draw the section with most splits and mergers, and where they are."""
-    found = [
-        warping_mismatches(truth, map_, threshold)
-        for truth, map_ in zip(labels, interior, strict=True)
-    ]
-    z = int(np.argmax([np.isin(codes, COUNTED).sum() for codes in found]))
-    _draw_mismatches(axes, interior[z], found[z], f"section {z}, threshold {threshold:.1f}")
+    z = int(np.argmax([np.isin(codes, COUNTED).sum() for codes in evaluated.mismatches]))
+    name = f"section {evaluated.names[z]}, threshold {evaluated.threshold:.1f}"
+    _draw_mismatches(axes, evaluated, z, name)
 
 
 COUNTED = (Mismatch.SPLIT, Mismatch.MERGER)
 
 
-def _draw_mismatches(
-    axes: Axes, interior: NDArray[np.floating], codes: NDArray[np.uint8], name: str
-) -> None:
-    _show(axes, interior, name, limit=1)
+def _draw_mismatches(axes: Axes, evaluated: Evaluated, index: int, name: str) -> None:
+    _show(axes, evaluated.interior[index], name, limit=1)
+    codes = evaluated.mismatches[index]
     for code, colour, word in zip(COUNTED, (VERMILION, SKY), ("split", "merger"), strict=True):
         y, x = np.nonzero(codes == code)
         axes.plot(x, y, "o", color=colour, ms=1.5, mec="none", label=f"{word}: {len(y)} pixels")

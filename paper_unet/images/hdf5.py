@@ -7,11 +7,11 @@ Two attributes of a data set are in use: ``element_size_um`` (ilastik, Fiji) in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from paper_unet.errors import InputError
+from paper_unet.system.libraries import needed
 
 SIZE_ATTRIBUTES = {"element_size_um": "um", "resolution": "nm"}
 """Attributes that have the size of a pixel, and their unit; the first one that is there wins."""
@@ -22,12 +22,7 @@ AXES_ATTRIBUTES = ("axistags", "axis_tags", "axes", "DIMENSION_LABELS")
 
 def library(path: Path) -> Any:
     """Return h5py; raise InputError if it is not installed, or its HDF5 is too old."""
-    try:
-        h5py: Any = import_module("h5py")
-    except ImportError:
-        raise InputError(
-            f"{path}: HDF5 needs h5py, which is not installed: pip install h5py"
-        ) from None
+    h5py = needed("h5py", f"{path}: HDF5", "hdf5")
     if not hasattr(h5py.h5d.DatasetID, "chunk_iter"):
         raise InputError(
             f"{path}: h5py is built with HDF5 {h5py.version.hdf5_version}; 1.14 or later is "

@@ -72,6 +72,8 @@ class Stack(ABC):
         What was chosen.
     taken : tuple of (int, int)
         What follows: an axis of the file, and which place along it is read.
+    letters : str
+        Of the axes of the file, one for each; "" where smaller versions of it name their own.
     budget : Budget
         What the file may make this process allocate; of `paper_unet.images.open_stack`.
 
@@ -91,6 +93,7 @@ class Stack(ABC):
     sparse: bool = False
     chooses: bool = False
     taken: tuple[tuple[int, int], ...] = ()
+    letters: str = ""
     budget: Budget
 
     def __init__(
@@ -133,6 +136,22 @@ class Stack(ABC):
         """What is read: files or folders, none of which an output may touch."""
         return (self.path,)
 
+    def lies_in(self, place: Any) -> bool:
+        """Whether what is read lies in a Zarr store, too, under whatever name.
+
+        Parameters
+        ----------
+        place : RegularFiles or RemoteStore
+            The store; one that does not refuse a chunk that is missing.
+
+        Returns
+        -------
+        bool
+            True if some of the same bytes lie there under the same name. False of formats that are
+            no Zarr: they are known by their `files` alone.
+        """
+        return False
+
     def value_range(
         self,
         given: tuple[float, float] | None,
@@ -153,6 +172,11 @@ class Stack(ABC):
             None where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
         """
         return given or self.own_range or (known or {}).get(self.dtype.name)
+
+    @property
+    def says_labels(self) -> bool:
+        """Whether the file itself says that its values are numbers of cells or classes."""
+        return False
 
     def check_memory(self, allowed: int) -> None:
         """Refuse a stack of which a single window takes too much; nothing is read or decoded.

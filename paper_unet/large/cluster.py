@@ -28,6 +28,7 @@ from paper_unet.large.pieces import Done
 from paper_unet.large.worker import Prediction, Worker
 from paper_unet.networks.base import Network
 from paper_unet.system.device import using_threads
+from paper_unet.system.libraries import needed
 from paper_unet.system.stop import Stop
 
 if TYPE_CHECKING:
@@ -301,13 +302,11 @@ def connect(where: str, threads: int | None, timeout: str = "20s") -> Iterator[D
     InputError
         If dask is not installed, or no scheduler answers.
     """
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise InputError(
-            'dask.distributed is not installed; install the extra: pip install "paper-unet[large]"'
-        ) from error
+    for library in ("dask", "distributed"):
+        needed(library, "a cluster", "large")
+    import dask
+    from distributed import Client, LocalCluster
+
     if not where.startswith("local:"):
         try:
             client = Client(where, timeout=timeout)

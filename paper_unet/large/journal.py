@@ -314,7 +314,7 @@ def open_journal(
         If the folder cannot be written, something else has its name, or it is damaged.
     """
     out = Path(out)
-    claim = claim_output(out, part)
+    claim = claim_output(out, part, name)
     keep = True
     try:
         journal = Journal(out if name is None else name, claim, overwrite=overwrite)

@@ -9,9 +9,9 @@ since locks may hold on one machine only, not before nothing has changed there f
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from paper_unet.errors import InputError
 from paper_unet.images import Output
 from paper_unet.large.journal import Journal, header_of, open_journal, refuse_other
 from paper_unet.large.prepare import OF_A_RUN, Settled, added_to
-from paper_unet.system.claim import TakenError, journal_path, marked
-from paper_unet.system.names import JOURNAL, UNFINISHED
+from paper_unet.system.claim import Claim, TakenError, claim_output, journal_path, marked
+from paper_unet.system.names import JOURNAL, UNFINISHED, journals_of
 from paper_unet.system.stop import Stop, Stopped
 
 QUIET = 10.0
@@ -31,6 +31,9 @@ PATIENCE = 900.0
 
 LOOK = 0.2
 """Seconds between two looks."""
+
+HELD = 256
+"""Parts, at most, that are locked at a time, each an open file; systems allow few."""
 
 
 def lay_out(
@@ -71,8 +74,10 @@ def lay_out(
     out, wait = settled.output.path, _Wait(settled.output, stop, say)
     while True:
         shared = header_of(out)
-        if shared is not None and _fits(settled, shared, count):
-            return shared
+        if shared is not None:
+            settled.take_shards(shared)
+            if _fits(settled, shared, count):
+                return shared
         if shared is None and journal_path(out).exists():
             wait.until_quiet()
         try:
@@ -125,6 +130,7 @@ def _laid_out(settled: Settled, count: int, overwrite: bool) -> dict[str, Any]:
     """Lay the output out, locked; unless another part has done so meanwhile."""
     output = settled.output
     with open_journal(output.path, overwrite=overwrite) as journal:
+        settled.take_shards(journal.header or {})
         if journal.header is not None and not _left(settled, journal, count, overwrite):
             drop_parts(output.path)
             journal.restart()
@@ -161,17 +167,31 @@ def drop_parts(out: Path) -> None:
     Raises
     ------
     InputError
-        If a part is running; then all are kept.
+        If a part is running; then all are kept, damaged ones too.
     """
-    names = part_names(out)
-    for drop in (False, True):
-        for name in names:
-            try:
-                with open_journal(out, overwrite=True, part=name) as journal:
-                    if drop:
-                        journal.restart()
-            except TakenError:
-                raise running(out, name) from None
+    keep, free = True, []
+
+    def let_go(claim: Claim) -> None:
+        claim.release(keep=keep)
+
+    with ExitStack() as held:
+        for number, name in enumerate(part_names(out)):
+            claim = _claimed(out, name)
+            if number < HELD:
+                held.callback(let_go, claim)
+            else:
+                claim.release(keep=True)
+                free.append(name)
+        keep = False
+    for name in free:
+        _claimed(out, name).release(keep=False)
+
+
+def _claimed(out: Path, part: str) -> Claim:
+    try:
+        return claim_output(out, part)
+    except TakenError:
+        raise running(out, part) from None
 
 
 def running(out: Path, name: str) -> InputError:
@@ -181,11 +201,8 @@ def running(out: Path, name: str) -> InputError:
 
 def part_names(out: Path) -> list[str]:
     """Return the names, such as ``2-of-3``, of the parts of an output that have a journal."""
-    prefix = f"{out.name}{JOURNAL}."
-    beside = os.listdir(out.parent)  # noqa: PTH208  (names alone)
-    parts = (name.removeprefix(prefix) for name in beside if name.startswith(prefix))
-    numbered = [name for name in parts if re.fullmatch(r"\d+-of-\d+", name, re.ASCII)]
-    return sorted(name for name in numbered if marked(journal_path(out, name), "journal"))
+    parts = (name for name in journals_of(out) if name)
+    return sorted(name for name in parts if marked(journal_path(out, name), "journal"))
 
 
 class _Wait:

@@ -96,9 +96,16 @@ class Settled:
         return self.base + self.engine.peak_bytes(plan, shape, values)
 
     def wanted(self) -> dict[str, Any]:
-        """Return the facts, and the number of threads if it is given."""
+        """Return the facts, of the output as it is now, and the threads if they are given."""
         given = {} if self.config.threads is None else {"threads": self.config.threads}
-        return {**self.facts, **given}
+        return {**self.facts, "format": self.output.format, **given}
+
+    def take_shards(self, header: dict[str, Any]) -> None:
+        """Have the shards that what is laid out has, unless they were asked for."""
+        match header.get("format"):
+            case [name, version, *shard] if [name, version] == self.output.format[:2]:
+                if self.config.shard is None and self.output.shards:
+                    self.output.use_shards(shard[0] if shard else 0)
 
     def begun(self) -> Left:
         """Return what a run begins with that goes on from nothing.
@@ -152,8 +159,7 @@ class Settled:
 
     def _complete(self, left: Left) -> dict[str, Any]:
         threads = self.config.threads or left.threads
-        known = {"threads": threads, "run": left.run, "format": _format(self.config, self.output)}
-        return {**self.facts, **known}
+        return {**self.wanted(), "threads": threads, "run": left.run}
 
 
 def open_input(config: PredictConfig) -> Stack:
@@ -212,11 +218,6 @@ def prepare(settled: Settled, journal: Journal, overwrite: bool) -> Job:
     job = settled.job(left)
     journal.begin(settled.header(left))
     return job
-
-
-def _format(config: PredictConfig, output: Output) -> list[str | int]:
-    shards = [output.shard] if output.shard else []
-    return [type(output).__name__, config.ome_zarr, *shards]
 
 
 def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: bool) -> Left | None:
@@ -319,7 +320,7 @@ def facts_of(
         "range": given_range(config, output),
         "fill": config.fill,
         "dtype": config.stored,
-        "format": _format(config, output),
+        "format": output.format,
         "pixel_size": stack.pixel_size,
         "device": device.partition(":")[0],
         "torch": torch.__version__,

@@ -59,8 +59,9 @@ def predict_file(
     config : PredictConfig
         Every setting.
     overwrite : bool
-        Whether an existing output may be replaced; it stays until the new one is complete. Also
-        drops what an interrupted run with other settings left, or what is damaged of it.
+        Whether an existing output may be replaced; it stays until the new one is complete, but in
+        a bucket it is removed before the first chunk is written. Also drops what an interrupted
+        run with other settings left, or what is damaged of it.
     verify : bool
         Whether to read all that an interrupted run finished, and not only a share of it, and
         compare it with what was written. What is damaged is computed again.
@@ -126,12 +127,12 @@ def refuse_inputs(config: PredictConfig, stack: Stack) -> None:
 
 
 def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
-    """Return the output that a configuration names; nothing is made yet."""
+    """Return the output that a configuration names, unless it is the input; nothing is made yet."""
     chosen = parse_slices(config.slices, len(stack))
     wanted_classes(config.of_class, config.all_classes, config.argmax)
     if config.argmax:
         make_labels(config.out, config.ome_zarr)
-    return create_output(
+    output = create_output(
         config.out,
         (len(chosen), *stack.shape[1:]),
         config.stored,
@@ -140,9 +141,11 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
         ome_zarr=config.ome_zarr,
         labels=config.argmax,
         channels=class_names(read_network(config.weights)) if config.all_classes else (),
-        about=_scaling(config, stack),
         shard=config.shard,
     )
+    output.refuse_input(stack)
+    output.about = _scaling(config, stack)
+    return output
 
 
 def has_range(config: PredictConfig) -> bool:

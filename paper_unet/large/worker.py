@@ -140,7 +140,7 @@ class Worker:
         with self.timings("write"):
             if not is_current(output, self.prediction.run):
                 raise InputError(
-                    f"{output.path}: its run is over or was started anew; this one writes no more"
+                    f"{output.place}: its run is over or was started anew; this one writes no more"
                 )
             place = piece.z, piece.rows[0], piece.columns[0]
             stored = output.write(*place, pixels)

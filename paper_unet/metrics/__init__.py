@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from paper_unet.metrics._probability import as_probability, probability_range
     from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
     from paper_unet.metrics.doubts import doubts
+    from paper_unet.metrics.evaluated import Evaluated
     from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
     from paper_unet.metrics.seg import SegScores, seg_measure
     from paper_unet.metrics.volumes import CellScores, Overlap, cell_scores
 
 __all__ = [
     "CellScores",
+    "Evaluated",
     "Isbi2012Scores",
     "Mismatch",
     "Overlap",
@@ -37,6 +39,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
         "_probability": ["as_probability", "probability_range"],
         "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
         "doubts": ["doubts"],
+        "evaluated": ["Evaluated"],
         "isbi2012": ["isbi2012_scores", "warping_mismatches"],
         "seg": ["SegScores", "seg_measure"],
         "volumes": ["CellScores", "Overlap", "cell_scores"],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
-from paper_unet.errors import InputError
 from paper_unet.metrics._flood import FloodLoop, flood_plain
 from paper_unet.metrics._warp import FlipLoop, flip_plain
+from paper_unet.system.libraries import is_installed, require
 
 
 class Loops(NamedTuple):
@@ -30,10 +29,6 @@ def pixel_loops(compiled: bool) -> Loops:
 
 def resolve_compiled(compiled: bool | None) -> bool:
     """Decide for numba where it is installed, unless the caller said otherwise."""
-    available = find_spec("numba") is not None
-    if compiled and not available:
-        raise InputError(
-            "compiled=True but numba is not installed; install it with "
-            "`pip install 'paper-unet[fast]'`, or leave compiled at None"
-        )
-    return available if compiled is None else compiled
+    if compiled:
+        require("numba", "compiled=True", "fast", instead="leave compiled at None")
+    return is_installed("numba") if compiled is None else compiled

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from paper_unet.metrics import Isbi2012Scores
+    from paper_unet.metrics._results import Isbi2012Scores
 
     Score = Callable[[NDArray[Any], NDArray[np.floating]], tuple[float, float | None]]
 

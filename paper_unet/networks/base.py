@@ -131,7 +131,7 @@ class Network(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, **more: Any) -> Self:
-        """Return a trained network; see `paper_unet.export.hub.from_pretrained`.
+        """Return a trained network; see `paper_unet.networks.hub.from_pretrained`.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Network(nn.Module):
         folder : path-like
             Made if absent.
         **more
-            ``title`` and ``overwrite``; see `paper_unet.export.hub.save_pretrained`.
+            ``title`` and ``overwrite``; see `paper_unet.networks.hub.save_pretrained`.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class Network(nn.Module):
         return written
 
     def push_to_hub(self, repo_id: str, **more: Any) -> str:
-        """Put it on the Hugging Face Hub; see `paper_unet.export.hub.push_to_hub`.
+        """Put it on the Hugging Face Hub; see `paper_unet.networks.hub.push_to_hub`.
 
         Parameters
         ----------
@@ -198,8 +198,11 @@ class Network(nn.Module):
 
 
 def _of_hub(name: str) -> Any:
-    """Return a function of the module that writes and reads folders, which stands on this one."""
-    return resolve_name(f"paper_unet.export.hub:{name}")
+    """Return a function of the module beside this one that writes and reads folders.
+
+    It stands on this one, so it is found when it is called.
+    """
+    return resolve_name(f"paper_unet.networks.hub:{name}")
 
 
 @torch.no_grad()

@@ -56,14 +56,6 @@ def percentiles_of(model: Network) -> tuple[float, float] | None:
     return float(found[0]), float(found[1])
 
 
-def sides_words(model: Network) -> str:
-    """Return in words which sides fit a network."""
-    context = model.context
-    base = f" + {context.base}" if context.base else ""
-    lost = f"; the output lacks {context.lost} pixels on each side" if context.lost else ""
-    return f"{context.lattice}k{base}, {context.smallest} or more{lost}"
-
-
 def model_card(model: Network, title: str, terms: str = "") -> str:
     """Return the card of a network.
 
@@ -104,7 +96,9 @@ def _facts(model: Network) -> Iterator[str]:
     yield f"| input | {_cell(input_words(model), 400)} |"
     if model.centre:
         yield f"| centre | {model.centre:g} is subtracted from the input |"
-    yield f"| sides | {_cell(sides_words(model))} |"
+    lost = model.context.lost
+    lacks = f"; the output lacks {lost} pixels on each side" if lost else ""
+    yield f"| sides | {model.context.sides}{lacks} |"
     for key in ("data", "sections", "steps", "device", "torch", "start_sha256"):
         if key in model.record:
             yield f"| {key} | {_cell(model.record[key], 400)} |"

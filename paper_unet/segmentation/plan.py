@@ -161,7 +161,6 @@ def _facts(config: SegmentConfig, stack: Stack, output: Output, job: Job) -> dic
     settings = {name: value for name, value in asdict(config).items() if name not in aside}
     if job.method == "components":  # any blocks give the same cells, but pieces are blocks
         settings = {name: settings[name] for name in settings if name not in OF_WATERSHED[:-1]}
-    shards = [output.shard] if output.shard else []
     facts = {
         "version": 1,
         "input": stack.identity(),
@@ -171,7 +170,7 @@ def _facts(config: SegmentConfig, stack: Stack, output: Output, job: Job) -> dic
         "range": job.scale.value_range,
         "blocks": job.blocks.block,
         "sampling": job.sampling,
-        "format": [type(output).__name__, config.ome_zarr, *shards],
+        "format": output.format,
         "pixel_size": stack.pixel_size,
         "scipy": version("scipy"),
         "scikit-image": version("scikit-image"),

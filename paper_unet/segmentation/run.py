@@ -100,6 +100,7 @@ def segment_file(
             refuse_same_file(file, file_of(config.out))
         make_labels(config.out, config.ome_zarr)
         output = _output(config, stack, "uint32", overwrite)
+        output.refuse_input(stack)
         job = make_job(config, stack, output)
         base, allowed = executor.allowed("cpu")
         base += stack.cache_bytes

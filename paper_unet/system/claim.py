@@ -260,7 +260,7 @@ def journal_path(out: Path, part: str = "") -> Path:
     return out.with_name(out.name + JOURNAL + (f".{part}" if part else ""))
 
 
-def claim_output(out: Path, part: str = "") -> Claim:
+def claim_output(out: Path, part: str = "", name: object = None) -> Claim:
     """Take an output for this process alone, with what an interrupted run left beside it.
 
     Parameters
@@ -268,6 +268,8 @@ def claim_output(out: Path, part: str = "") -> Claim:
     out : Path
     part : str
         Such as ``2-of-3``: take that part of it, and leave alone what all parts share.
+    name : object
+        What messages call the output, where that is not its path.
 
     Raises
     ------
@@ -277,7 +279,10 @@ def claim_output(out: Path, part: str = "") -> Claim:
         If something else is called as its journal.
     """
     what = f"part {part} of it" if part else "it"
-    taken = f"{out}: another process is writing {what}; wait for it, or choose another output name"
+    called = out if name is None else name
+    taken = (
+        f"{called}: another process is writing {what}; wait for it, or choose another output name"
+    )
     claim = take_claim(
         journal_path(out, part), "journal", taken, earlier=lambda head: head.startswith(_EARLIER)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from io import FileIO
@@ -19,6 +20,7 @@ UNFINISHED, REPLACED, JOURNAL = ".partial", ".replaced", ".journal"
 """What the names end with that a run gives to what it leaves beside its output: to what it makes,
 to an earlier output until the new one has its place, and to its record."""
 
+_PART = re.compile(r"|\.(\d+-of-\d+)", re.ASCII)
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _KINDS = {
     stat.S_IFREG: "file",
@@ -41,6 +43,27 @@ def kind_of(path: Path) -> str | None:
 def kind_of_mode(mode: int) -> str:
     """Return what a mode, of `os.stat`, is that of: "file", "folder", ..., "device"."""
     return _KINDS.get(stat.S_IFMT(mode), "device")
+
+
+def journals_of(out: Path) -> dict[str, os.DirEntry[str]]:
+    """Return what has the name of a journal of an output.
+
+    Parameters
+    ----------
+    out : Path
+        The output's final name; its folder must exist.
+
+    Returns
+    -------
+    dict of str to os.DirEntry
+        By the name of a part, such as ``2-of-3``; "" is the journal of a run, or what all parts
+        share. Whose they are is not looked at.
+    """
+    name = out.name + JOURNAL
+    with os.scandir(out.parent) as entries:
+        beside = {one.name[len(name) :]: one for one in entries if one.name.startswith(name)}
+    found = ((_PART.fullmatch(ending), entry) for ending, entry in beside.items())
+    return {match[1] or "": entry for match, entry in found if match}
 
 
 def name_without_replacing(made: Path, name: Path) -> None:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from paper_unet.augment import Augmentation
+from paper_unet.augment import Augmentation, centre_crop
 from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
 from paper_unet.training.tiles import Sample, TileSampler, energy
+
+
+@dataclass(frozen=True)
+class SectionFound:
+    """A section, and what a network finds there; all (Y, X), the image (C, Y, X) in [0, 1].
+
+    The probability is that of the last class, as `paper_unet.predict_image` gives it; annotated is
+    where the labels count.
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    annotated: NDArray[np.bool_]
+    found: NDArray[np.int64]
+    probability: NDArray[np.float32]
 
 
 class HeldOut:
@@ -41,11 +59,16 @@ class HeldOut:
         """Yield tiles whose labels cover every section; neighbours may overlap."""
         count, _, *size = self.sampler.images.shape
         ys, xs = (_centres(side, self.sampler.output) for side in size)
-        still = np.zeros((2, self.sampler.settings.grid, self.sampler.settings.grid))
         for z in range(count):
             for y in ys:
                 for x in xs:
-                    yield self.sampler.tile_at(z, Augmentation((y, x), 0.0, False, still))
+                    yield self._still(z, y, x)
+
+    def _still(self, z: int, y: float, x: float) -> Sample:
+        """Return the tile around a place as it is."""
+        grid = self.sampler.settings.grid
+        look = Augmentation((y, x), 0.0, False, np.zeros((2, grid, grid)))
+        return self.sampler.tile_at(z, look)
 
     @torch.no_grad()
     def loss(self, model: Network) -> float:
@@ -69,6 +92,52 @@ class HeldOut:
             weights += float(torch.where(counted, tile.weights, 0.0).sum())
         model.train(training)
         return total / weights if weights else 0.0
+
+    @torch.no_grad()
+    def section(self, model: Network) -> SectionFound:
+        """Return what a network finds in the first section; it is left in the mode it came in."""
+        _, channels, rows, columns = self.sampler.images.shape
+        output, classes = self.sampler.output, max(model.config.out_channels, 2)
+        training = model.training
+        model.eval()
+        size = (rows + output, columns + output)  # of a section that is smaller than a tile
+        image = np.zeros((channels, *size), np.float32)
+        labels, found = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        probability = np.zeros(size, np.float32)
+        ys, xs = _centres(rows, output), _centres(columns, output)
+        top, left = (max(0, -round(side[0] - (output - 1) / 2)) for side in (ys, xs))
+        for y in ys:
+            for x in xs:
+                tile = self._still(0, y, x)
+                of_classes = _of_classes(model, model(tile.image - self.centre))
+                row, column = (
+                    round(centre - (output - 1) / 2) + more
+                    for centre, more in ((y, top), (x, left))
+                )
+                place = np.s_[row : row + output, column : column + output]
+                image[:, *place] = _array(centre_crop(tile.image[0], output))
+                labels[place] = _array(tile.labels[0])
+                found[place] = _array(of_classes.argmax(0))
+                probability[place] = _array(of_classes[-1])
+        model.train(training)
+        inside = np.s_[top : top + rows, left : left + columns]
+        true = labels[inside]
+        return SectionFound(
+            image[:, *inside], true, true < classes, found[inside], probability[inside]
+        )
+
+
+def _of_classes(model: Network, scores: Tensor) -> Tensor:
+    """Return the probability of each class, (K, Y, X); of one logit those of both."""
+    if model.sigmoid:
+        cell = torch.sigmoid(scores[0, 0].float())
+        return torch.stack([1 - cell, cell])
+    return torch.softmax(scores[0].float(), 0)
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = values.cpu().numpy()
+    return found
 
 
 def _centres(side: int, output: int) -> list[float]:

@@ -19,7 +19,7 @@ _SECONDS = re.compile(rb', "seconds": [^,}]*')
 
 def append_log(
     out: Path, step: int, losses: list[float], config: TrainConfig, seconds: float, **more: float
-) -> None:
+) -> dict[str, float]:
     """Add one line: step, mean loss since the last line, learning rate, seconds, and more."""
     entry = {
         "step": step,
@@ -30,6 +30,7 @@ def append_log(
     }
     with (out / LOG).open("a") as file:
         file.write(json.dumps(entry) + "\n")
+    return entry
 
 
 def log_until(out: Path, step: int) -> list[bytes]:

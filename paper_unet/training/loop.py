@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from paper_unet.errors import DivergedError
+from paper_unet.images import PercentileRange
 from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import save_model
@@ -24,6 +26,7 @@ from paper_unet.system.device import pick_device
 from paper_unet.system.files import make_folder
 from paper_unet.system.progress import progress_bar
 from paper_unet.system.stop import Stopped, stopping
+from paper_unet.training.board import Board, event_writer
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable, restore, save_checkpoint
 from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
@@ -31,7 +34,7 @@ from paper_unet.training.data import TrainingSet
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.initial_weights import absorb_shift, start_network
 from paper_unet.training.log import append_log
-from paper_unet.training.reading import grey_dtype, read_training_set, scaling_of
+from paper_unet.training.reading import grey_dtype, read_training_set, sampled_range
 from paper_unet.training.run_folder import (
     locked,
     prepare_folder,
@@ -54,6 +57,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    tensorboard: bool = False,
+    sampled: PercentileRange | None = None,
 ) -> Network:
     """Train a network and leave it in ``config.out``.
 
@@ -72,6 +77,11 @@ def train(
         Begin anew in a folder that holds a run.
     progress : bool
         Show a progress bar.
+    tensorboard : bool
+        Write events for TensorBoard into the folder ``tensorboard`` of ``config.out``, too: loss,
+        learning rate, and of the held-out sections their loss and what is wrong on the first one.
+    sampled : PercentileRange, optional
+        The range of ``config.percentiles``, if it is known already; default: it is read once.
 
     Returns
     -------
@@ -84,20 +94,22 @@ def train(
     Raises
     ------
     InputError
-        If the data or the folder cannot be used.
+        If the data or the folder cannot be used, or TensorBoard is to be written and not installed.
     DivergedError
         At the first loss that is not finite.
     Stopped
         If SIGINT or SIGTERM came; the checkpoint is of the last step, and ``resume`` goes on.
     """
+    if tensorboard:
+        event_writer()  # before anything of the folder is changed
     out = Path(config.out)
     device = pick_device(config.device)
     config = config.on(device)
     seen = refuse_to_overwrite(out, resume, overwrite)
     refuse_own_input(config)
-    data = data or read_training_set(config)
+    sampled = sampled or sampled_range(config)
+    data = data or read_training_set(config, sampled)
     data = data if config.weighted else data.unweighted()
-    scaling = scaling_of(config)
     model = start_network(config, data.images.shape[1]).to(device)
     if config.value_range and (dtype := grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
@@ -112,7 +124,8 @@ def train(
     make_folder(out)
     with locked(out) as claim:
         refuse_to_overwrite(out, resume, overwrite, seen)  # what another process did meanwhile
-        _optimise(model, sampler, unseen, config, made_from, resume, progress, claim.token)
+        run = _Run(model, sampler, unseen, config, made_from, claim.token)
+        _optimise(run, resume=resume, progress=progress, tensorboard=tensorboard)
         _settle(model, sampler, config)
         model = model.for_prediction()
         absorb_shift(model, config.centre)
@@ -122,7 +135,7 @@ def train(
             "sections": len(data.images),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            **scaling,
+            **({"scaling": sampled.record()} if sampled else {}),
         }
         if config.start:
             model.record["start_sha256"] = made_from["start"]
@@ -130,17 +143,20 @@ def train(
     return model.eval()
 
 
-def _optimise(
-    model: Network,
-    sampler: TileSampler,
-    unseen: HeldOut | None,
-    config: TrainConfig,
-    made_from: Mapping[str, str],
-    resume: bool,
-    progress: bool,
-    token: str,
-) -> None:
+class _Run(NamedTuple):
+    """What is trained, on what, from where; ``token`` is that of the folder's lock."""
+
+    model: Network
+    sampler: TileSampler
+    unseen: HeldOut | None
+    config: TrainConfig
+    made_from: Mapping[str, str]
+    token: str
+
+
+def _optimise(run: _Run, *, resume: bool, progress: bool, tensorboard: bool) -> None:
     """Take all steps, from the folder's checkpoint if asked and if it is of the same sources."""
+    model, sampler, unseen, config, made_from, token = run
     out = Path(config.out)
     optimizer = new_optimizer(model, config)
     step = restore(out, config, made_from, model, optimizer) if resume else 0
@@ -154,6 +170,7 @@ def _optimise(
         reproducible(config.precision, device),
         fused(model) if device.type == "cuda" else nullcontext(),
         closing(Trainer(model, optimizer, sampler, config)) as trainer,
+        closing(Board(out, step)) if tensorboard else nullcontext() as board,
         progress_bar(total=config.steps, initial=step, unit="step", show=progress) as bar,
     ):
         while step < config.steps:
@@ -168,7 +185,9 @@ def _optimise(
             _stop_if_not_finite(losses, model, step, config)
             collapse.look_at(found, step)
             seen = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
-            append_log(out, step, losses, config, time.monotonic() - started, **seen)
+            entry = append_log(out, step, losses, config, time.monotonic() - started, **seen)
+            if board is not None:
+                board.add(entry, unseen.section(model) if unseen and look else None)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             if step % every == 0 or step == config.steps or stop():

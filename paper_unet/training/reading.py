@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images import (
+    PercentileRange,
     Stack,
     open_stack,
     parse_slices,
@@ -30,8 +31,14 @@ from paper_unet.training.label_map import meanings_of
 from paper_unet.training.labels import Labels, mapped_labels, without
 
 
-def read_training_set(config: TrainConfig) -> TrainingSet:
+def read_training_set(config: TrainConfig, sampled: PercentileRange | None = None) -> TrainingSet:
     """Read the sections and labels that a configuration names, and weigh them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    sampled : PercentileRange, optional
+        What `sampled_range` gives, if it is known already: the sample is then not read again.
 
     Raises
     ------
@@ -50,7 +57,7 @@ def read_training_set(config: TrainConfig) -> TrainingSet:
             "give one label section of the same size for each image section"
         )
     chosen = list(parse_slices(config.slices, len(images)))
-    value_range = grey_range(config)
+    value_range = grey_range(config, sampled)
     images = to_unit_range(images[chosen], value_range, name=config.images)
     labels, ignored = chosen_labels(config, labels[chosen])
     counted = labels if ignored is None else labels[~ignored]
@@ -134,21 +141,26 @@ def chosen_labels(config: TrainConfig, labels: NDArray[Any]) -> Labels:
     return labels, ignored
 
 
-def grey_range(config: TrainConfig) -> tuple[float, float] | None:
-    """Return the grey values that mean 0 and 1, by the weights that training starts from too."""
+def sampled_range(config: TrainConfig) -> PercentileRange | None:
+    """Return the range by percentiles of a sample; None if a configuration asks for none."""
+    if config.percentiles is None or config.images is None:
+        return None
+    with open_images(config) as stack:  # of the whole stack: held-out sections are scaled alike
+        return percentile_range(stack, config.percentiles)
+
+
+def grey_range(
+    config: TrainConfig, sampled: PercentileRange | None = None
+) -> tuple[float, float] | None:
+    """Return the grey values that mean 0 and 1, by the weights that training starts from too.
+
+    What `sampled_range` gives need not be read again.
+    """
+    if sampled := sampled or sampled_range(config):
+        return sampled.grey_range
     known = load_model(config.start).grey_ranges if config.start else None
     with open_images(config) as stack:
-        if config.percentiles is not None:  # of the whole stack: held-out sections are scaled alike
-            return percentile_range(stack, config.percentiles).grey_range
         return stack.value_range(config.value_range, known)
-
-
-def scaling_of(config: TrainConfig) -> dict[str, Any]:
-    """Return what the record says of grey values that were scaled from content."""
-    if config.percentiles is None or config.images is None:
-        return {}
-    with open_images(config) as stack:
-        return {"scaling": percentile_range(stack, config.percentiles).record()}
 
 
 def open_images(config: TrainConfig) -> Stack:

@@ -26,6 +26,8 @@ from paper_unet.images import (
     unfinished_of,
 )
 from paper_unet.system.address import address_of
+from paper_unet.system.names import journals_of
+from paper_unet.view.config import ViewConfig
 
 Kind = Literal["image", "probability", "labels"]
 Triple = tuple[int, int, int]
@@ -35,6 +37,9 @@ SAMPLE: Final = 1024
 
 SHOWN_AS: Final = {"float16": "float32", "float64": "float32", "int64": "uint64", "bool": "uint8"}
 """Types that the page does not know, and what is sent in their place."""
+
+CHOSEN: Final = ("axes", "series", "channel", "time")
+"""Settings of the page that say what of the image is shown."""
 
 MOST_REDUCED: Final = 64
 """Voxels, at most, that one of a smaller version is computed from; beyond, levels on disk help."""
@@ -48,7 +53,9 @@ class Layer:
     path : str
         Of an image, or of an output that a run is writing.
     kind : {"image", "probability", "labels"} or None
-        None: labels if its integers have 32 bits or more, else a probability.
+        None: labels if the file says so, or its integers have 32 bits or more, else a probability.
+    config : ViewConfig, optional
+        Which axes, series, channel and time point of it are shown.
 
     Attributes
     ----------
@@ -59,6 +66,8 @@ class Layer:
         Whether a run is writing it.
     notes : tuple of str
         What a user has to know.
+    problem : str
+        Why the last look could not open what a run has written; "" if it could.
 
     Raises
     ------
@@ -66,33 +75,44 @@ class Layer:
         If it cannot be read.
     """
 
-    def __init__(self, path: str, kind: Kind | None) -> None:
+    def __init__(self, path: str, kind: Kind | None, config: ViewConfig | None = None) -> None:
         self._path, self._file, self._lock = path, file_of(path), Lock()
         self.name = (address_of(path) or self._file).name
         self._levels: list[Stack] = []
-        self.live = False
+        self._choices: dict[str, Any] = {}
+        if config is not None:
+            self._choices = {name: getattr(config, name) for name in CHOSEN}
+        self.live, self.problem = False, ""
         self._open(kind == "image")
         self.kind: Kind = kind or ("labels" if self._is_labels() else "probability")
-        self._state = self._written()
 
     def _open(self, image: bool) -> None:
-        partial = unfinished_of(self._path)
-        if not self._file.exists() and partial is not None:
-            self.live = True
-            self._levels = [open_unfinished(self._path)]
+        """Open what there is now, then let go of what was open; if that fails, all stays."""
+        state = self._written()  # what is written from here on is seen the next time
+        live = not self._file.exists() and unfinished_of(self._path) is not None
+        if live:
+            levels = [open_unfinished(self._path)]
         else:
-            self.live = False
-            self._levels = list(self._with_levels(_opened(self._path, image)))
-        self.notes = self._levels[0].notes
+            levels = list(self._with_levels(_opened(self._path, image, self._choices)))
+        with self._lock:
+            old, self._levels = self._levels, levels
+        for stack in old:
+            stack.close()
+        self.live, self._state, self.notes = live, state, levels[0].notes
 
     def _with_levels(self, first: Stack) -> Iterator[Stack]:
         """Yield a stack and the smaller versions beside it, as long as each is half as large."""
         yield first
-        size = first.shape
+        size, chosen = first.shape, self._choices
+        if (
+            first.letters
+        ):  # its smaller versions are arrays: they may name neither axes nor channels
+            taken = {"T" if first.letters[k] == "T" else "C": number for k, number in first.taken}
+            chosen = {"axes": first.letters, "channel": taken.get("C"), "time": taken.get("T")}
         for path in level_paths(local_path(self._path)) if first.channels == 1 else ():
             size = size[0], (size[1] + 1) // 2, (size[2] + 1) // 2
             with suppress(InputError):
-                level = open_stack(path, labels=first.labels, missing="fill")
+                level = open_stack(path, labels=first.labels, missing="fill", **chosen)
                 if level.shape == size and level.dtype == first.dtype:
                     yield level
                     continue
@@ -100,7 +120,8 @@ class Layer:
             return
 
     def _is_labels(self) -> bool:
-        return self.stack.dtype.kind in "iu" and self.stack.dtype.itemsize >= 4
+        whole = self.stack.dtype.kind in "iu"
+        return whole and (self.stack.dtype.itemsize >= 4 or self.stack.says_labels)
 
     @property
     def stack(self) -> Stack:
@@ -203,35 +224,35 @@ class Layer:
         return (low, high) if high > low else (low, low + 1.0)
 
     def changed(self) -> bool:
-        """Look whether a run has written more, and forget what was read before; of live layers."""
+        """Look whether a run has written more, and forget what was read before; of live layers.
+
+        What cannot be opened at this moment leaves all as it was; the next look tries again.
+        """
         if not self.live:
             return False
         finished = self._file.exists() and unfinished_of(self._path) is None
-        if finished:
-            with self._lock:
-                old = self._levels
-                self._open(False)
-            for stack in old:
-                stack.close()
-            return True
-        state = self._written()
-        if state == self._state:
+        if not finished and self._written() == self._state:
             return False
-        self._state = state
-        with self._lock:
-            self.stack.close()
-            with suppress(InputError):  # finished at this very moment: seen the next time
-                self._levels = [open_unfinished(self._path)]
+        try:
+            self._open(False)
+        except InputError as error:
+            self.problem = str(error)
+            return False
+        self.problem = ""
         return True
 
-    def _written(self) -> tuple[int, int] | None:
-        """Return size and time of the record of a run, which change with what is finished."""
-        journal = self._file.with_name(self._file.name + ".journal")
-        try:
-            status = journal.stat()
-        except OSError:
-            return None
-        return status.st_size, status.st_mtime_ns
+    def _written(self) -> dict[str, tuple[int, int]]:
+        """Return size and time of the records of a run, or of parts, by the part.
+
+        They change with what is finished.
+        """
+        found = {}
+        with suppress(OSError):  # what is gone meanwhile is no record
+            for part, entry in journals_of(self._file).items():
+                with suppress(OSError):
+                    status = entry.stat()
+                    found[part] = status.st_size, status.st_mtime_ns
+        return found
 
     def close(self) -> None:
         """Close the files."""
@@ -240,16 +261,16 @@ class Layer:
                 stack.close()
 
 
-def _opened(path: str, image: bool) -> Stack:
+def _opened(path: str, image: bool, choices: dict[str, Any]) -> Stack:
     """Open a stack, an image in grey or in colour, and all else as it is stored."""
     if not image:
         return open_stack(path, labels=True, missing="fill")
     try:
-        return open_stack(path, missing="fill")
+        return open_stack(path, missing="fill", **choices)
     except InputError:
         for channels in (3, 4):
             with suppress(InputError):
-                return open_stack(path, channels=channels, missing="fill")
+                return open_stack(path, channels=channels, missing="fill", **choices)
         raise
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from paper_unet.errors import InputError
 from paper_unet.images import local_path
+from paper_unet.system.libraries import needed
 from paper_unet.view.config import ViewConfig
 from paper_unet.view.layers import MOST_REDUCED, Layer
 
@@ -72,13 +73,15 @@ class Page:
         say: Callable[[str], object] = lambda _: None,
     ) -> None:
         config = config or ViewConfig()
-        library = _library()
+        library = needed("neuroglancer", "the page", "view")
         self._layers: list[Layer] = []
         self._servers: list[Any] = []
         self._volumes: list[Any] = []
         self.served: dict[str, str] = {}
+        self._say = say
+        self._said: set[str] = set()
         try:
-            self._layers = [Layer(image, "image")]
+            self._layers = [Layer(image, "image", config)]
             for path in outputs:
                 self._layers.append(Layer(path, None))
             for path in labels:
@@ -144,6 +147,9 @@ class Page:
             if layer.changed():
                 found = True
                 volume.invalidate()
+            if layer.problem and layer.problem not in self._said:
+                self._said.add(layer.problem)
+                self._say(f"{layer.problem}; the page keeps what it has, and looks again")
         return found
 
     @property
@@ -173,16 +179,6 @@ class Page:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _library() -> Any:
-    try:
-        import neuroglancer
-    except ImportError:
-        raise InputError(
-            'the page needs neuroglancer, which is not installed: pip install "paper-unet[view]"'
-        ) from None
-    return neuroglancer
 
 
 def _space(library: Any, layer: Layer, first: Layer) -> Any:

@@ -168,8 +168,8 @@ def test_an_archive_of_frames_without_end(cells, server, tmp_path):
 def test_without_the_codecs_one_line_and_no_download(cells, server, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)  # as if it were not installed
     message = refused(cells, tmp_path)
-    assert 'cells: its images are LZW-compressed TIFF files, which need imagecodecs; install the' \
-        in message  # fmt: skip
+    what = "cells: its images are LZW-compressed TIFF files; reading them needs imagecodecs, which"
+    assert f'{what} is not installed: pip install "paper-unet[codecs]"' in message
     assert server.requests == 0
 
 

@@ -29,7 +29,7 @@ BEFORE = {"README.md": STACK, "docs/metrics.md": LABELS, "docs/export.md": GRAPH
 
 ELSEWHERE = {
     "SLURMCluster(": "tests/large/test_cluster.py::test_slurm_through_dask_jobqueue",
-    "model.push_to_hub(": "tests/export/test_hub.py::test_what_is_put_on_the_hub",
+    "model.push_to_hub(": "tests/networks/test_hub.py::test_what_is_put_on_the_hub",
     "class NpyStack(Stack):":
         "tests/images/test_formats.py::test_a_prediction_from_and_to_what_is_from_outside",
     "class MyNetwork(Network):":

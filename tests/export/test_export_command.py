@@ -64,5 +64,5 @@ def test_without_a_library_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, library, None)
     assert main(["export", weights, "-o", out]) == 2
     error = capsys.readouterr().err
-    assert f'needs {library}: pip install "paper-unet[export]"' in error
+    assert f'needs {library}, which is not installed: pip install "paper-unet[export]"' in error
     assert [path.name for path in Path().iterdir()] == ["w.safetensors"]

@@ -17,12 +17,13 @@ from torch.export import Dim
 
 from paper_unet import UNet, load_model, predict_image
 from paper_unet.errors import InputError
-from paper_unet.export.graph import Probabilities, SameSize, Sides, sides_of
+from paper_unet.export.graph import Probabilities, SameSize, sides_of
 from paper_unet.export.onnx_file import opened_onnx
 from paper_unet.export.run import Exported, export_file
 from paper_unet.export.torch_file import ABOUT, opened_pt2, torchscript_bytes
-from paper_unet.geometry import mirror_indices, mirror_window
+from paper_unet.geometry import Sides, mirror_indices, mirror_window
 from paper_unet.networks.base import Network
+from paper_unet.networks.card import model_card
 from paper_unet.networks.known_weights import TERMS
 from paper_unet.networks.table import NETWORKS, make_network, network_class
 from paper_unet.networks.weights_file import save_model
@@ -194,6 +195,22 @@ def test_sides() -> None:
     assert [side for side in range(150, 240) if sides.fit(side)] == [188, 204, 220, 236]
     assert (str(sides), sides.above(2)) == ("16k + 60, 188 or more", 220)
     assert str(Sides(16, 0, 32)) == "16k, 32 or more"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_sides_of_a_graph_and_of_the_card_are_those_that_the_network_takes(name: str) -> None:
+    context = moved(name).context
+    legal = context.sides
+    for side in range(1, 300):
+        if legal.fit(side):
+            assert context.output_side(side) == side - 2 * context.lost
+        else:
+            with pytest.raises(InputError):
+                context.output_side(side)
+    graph = sides_of(context)
+    assert (graph.step, graph.base) == (legal.step, legal.base)
+    assert legal.fit(graph.smallest)
+    assert f"| sides | {legal}" in model_card(moved(name), "a title")
 
 
 def test_a_network_can_be_exported_without_this_wing() -> None:

@@ -5,7 +5,7 @@ from figure_helpers import nothing_overlaps
 from scipy import ndimage
 
 from paper_unet.figures.results import scores_figure, segmentation_figure
-from paper_unet.metrics import isbi2012_scores
+from paper_unet.metrics import Evaluated, isbi2012_scores
 
 
 def test_panels() -> None:
@@ -42,7 +42,7 @@ def test_scores_figure_marks_the_section_with_most_mismatches() -> None:
     interior = labels.astype(np.float32)
     interior[1, 10:20, 16] = 1  # a gap in the membrane of section 1 merges its two cells
     scores = isbi2012_scores(labels, interior)
-    figure = scores_figure(scores, labels, interior)
+    figure = scores_figure(Evaluated(scores, labels, interior))
     curve = figure.axes[0].lines[0]
     np.testing.assert_array_equal(curve.get_ydata(), scores.thin_rand.scores)
     assert figure.axes[2].get_title().startswith("section 1")
@@ -54,4 +54,6 @@ def test_scores_figure_marks_the_section_with_most_mismatches() -> None:
     names = " ".join(text.get_text() for text in figure.legends[0].get_texts())
     for name in ("V_rand", "V_info", "Rand error", "pixel error", "split", "merger"):
         assert name in names
-    nothing_overlaps(scores_figure(scores, labels, interior, 0.004))
+    named = scores_figure(Evaluated(scores, labels, interior, [24, 25]))
+    assert named.axes[2].get_title().startswith("section 25,")
+    nothing_overlaps(scores_figure(Evaluated(scores, labels, interior), 0.004))

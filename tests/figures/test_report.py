@@ -6,14 +6,16 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from paper_unet.cli import main
+from paper_unet.cli import evaluate, main
+from paper_unet.figures import report, results
 from paper_unet.figures.report import report_page, worst_sections
-from paper_unet.metrics import isbi2012_scores
+from paper_unet.metrics import Evaluated, evaluated, isbi2012_scores
 from paper_unet.synthetic import synthetic_stack
 
 LABELS = synthetic_stack(sections=3, side=96, seed=1).labels > 0
@@ -54,24 +56,25 @@ class Page(HTMLParser):
 
 
 def test_the_worst_come_first_with_what_is_wrong() -> None:
-    found = worst_sections(LABELS, split_and_merged(), 0.5)
+    scores = isbi2012_scores(LABELS, split_and_merged(), workers=1)
+    chosen = scores.warping.thresholds.index(scores.thresholds["warping_error"])
+    found = worst_sections(Evaluated(scores, LABELS, split_and_merged()))
     counts = {one.index: (one.splits, one.mergers) for one in found}
     assert counts[1] == (0, 0)
     assert counts[0][0] > 0
     assert counts[2][1] > 0
     wrong = [one.splits + one.mergers for one in found]
     assert wrong == sorted(wrong, reverse=True)
-    scores = isbi2012_scores(LABELS, split_and_merged(), workers=1)
-    assert sum(one.splits for one in found) == scores.warping.splits[5]
-    assert sum(one.mergers for one in found) == scores.warping.mergers[5]
+    assert sum(one.splits for one in found) == scores.warping.splits[chosen]
+    assert sum(one.mergers for one in found) == scores.warping.mergers[chosen]
 
 
 def test_the_page_holds_everything_and_loads_nothing() -> None:
     interior = split_and_merged()
     scores = isbi2012_scores(LABELS, interior, workers=1)
     text = report_page(
-        scores, LABELS, interior, title="<i>&x", facts={"labels": "<script>a</script>.tif"},
-        numbers=[24, 25, 26], pixel_size=0.004,
+        Evaluated(scores, LABELS, interior, [24, 25, 26]), title="<i>&x",
+        facts={"labels": "<script>a</script>.tif"}, pixel_size=0.004,
     )  # fmt: skip
     page = Page(text)
     assert page.open == []
@@ -90,7 +93,7 @@ def test_the_page_holds_everything_and_loads_nothing() -> None:
 def test_doubts_are_on_the_page() -> None:
     constant = np.ones(LABELS.shape, np.float32)
     scores = isbi2012_scores(LABELS, constant, workers=1)
-    text = report_page(scores, LABELS, constant, title="x", facts={})
+    text = report_page(Evaluated(scores, LABELS, constant), title="x", facts={})
     assert 'class="doubt"' in text and "the map is constant there" in text
 
 
@@ -116,6 +119,28 @@ def test_evaluate_writes_it(stacks: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "r.html" in capsys.readouterr().err
     assert (stacks / "r.html").read_bytes() == before
     assert main([*words, "--overwrite"]) == 0
+
+
+def test_what_is_printed_drawn_and_on_the_page_is_computed_once(
+    stacks: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: dict[str, int] = {}
+    for name in ("headline", "doubts", "warping_mismatches"):
+        real = getattr(evaluated, name)
+
+        def counted(*given: Any, name: str = name, real: Any = real) -> Any:
+            calls[name] = calls.get(name, 0) + 1
+            return real(*given)
+
+        for module in (evaluated, results, report, evaluate):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, counted)
+    words = ["evaluate", "l.tif", "p.tif", "--slices", "0:2"]
+    assert main(words) == 0
+    assert calls == {"headline": 1, "doubts": 1}
+    calls.clear()
+    assert main([*words, "--plot", "p.png", "--report", "r.html"]) == 0
+    assert calls == {"headline": 1, "doubts": 1, "warping_mismatches": 2}  # one for each section
 
 
 def test_pages_that_cannot_be(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from paper_unet.errors import InputError
-from paper_unet.images import open_stack
+from paper_unet.images import create_output, open_stack
 from paper_unet.images.readers.damage import MOST_SHOWN, reading
 from paper_unet.system.stop import Stopped
 
@@ -130,3 +131,20 @@ def test_a_refusal_and_a_stop_are_no_damage(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, reading(Path("a"), "b"):
         raise error
     assert caught.value is error
+
+
+def test_a_stop_while_an_output_is_read_back_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __getitem__(self, _: object) -> None:
+            raise Stopped(signal.SIGTERM)
+
+    output = create_output(tmp_path / "out.zarr", (1, 8, 8), "uint8")
+    output.prepare(resume=False)
+    output.write(0, 0, 0, np.ones((8, 8), np.uint8))
+    assert output.looks_written(0, (0, 8), (0, 8))
+    monkeypatch.setattr(output, "_arrays", lambda: [Interrupted()])
+    for work in (output.read, output.looks_written):
+        with pytest.raises(Stopped):
+            work(0, (0, 8), (0, 8))

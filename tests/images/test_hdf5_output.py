@@ -199,7 +199,7 @@ def test_without_the_library_the_remedy_is_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match=r"out\.h5: HDF5 needs h5py, .*: pip install h5py"):
+    with pytest.raises(InputError, match=r"out\.h5: HDF5 needs h5py, .*paper-unet\[hdf5\]"):
         create_output(tmp_path / "out.h5", SHAPE, "uint8")
 
 

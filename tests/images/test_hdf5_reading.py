@@ -296,7 +296,7 @@ def test_without_the_library_the_remedy_is_a_line(
 ) -> None:
     path = data_set()(tmp_path / "a.h5", PIXELS)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    refused(path, "HDF5 needs h5py, which is not installed: pip install h5py")
+    refused(path, r'HDF5 needs h5py, which is not installed: pip install "paper-unet\[hdf5\]"')
 
 
 # memory

@@ -203,7 +203,7 @@ def test_without_the_library_the_remedy_is_a_line(
     path = write(tmp_path / "a.mrc", PIXELS)
     for name in [name for name in sys.modules if name.split(".")[0] == "mrcfile"]:
         monkeypatch.setitem(sys.modules, name, None)
-    refused(path, "MRC needs mrcfile, which is not installed: pip install mrcfile")
+    refused(path, r'MRC needs mrcfile, which is not installed: pip install "paper-unet\[mrc\]"')
 
 
 def test_another_reader_agrees(tmp_path: Path) -> None:

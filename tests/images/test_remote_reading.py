@@ -22,6 +22,7 @@ from paper_unet.images import absolute, open_stack, read_stack
 from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.readers import remote
 from paper_unet.images.remote import connect, patience
+from paper_unet.images.remote.failures import failure_of
 from paper_unet.system.address import Address, address_of
 from paper_unet.system.files import refuse_same_file
 
@@ -224,6 +225,31 @@ def test_a_server_that_is_not_there_is_not_waited_for_long(tmp_path: Path) -> No
         pass
     with pytest.raises(InputError, match=r"the server cannot be reached, 4 times"):
         read_stack(f"{url}/v3.zarr")
+
+
+@pytest.mark.parametrize("name", ["certificates", "computeMetadata", "kind: Timeout", "dns error"])
+def test_a_folder_that_is_called_as_a_failure(name: str) -> None:
+    with pytest.raises(InputError, match="the server cannot be reached, 4 times"):
+        open_stack(f"http://127.0.0.1:1/169.254.1.1/{name}/a.zarr?status: 404")
+
+
+class GenericError(Exception):
+    """As obstore calls its own."""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("GET https://h/timed%20out/a in 1s - certificate is no", "shows a certificate"),
+        ('E { path: "a \\"certificate\\" status: 404", source: TimedOut }', "has stalled"),
+        ("error sending request for url (https://h/certificates/0) kind: Connect", "cannot be rea"),
+        ("GET http://169.254.169.254/latest/api/token kind: Connect", "no keys for it were found"),
+        ("GET http://h:8/computeMetadata/v1/ kind: Connect", "no keys for it were found"),
+        ('GET https://h/a - Server { status: 503, body: Some("certificate") }', "answers 503"),
+    ],
+)
+def test_what_failed_is_told_by_the_library_and_not_by_names(text: str, says: str) -> None:
+    assert says in failure_of(GenericError(text)).what
 
 
 def test_a_signal_ends_the_patience(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

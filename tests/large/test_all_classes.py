@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paper_unet import UNet, load_model, predict_image, predict_stack
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.images import read_stack
+from paper_unet.images import open_stack, read_stack
 from paper_unet.images.outputs import OUTPUTS
 from paper_unet.images.outputs.tiff import TiffOutput
 from paper_unet.inference.predict import engine_for
@@ -89,6 +89,8 @@ def test_the_most_probable_class(folder: Path, name: str) -> None:
     out = predict_file(settings(folder, name, argmax=True))
     found = read(out)
     assert (found.shape, found.dtype) == ((2, 300, 210), np.uint8)
+    with open_stack(out, labels=True) as stored:
+        assert stored.says_labels
     np.testing.assert_array_equal(found, read(every).argmax(axis=0))
     assert set(np.unique(found)) == set(range(K))
     model, stack = load_model(folder / "net.safetensors"), read_stack(folder / "in.tif")

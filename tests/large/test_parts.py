@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from paper_unet.large.journal import header_of, open_journal
 from paper_unet.large.parts import Part
 from paper_unet.large.pieces import Grid
 from paper_unet.large.report import Report
-from paper_unet.system.claim import claim_output
+from paper_unet.system.claim import Claim, claim_output
+from paper_unet.view.layers import Layer
 
 ALL = [*NAMES, "out.btf", "out.ome.tif"]
 
@@ -49,14 +51,13 @@ def test_the_pieces_of_all_parts_are_all_pieces() -> None:
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("version", ["0.5", "0.4"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("name", "version"), [*((name, "0.5") for name in ALL), ("out.zarr", "0.4")]
+)
 def test_parts_in_any_order_and_one_that_crashed_are_one_run(
-    folder: Path, name: str, version: str
+    folder: Path, name: str, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tall section, so that parts meet within one, and within a chunk of the pyramid."""
-    if version != "0.5" and name != "out.zarr":
-        return
     sections(folder / "in.tif", (1, 2100, 150))
     single = predict_file(settings(folder, f"single.{name.partition('.')[2]}", ome_zarr=version))
     config = settings(folder, name, ome_zarr=version)
@@ -70,13 +71,29 @@ def test_parts_in_any_order_and_one_that_crashed_are_one_run(
     predict_part(config, "2/3", executor=again)
     assert again.done, "nothing was left to do"
     assert not (folder / name).exists()
-    with pytest.raises(Fails):  # a join that crashes is done again
-        join_parts(config, executor=Crashing(tasks=0)) if name == "out.zarr" else fail()
+    with monkeypatch.context() as patch, pytest.raises(Fails):  # a join that crashes is done again
+        patch.setattr("paper_unet.large.join.refuse_changed_input", fail)
+        join_parts(config)
+    assert not (folder / name).exists()
     assert join_parts(config) == folder / name
     assert content(folder / name) == content(single)
     assert {path.name for path in folder.iterdir()} == {
         "in.tif", "net.safetensors", single.name, name,
     }  # fmt: skip
+
+
+def test_what_each_part_has_written_is_seen_on_the_page(folder: Path) -> None:
+    sections(folder / "in.tif", (3, 130, 150))
+    config = settings(folder, "out.zarr")
+    predict_part(config, "2/3")
+    layer = Layer(str(config.out), None)
+    for part in (1, 3):
+        assert not layer.changed()
+        assert layer.read((0, 0, part - 1), (150, 130, part), (1, 1, 1)).max() == 0
+        predict_part(config, f"{part}/3")
+        assert layer.live and layer.changed()
+        assert layer.read((0, 0, part - 1), (150, 130, part), (1, 1, 1)).max() > 0
+    layer.close()
 
 
 @pytest.mark.exact
@@ -87,6 +104,8 @@ def test_the_join_makes_only_the_chunks_that_parts_share(folder: Path) -> None:
     for damage in (False, True):
         for part in ("1/2", "2/2"):
             predict_part(settings(folder, "out.zarr"), part, overwrite=True)
+        with pytest.raises(Fails):
+            join_parts(settings(folder, "out.zarr"), executor=Crashing(tasks=1), overwrite=True)
         if damage:
             (folder / "out.zarr.partial/1/c/0/0/0").write_bytes(b"mine")
         counted = Crashing()
@@ -96,7 +115,7 @@ def test_the_join_makes_only_the_chunks_that_parts_share(folder: Path) -> None:
         assert content(folder / "out.zarr") == content(single)
 
 
-def fail() -> None:
+def fail(*_: object) -> None:
     raise Fails
 
 
@@ -232,6 +251,49 @@ def test_what_runs_is_left_alone(folder: Path) -> None:
         with pytest.raises(InputError, match="part 2-of-2 of it is running"):
             predict_file(settings(folder, dtype="uint8"), overwrite=True)
     join_parts(settings(folder))
+
+
+@pytest.mark.parametrize("held", [layout.HELD, 1])
+def test_parts_are_dropped_all_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """A damaged journal too: it is not looked into before all are known to be free."""
+    monkeypatch.setattr(layout, "HELD", held)
+    out = tmp_path / "out.tif"
+    for part in ("1-of-3", "2-of-3", "3-of-3"):
+        with open_journal(out, part=part) as journal:
+            journal.begin({"part": part})
+    damaged = tmp_path / "out.tif.journal.1-of-3"
+    damaged.write_bytes(damaged.read_bytes().replace(b'"part"', b'"trap"') + b"x\n\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with (
+        open_journal(out, part="3-of-3"),
+        pytest.raises(InputError, match="part 3-of-3 of it is running"),
+    ):
+        layout.drop_parts(out)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    layout.drop_parts(out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_are_dropped_cannot_begin_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.tif"
+    for part in ("1-of-2", "2-of-2"):
+        with open_journal(out, part=part) as journal:
+            journal.begin({"part": part})
+    claimed = layout._claimed
+
+    def late(out: Path, part: str) -> Claim:
+        if part == "2-of-2":  # the first was seen to be free
+            with pytest.raises(InputError, match="another process"):
+                open_journal(out, part="1-of-2").__enter__()
+        return claimed(out, part)
+
+    monkeypatch.setattr(layout, "_claimed", late)
+    layout.drop_parts(out)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overwrite_starts_anew_once(folder: Path) -> None:
@@ -427,19 +489,45 @@ def test_the_script_for_slurm_runs(
     assert content(out) == content(single)
 
 
+STOPPED = """
+import sys
+import time
+from pathlib import Path
+from paper_unet.cli import main
+from paper_unet.large.executor import LocalExecutor
+
+pieces = LocalExecutor.pieces
+folder, name, part = sys.argv[1:]
+
+def one(self, prediction, runs, stop):
+    for done in pieces(self, prediction, runs, stop):
+        yield done
+        Path(folder, "ready").touch()
+        while not stop():
+            time.sleep(0.01)
+
+LocalExecutor.pieces = one
+weights = ["--weights", folder + "/net.safetensors", "--threads", "1", "--part", part]
+sys.exit(main(["predict", folder + "/in.tif", "-o", folder + "/" + name, *weights]))
+"""
+
+
 def test_a_child_that_is_stopped_goes_on(folder: Path) -> None:
     """SIGTERM of a batch system: what is finished is kept."""
-    sections(folder / "in.tif", (6, 300, 150))
+    sections(folder / "in.tif", (16, 300, 150))
     single = predict_file(settings(folder, "single.tif"))
-    journal = folder / "out.tif.journal.1-of-2"
-    with Child(PART, str(folder), "out.tif", "1/2") as child:
-        while not (journal.exists() and b'"done"' in journal.read_bytes()):
-            if child.poll() is not None:
-                break
+    with Child(STOPPED, str(folder), "out.tif", "1/2") as child:
+        while not (folder / "ready").exists():
+            assert child.poll() is None
             time.sleep(0.01)
-        os.kill(child.pid, 15) if child.poll() is None else None
-        child.wait()
-    for part in ("2/2", "1/2"):
-        predict_part(settings(folder), part)
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.wait() == 128 + signal.SIGTERM
+    with open_journal(folder / "out.tif", part="1-of-2") as journal:
+        done = set(journal.done)
+    rest = Crashing()
+    predict_part(settings(folder), "1/2", executor=rest)
+    assert done and rest.done
+    assert [*sorted(done), *sorted(rest.done)] == list(range(len(done) + len(rest.done)))
+    predict_part(settings(folder), "2/2")
     join_parts(settings(folder))
     assert content(folder / "out.tif") == content(single)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paper_unet import load_model
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.images import open_stack, percentile_range, percentiles, read_stack
+from paper_unet.images import Stack, open_stack, percentile_range, percentiles, read_stack
 from paper_unet.large import PredictConfig, join_parts, predict_file, predict_part
 from paper_unet.large.journal import header_of
 from paper_unet.large.report import Report
@@ -222,6 +222,55 @@ def test_training_records_it_and_predicting_reminds(folder: Path) -> None:
     weights = str(folder / "run/weights.safetensors")
     predict_file(settings(folder, "a.tif", weights=weights), report=Report(say=lines.append))
     assert any("learnt from grey values scaled by percentiles" in line for line in lines)
+
+
+@pytest.fixture
+def samples(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The stack of each sample that is read."""
+    real, read = percentiles._sampled, []
+
+    def counted(stack: Stack) -> Any:
+        read.append(stack.path)
+        return real(stack)
+
+    monkeypatch.setattr(percentiles, "_sampled", counted)
+    return read
+
+
+def test_the_sample_is_read_once_for_a_prediction(folder: Path, samples: list[Path]) -> None:
+    given = ["predict", str(folder / "in.tif"), "--range", WORD, "--threads", "1"]
+    given += ["--weights", str(folder / "net.safetensors"), "-o"]
+    assert main([*given, str(folder / "a.tif")]) == 0
+    assert samples == [folder / "in.tif"]
+    samples.clear()
+    for way in (["--part", "1/2"], ["--part", "2/2"], ["--join"]):
+        assert main([*given, str(folder / "b.tif"), *way]) == 0
+    assert samples == [folder / "in.tif"] * 3  # each is a process of its own
+
+
+@pytest.mark.parametrize("more", [[], ["--validate", "2:3"],
+                                  ["--validate", "2:3", "--validate-every", "1"]])  # fmt: skip
+def test_the_sample_is_read_once_for_a_training(
+    folder: Path, samples: list[Path], more: list[str]
+) -> None:
+    """Though what is learnt from, held out, scored and recorded is scaled by it."""
+    write(folder / "images.tif", noise("uint16", (3, 200, 200)))
+    labels = np.zeros((3, 200, 200), np.uint8)
+    labels[:, 20:90, 20:180] = 255
+    write(folder / "labels.tif", labels)
+    given = [
+        "train",
+        "--images",
+        str(folder / "images.tif"),
+        "--labels",
+        str(folder / "labels.tif"),
+    ]
+    given += ["--out", str(folder / "run"), "--range", WORD, "--slices", "0:2", "--width", "2"]
+    assert main([*given, "--tile", "188", "--steps", "1", "--device", "cpu", *more]) == 0
+    assert samples == [folder / "images.tif"]
+    with open_stack(folder / "images.tif") as stack:
+        expected = percentile_range(stack, (2, 98.5)).record()
+    assert load_model(folder / "run/weights.safetensors").record["scaling"] == expected
 
 
 @pytest.mark.parametrize(

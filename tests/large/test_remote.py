@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,12 @@ from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import create_output, open_stack
 from paper_unet.images.remote import connect, patience
-from paper_unet.large import PredictConfig, predict_file
+from paper_unet.images.remote.store import RemoteStore
+from paper_unet.large import PredictConfig, predict_file, predict_part
+from paper_unet.large.journal import open_journal
 from paper_unet.large.report import Report
+from paper_unet.segmentation import SegmentConfig, segment_file
+from paper_unet.system.stop import Stopped
 
 SECRETS = ["AKIDPAPER", "Secr3tKey", "T0ken", "pa55word", "S1gnature"]
 SHAPE = (2, 1100, 600)
@@ -139,7 +144,7 @@ def here(folder: Path, **given: Any) -> dict[str, bytes]:
 
 
 def left_here(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "state").iterdir() if path.name != "owner")
+    return sorted(path.name for path in (folder / "state").iterdir())
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
@@ -170,6 +175,22 @@ def test_in_shards(stack: Path, bucket: Bucket) -> None:
     predict_file(at(stack, f"s3://{bucket.name}/out.zarr", shard=1024), executor=rest)
     assert bucket.objects("out.zarr/") == expected
     assert len(rest.done) == 2
+
+
+@pytest.mark.parametrize("shard", [0, 1024])
+def test_objects_larger_than_a_document_are_gone_on_with(
+    stack: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, shard: int
+) -> None:
+    monkeypatch.setattr("paper_unet.images.remote.store.LARGEST_DOCUMENT", 10_000)
+    expected = here(stack, shard=shard)
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address, shard=shard), executor=Crashing(pieces=2))
+    assert max(map(len, bucket.objects("out.zarr/").values())) > 10_000
+    rest = Crashing()
+    predict_file(at(stack, address, shard=shard), executor=rest)
+    assert bucket.objects("out.zarr/") == expected
+    assert 0 < len(rest.done) < 5
 
 
 def test_into_google_storage(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +231,39 @@ def test_it_goes_on(stack: Path, bucket: Bucket, crash: dict[str, int], version:
     assert ("tasks" in crash) == (rest.done == [])
     assert len(rest.done) < 6
     assert bucket.objects("out.zarr/") == expected
+    assert left_here(stack) == []
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("before", ["a level's document", "the image's document", "the mark"])
+def test_stopped_while_it_is_finished_it_goes_on(
+    stack: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, before: str, version: Any
+) -> None:
+    expected = here(stack, ome_zarr=version)
+    level, image = ("1/zarr.json", "zarr.json") if version == "0.5" else ("1/.zarray", ".zgroup")
+    last = {"a level's document": level, "the image's document": image}.get(before)
+    write, remove = RemoteStore.write, RemoteStore.remove
+
+    def writing(store: RemoteStore, key: str, data: bytes) -> None:
+        if key == last:
+            raise Fails
+        write(store, key, data)
+
+    def removing(store: RemoteStore, keys: Any) -> None:
+        if last is None and list(keys) == ["out.zarr.partial"]:
+            raise Fails
+        remove(store, keys)
+
+    config = at(stack, f"s3://{bucket.name}/out.zarr", ome_zarr=version)
+    with monkeypatch.context() as patch, pytest.raises(Fails):
+        patch.setattr(RemoteStore, "write", writing)
+        patch.setattr(RemoteStore, "remove", removing)
+        predict_file(config)
+    there = bucket.objects()
+    assert "out.zarr.partial" in there
+    assert (f"out.zarr/{image}" in there) == (before == "the mark")
+    predict_file(config, executor=Crashing(pieces=0))
+    assert {f"out.zarr/{key}": data for key, data in expected.items()} == bucket.objects()
     assert left_here(stack) == []
 
 
@@ -258,6 +312,28 @@ def test_a_server_that_stops_is_gone_on_with(
     assert bucket.objects("out.zarr/") == expected
 
 
+@pytest.mark.parametrize("ends", ["signal", "server"])
+def test_what_cannot_be_read_back_now_is_not_taken_for_damage(
+    bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    faults = Faults()
+    if ends == "signal":
+        monkeypatch.setattr(patience, "signal_came", lambda: signal.SIGTERM)
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8")
+        output.prepare(resume=False)
+        output.write(0, 0, 0, np.ones((8, 8), np.uint8))
+        assert output.looks_written(0, (0, 8), (0, 8))
+        faults.every, faults.kinds = 1, ("503",)
+        for work in (output.read, output.looks_written):
+            with pytest.raises(Stopped if ends == "signal" else patience.UnreachableError):
+                work(0, (0, 8), (0, 8))
+        faults.every = 0
+        del bucket["out.zarr/0/c/0/0/0"]
+        assert not output.looks_written(0, (0, 8), (0, 8))
+
+
 def test_a_source_that_stops_is_gone_on_with(stack: Path, folder: Path) -> None:
     expected = here(stack)
     faults = Faults(every=1, first=150)
@@ -287,9 +363,171 @@ def test_what_is_there_is_replaced_only_if_told(stack: Path, bucket: Bucket) -> 
     bucket["out.zarr2/zarr.json"] = b"1"
     with pytest.raises(InputError, match="exists already; choose another name or add `overwrite`"):
         predict_file(at(stack, address))
-    predict_file(at(stack, address), overwrite=True)
+    said: list[str] = []
+    predict_file(at(stack, address), overwrite=True, report=Report(said.append))
+    assert f"{address}: the image that is there is removed before the first chunk" in "".join(said)
     assert bucket.objects("out.zarr/") == here(stack)
     assert bucket["out.zarr2/zarr.json"] == b"1"
+
+
+def test_what_is_left_of_a_run_is_named_by_the_address(stack: Path, bucket: Bucket) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    partial = next((stack / "state").glob("*.partial"))
+    with (
+        open_journal(partial.with_suffix("")),
+        pytest.raises(InputError, match=f"^{address}: another process is writing it"),
+    ):
+        predict_file(at(stack, address))
+    run = (partial / "run").read_bytes()
+    (partial / "run").unlink()
+    with pytest.raises(InputError, match=rf"^{address} \(.*partial\): does not say which run"):
+        predict_file(at(stack, address))
+    (partial / "run").write_bytes(run)
+    predict_file(at(stack, address))
+
+
+def test_damage_in_a_bucket_is_named_by_the_address(bucket: Bucket) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    output = create_output(address, (1, 8, 8), "uint8")
+    output.prepare(resume=False)
+    bucket["out.zarr/0/c/0/0/0"] = b"no zstd"
+    with pytest.raises(InputError, match=rf"^{address} \(.*section 0 of level 0 cannot be decoded"):
+        output.read(0, (0, 8), (0, 8))
+    with pytest.raises(ValueError, match=f"^{address}: window of"):
+        output.write(0, 3, 0, np.ones((8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [("0.5", ["0/c/x/0/0/0", "0/c/0/x/0/0", "0/c/00/0/0", "0/c/-0/0/0"]), ("0.4", ["0/x/0/0/0"])],
+)
+def test_what_is_no_chunk_is_not_taken_for_one(
+    bucket: Bucket, version: str, names: list[str]
+) -> None:
+    output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    for name in names:
+        bucket[f"out.zarr/{name}"] = b"mine"
+    assert output.size_stored(0, (0, 8), (0, 8)) == 0
+    with pytest.raises(InputError, match="1 chunks of level 0 are missing"):
+        output.finish()
+    stored = output.write(0, 0, 0, np.ones((8, 8), np.uint8))
+    assert output.size_stored(0, (0, 8), (0, 8)) == stored.size
+
+
+def test_whose_a_run_is_is_asked_once_when_it_goes_on(
+    bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults()
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        output = create_output(f"s3://{bucket.name}/out.zarr", (1, 8, 8), "uint8")
+        output.prepare(resume=False)
+        faults.requests.clear()
+        output.prepare(resume=True)
+        asked = [path for method, path, _ in faults.requests if path.endswith(".partial")]
+        assert len(asked) == 1
+
+
+def test_nothing_is_said_to_be_removed_where_nothing_is(stack: Path, bucket: Bucket) -> None:
+    said: list[str] = []
+    address = f"s3://{bucket.name}/out.zarr"
+    predict_file(at(stack, address), overwrite=True, report=Report(said.append))
+    assert any(line.startswith(f"{address}: its journal is") for line in said)
+    assert not any("removed" in line for line in said)
+
+
+def written(place: str, seed: int = 0, version: Any = "0.5") -> None:
+    """Write an image of noise, by a seed."""
+    noise = np.random.default_rng(seed).integers(0, 256, (2, 600, 600), np.uint8)
+    output = create_output(place, noise.shape, "uint8", ome_zarr=version)
+    output.prepare(resume=False)
+    for z, section in enumerate(noise):
+        output.write(z, 0, 0, section)
+        output.sync(z, (0, 600), (0, 600))
+    for task in (task for stage in output.stages() for task in stage):
+        output.run(task)
+    output.finish()
+
+
+def laid_down(objects: dict[str, bytes], folder: Path) -> None:
+    """Make files of objects, as a bucket that is mounted shows them."""
+    for name, data in objects.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        ("{url}/bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/p/a.zarr/1", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/p%2Fa.zarr/?signature=1", "gs://bucket/p/a.zarr"),
+        ("s3://bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("gs://bucket/p/a.zarr/0", "s3://bucket/p/a.zarr"),
+        ("{folder}/bucket/p/a.zarr", "gs://bucket/p/a.zarr"),
+        ("{folder}/bucket/link", "gs://bucket/p/a.zarr"),
+        ("{url}/bucket/o.zarr/a", "gs://bucket/o.zarr"),
+        ("{url}/bucket/p/a.zarr", "{folder}/bucket/p/a.zarr"),
+        ("gs://bucket/o.zarr/a/1", "{folder}/bucket/o.zarr"),
+    ],
+)
+def test_the_input_under_another_address_stays(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, source: str, out: str, version: Any
+) -> None:
+    with fake_gcs() as (url, objects):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        written("gs://bucket/p/a.zarr", version=version)
+        for key, data in list(objects.items()):
+            objects[key.replace("/p/a.zarr/", "/o.zarr/a/")] = data
+        objects["bucket/o.zarr/.zgroup"] = b'{"zarr_format": 2}'
+        before = dict(objects)
+        laid_down(before, stack)
+        (stack / "bucket/link").symlink_to(stack / "bucket/p/a.zarr")
+        source, out = (text.format(url=url, folder=stack) for text in (source, out))
+        with pytest.raises(InputError, match=f"^{out}: holds the pixels of the input .* another"):
+            predict_file(at(stack, out, source, percentiles=(1, 99)), overwrite=True)
+        assert objects == before
+        kept = {f"bucket/{name}": data for name, data in files(stack / "bucket").items()}
+        assert {name: kept[name] for name in before} == before
+        assert not (stack / "state").exists() or left_here(stack) == []
+
+
+def test_the_input_under_another_address_stays_in_parts_and_when_segmented(
+    stack: Path, folder: Path
+) -> None:
+    written(str(folder / "a.zarr"))
+    before = files(folder / "a.zarr")
+    with file_server(folder) as url:
+        config = at(stack, str(folder / "a.zarr"), f"{url}/a.zarr")
+        for work in (
+            lambda: predict_part(config, "1/2", overwrite=True),
+            lambda: segment_file(SegmentConfig(config.source, config.out), overwrite=True),
+        ):
+            with pytest.raises(InputError, match="holds the pixels of the input"):
+                work()
+    assert files(folder / "a.zarr") == before
+    assert not list(folder.glob("a.zarr.*"))
+
+
+def test_another_image_of_the_same_form_is_replaced(
+    stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_gcs() as (url, objects):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        written("gs://bucket/p/a.zarr", 1)
+        written("gs://bucket/p/b.zarr", 2)
+        first = {key: data for key, data in objects.items() if "/a.zarr/" in key}
+        same = "bucket/p/{}.zarr/0/zarr.json"
+        assert objects[same.format("a")] == objects[same.format("b")]
+        predict_file(at(stack, "gs://bucket/p/b.zarr", f"{url}/bucket/p/a.zarr"), overwrite=True)
+        assert {key: objects[key] for key in first} == first
+        with open_stack("gs://bucket/p/b.zarr") as made:
+            assert made.shape == (2, 600, 600)
 
 
 def test_what_is_not_ours_stays(stack: Path, bucket: Bucket) -> None:
@@ -318,6 +556,70 @@ def test_a_run_of_somebody_else(
     assert bucket.objects("out.zarr/") == expected == here(stack)
 
 
+def test_an_endpoint_with_a_slash_is_the_same(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3 + "/")
+    rest = Crashing()
+    predict_file(at(stack, address), executor=rest)
+    assert len(rest.done) == 4
+    assert bucket.objects("out.zarr/") == here(stack)
+
+
+@pytest.mark.parametrize("lost", ["endpoint", "journal", "journal and partial"])
+def test_an_unfinished_run_of_another_journal_stays(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    address = f"s3://{bucket.name}/out.zarr"
+    with pytest.raises(Fails):
+        predict_file(at(stack, address), executor=Crashing(pieces=2))
+    before = bucket.objects()
+    assert any("/c/" in key for key in before)
+    if lost == "endpoint":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3.replace("127.0.0.1", "localhost"))
+    else:
+        journal, partial = (stack / "state" / name for name in left_here(stack))
+        journal.unlink()
+        if "partial" in lost:
+            shutil.rmtree(partial)
+    refusal = "stays as it is" if lost == "journal" else "another run writes it, or left it unfin"
+    refusal = f"^{address}: .*{refusal}"
+    with pytest.raises(InputError, match=refusal):
+        predict_file(at(stack, address))
+    assert bucket.objects() == before
+    if lost != "journal":
+        predict_file(at(stack, address), overwrite=True)
+        assert bucket.objects("out.zarr/") == here(stack)
+
+
+def test_a_run_that_could_not_remove_its_mark_is_followed(
+    stack: Path, bucket: Bucket, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stops before the first piece: the next run needs no `overwrite`."""
+
+    faults = Faults()
+
+    class Stops(Crashing):
+        def pieces(self, *given: Any) -> Iterator[Any]:
+            faults.every = 1
+            return super().pieces(*given)
+
+    with proxy(s3, faults) as target:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", target)
+        address = f"s3://{bucket.name}/out.zarr"
+        with pytest.raises(InputError, match="10 times within"):
+            predict_file(at(stack, address), executor=Stops())
+        assert [name.rpartition(".")[2] for name in left_here(stack)] == ["run"]
+        assert bucket.names() == ["out.zarr.partial"]
+        faults.every = 0
+        predict_file(at(stack, address))
+    assert bucket.objects("out.zarr/") == here(stack)
+    assert left_here(stack) == []
+
+
 def test_the_run_that_was_replaced_writes_no_more(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,12 +627,21 @@ def test_the_run_that_was_replaced_writes_no_more(
     first = create_output(address, (1, 600, 600), "uint8")
     first.prepare(resume=False)
     first.write(0, 0, 0, pixels)
+    tasks = [task for stage in first.stages() for task in stage]
     monkeypatch.setenv("PAPER_UNET_STATE", str(tmp_path / "other"))
-    create_output(address, (1, 600, 600), "uint8", overwrite=True).prepare(resume=False)
-    with pytest.raises(InputError, match="its run is over or was started anew"):
-        first.write(0, 0, 0, pixels)
-    with pytest.raises(InputError, match="its run is over or was started anew"):
-        first.finish()
+    second = create_output(address, (1, 600, 600), "uint8", overwrite=True)
+    second.prepare(resume=False)
+    second.write(0, 0, 0, 2 * pixels)
+    before = bucket.objects()
+    for writes in (
+        lambda: first.write(0, 0, 0, pixels),
+        lambda: first.derive(0, 0, 0, pixels),
+        lambda: first.run(tasks[0]),
+        first.finish,
+    ):
+        with pytest.raises(InputError, match="its run is over or was started anew"):
+            writes()
+        assert bucket.objects() == before
 
 
 def test_other_settings_are_refused(stack: Path, bucket: Bucket) -> None:
@@ -411,11 +722,10 @@ def test_nothing_secret_is_written_or_said(
             ["predict", source.replace("/in.zarr", ":/"), "-o", "here.zarr"],
         ]
         for arguments in refused:
-            with pytest.MonkeyPatch.context():
-                try:
-                    assert main([*arguments, "--debug"]) != 0, arguments
-                except SystemExit as end:
-                    assert end.code == 2
+            try:
+                assert main([*arguments, "--debug"]) != 0, arguments
+            except SystemExit as end:
+                assert end.code == 2
     said = "".join(capfd.readouterr())
     written = [*kept.values(), *bucket.objects().values(), *files(stack).values()]
     names = [*kept, *bucket.objects(), *files(stack)]
@@ -449,8 +759,6 @@ def test_nothing_secret_is_in_the_record_of_a_training(
 
 
 def _interrupt(*_: object) -> None:
-    from paper_unet.system.stop import Stopped
-
     raise Stopped(signal.SIGTERM)
 
 
@@ -494,7 +802,7 @@ def test_on_dask_workers(stack: Path, bucket: Bucket, monkeypatch: pytest.Monkey
 
 
 def test_the_extra_is_named(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paper_unet.images.remote.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     for config in (at(stack, "s3://bucket/a.zarr"), at(stack, "a.zarr", "https://host/a.zarr")):
         with pytest.raises(InputError, match=r'pip install "paper-unet\[remote\]"'):
             predict_file(config)

@@ -12,7 +12,8 @@ from process_helpers import run_python
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
 from paper_unet.images.outputs import zarr_shards as module
-from paper_unet.large import predict_file
+from paper_unet.large import join_parts, predict_file, predict_part
+from paper_unet.large.layout import lay_out
 from paper_unet.large.report import Report
 
 SHAPE = (2, 1300, 1100)
@@ -83,6 +84,39 @@ def test_very_large_ones_have_shards_where_the_memory_suffices(
     assert shards_of(folder / "small.zarr") is None
     with pytest.raises(InputError, match="too little"):
         predict_file(settings(folder, "asked.zarr", shard=2**14))
+
+
+@pytest.mark.parametrize("first", ["1/2", "2/2"])
+def test_parts_whose_shards_did_not_fit_the_memory_are_joined(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The second is described before the first has laid the output out."""
+    expected = content(predict_file(settings(folder, "whole.zarr")))
+    monkeypatch.setattr(module, "MANY_CHUNKS", 3)
+    monkeypatch.setattr(module, "SHARD", 2**14)
+    monkeypatch.setattr("paper_unet.large.prepare.choose_plan", too_little_for_shards)
+    config = settings(folder, "out.zarr")
+
+    def late(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr("paper_unet.large.parts.lay_out", lay_out)
+        predict_part(config, first)
+        return lay_out(*given, **more)
+
+    monkeypatch.setattr("paper_unet.large.parts.lay_out", late)
+    predict_part(config, {"1/2": "2/2", "2/2": "1/2"}[first])
+    predict_part(config, first)
+    join_parts(config)
+    assert shards_of(folder / "out.zarr") is None
+    assert content(folder / "out.zarr") == expected
+
+
+def test_parts_take_no_other_shards_than_they_were_asked_for(folder: Path) -> None:
+    predict_part(settings(folder, "out.zarr", shard=SHARD), "1/2")
+    with pytest.raises(InputError, match="format"):
+        predict_part(settings(folder, "out.zarr", shard=0), "2/2")
+    predict_part(settings(folder, "out.zarr"), "2/2")
+    join_parts(settings(folder, "out.zarr"))
+    assert shards_of(folder / "out.zarr") == (1, SHARD, SHARD)
 
 
 def too_little_for_shards(*given: Any, alignment: tuple[int, int], **more: Any) -> Any:

@@ -408,4 +408,4 @@ def test_without_protobuf_one_line_names_the_extra(
 ) -> None:
     schema.network_class.cache_clear()
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
-    assert "paper-unet[caffe]" in refused(tmp_path, BINARY, capsys)
+    assert "needs protobuf, which is not installed" in refused(tmp_path, BINARY, capsys)

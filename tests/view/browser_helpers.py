@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE = 120
@@ -61,6 +62,16 @@ class Tab:
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
+
+
+COLOURS = 128
+"""Of a picture that is kept: the docs say how many."""
+
+
+def keep(screenshot: Path, picture: Path) -> None:
+    """Save a screenshot for the docs, with fewer colours."""
+    colours = Image.open(screenshot).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    colours.save(picture, "png", optimize=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from browser_helpers import tab
+from browser_helpers import COLOURS, keep, tab
 from n5_helpers import write_n5
 from numpy.typing import NDArray
 from PIL import Image
@@ -127,7 +126,19 @@ def test_the_page_shows_image_probability_and_cells(tissue: dict[str, Any], tmp_
             assert failed == 0
     assert varied(shown) > 0.5  # tinted, and a colour for each cell
     if SCREENSHOT:
-        shutil.copyfile(tmp_path / "page.png", SCREENSHOT)
+        keep(tmp_path / "page.png", Path(SCREENSHOT))
+
+
+def test_the_picture_of_the_docs_is_made_as_they_say(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    assert f"colours reduced to {COLOURS}" in (docs / "view.md").read_text()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "page.png")
+    keep(tmp_path / "page.png", tmp_path / "kept.png")
+    for picture in (tmp_path / "kept.png", docs / "images" / "view.png"):
+        opened = Image.open(picture)
+        assert opened.mode == "P"
+        assert len(opened.getcolors() or ()) <= COLOURS
 
 
 @pytest.mark.slow

@@ -56,7 +56,8 @@ def create_output(
     pixel_size : tuple of float or None, (z, y, x)
         In micrometres; None where it is not known.
     overwrite : bool
-        Whether an existing output may be replaced; it stays until the new one is complete.
+        Whether an existing output may be replaced; it stays until the new one is complete, but in
+        a bucket `Output.prepare` removes it.
     ome_zarr : str
         Version of OME-Zarr: ``0.5`` is Zarr v3, ``0.4`` is Zarr v2.
     labels : bool

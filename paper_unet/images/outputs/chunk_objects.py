@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.stored import Stored, stored_bytes
+from paper_unet.images.readers.chunk_keys import number
 from paper_unet.images.remote.store import RemoteStore
 from paper_unet.images.stack import Span
 
@@ -66,9 +67,9 @@ class ChunkObjects(ChunkFiles):
         """Return the bytes of every object, (planes, rows, columns), by listing them all."""
         found, top = np.zeros(self._grid, np.int64), f"{self._top.as_posix()}/"
         for key, size in self._remote.objects(top):
-            place = tuple(int(k) for k in key.removeprefix(top).split("/") if k.isdecimal())
+            place = tuple(number(name) for name in key.removeprefix(top).split("/"))
             fits = len(place) == found.ndim
-            if fits and all(k < n for k, n in zip(place, found.shape, strict=True)):
+            if fits and all(0 <= k < n for k, n in zip(place, found.shape, strict=True)):
                 found[place] = size
         return found.reshape(-1, *found.shape[-2:])
 

@@ -17,6 +17,7 @@ import numpy as np
 from paper_unet.errors import InputError, shown
 from paper_unet.images.hdf5 import library, size_attributes
 from paper_unet.images.outputs.block import BlockOutput
+from paper_unet.images.said import SAID
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.names import kind_of
 
@@ -43,7 +44,7 @@ class Hdf5Output(BlockOutput):
     -----
     The data set has the attributes ``element_size_um`` and ``resolution`` where the size of a pixel
     is known, ``axes``, ``channels`` where a pixel has several values, and
-    ``paper_unet`` where more is said of them.
+    ``paper_unet`` where more is said of them, such as that they are labels.
     """
 
     kind = "an HDF5 file"
@@ -70,7 +71,7 @@ class Hdf5Output(BlockOutput):
 
     def _size(self) -> int:
         names = sum(len(name) * 4 + 32 for name in self.channels)
-        said = HEADER + names if self.channels or self.about else 0
+        said = HEADER + names if self.channels or self.said else 0
         return self._pixel_bytes + said + HEADER + BYTES_PER_GROUP * (self.inside.count("/") + 1)
 
     def _check(self) -> None:
@@ -114,8 +115,8 @@ class Hdf5Output(BlockOutput):
             made_set = h5py.h5d.create(parent.id, name.encode(), kind, space, settings)
             about = h5py.Dataset(made_set).attrs
             about["axes"] = np.bytes_("czyx" if self.channels else "zyx")
-            if self.about:
-                about["paper_unet"] = json.dumps(self.about)
+            if self.said:
+                about[SAID] = json.dumps(self.said)
             if self.channels:
                 about["channels"] = list(self.channels)
             for attribute, sizes in size_attributes(self.pixel_size).items():

@@ -18,12 +18,14 @@ from paper_unet.errors import InputError
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.pyramid import Chunk
-from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span
+from paper_unet.images.said import SAYS_LABELS
+from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize, Span, Stack
 from paper_unet.system.claim import Claim, in_the_way, remove
 from paper_unet.system.files import (
     check_free_name,
     naming_full_disk,
     no_space,
+    refuse_same_file,
     require_folder,
     sync_file,
     sync_folder,
@@ -120,9 +122,40 @@ class Output(ABC):
         self._found = stamp_of(path)
 
     @property
+    def said(self) -> dict[str, Any]:
+        """What a format says of the pixels that has no word of its own for labels."""
+        return {**(SAYS_LABELS if self.labels else {}), **self.about}
+
+    @property
     def place(self) -> object:
         """What messages call it: its path, unless that only stands for it."""
         return self.path
+
+    @property
+    def begun(self) -> str:
+        """What messages call the partial output."""
+        return str(self.partial)
+
+    @property
+    def format(self) -> list[str | int]:
+        """What has to agree for the files to be the same: kind, version, and shards if any."""
+        return [type(self).__name__, self.version, *([self.shard] if self.shard else [])]
+
+    def refuse_input(self, stack: Stack) -> None:
+        """Refuse to replace what is read, also where names do not show it; before all else.
+
+        Parameters
+        ----------
+        stack : Stack
+            The input.
+
+        Raises
+        ------
+        InputError
+            If what has the name of the output is the input, or a copy of it.
+        """
+        for file in stack.files:
+            refuse_same_file(file, self.path)
 
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own, from now on; of the driver, before all else.
@@ -144,14 +177,14 @@ class Output(ABC):
         self._check()
         if stamp_of(self.path) != self._found:
             raise InputError(
-                f"{self.path}: was written by another process meanwhile; look at it, then run the "
+                f"{self.place}: was written by another process meanwhile; look at it, then run the "
                 "same again or choose another name"
             )
         self._claim = claim
         if kind_of(self.partial) is None or claim.owns(self.partial):
             return
         if not (left and self._is_alone() and self._fits()):
-            raise in_the_way(self.partial)
+            raise self.in_the_way()
         claim.adopt(self.partial)
 
     def start(self) -> None:
@@ -267,7 +300,7 @@ class Output(ABC):
         ValueError
             If the format does not offer it.
         """
-        raise ValueError(f"{self.path}: a {type(self).__name__} is not read before it is finished")
+        raise ValueError(f"{self.place}: a {type(self).__name__} is not read before it is finished")
 
     def frame(self) -> Stored | None:
         """Read what `prepare` wrote beside the pixels, which stays as it is; None if not known."""
@@ -318,7 +351,7 @@ class Output(ABC):
 
     def run(self, task: Task) -> None:
         """Do one task, and return when it is on disk; doing so twice does no harm."""
-        raise ValueError(f"{self.path}: {task} of an output without tasks")
+        raise ValueError(f"{self.place}: {task} of an output without tasks")
 
     def finish(self) -> None:
         """Give the output its final name, in one step, when everything is on disk.
@@ -416,7 +449,7 @@ class Output(ABC):
             inside &= stop % step == 0 or stop == size
         if not inside:
             raise ValueError(
-                f"{self.path}: window of {pixels.dtype} and shape {pixels.shape} at "
+                f"{self.place}: window of {pixels.dtype} and shape {pixels.shape} at "
                 f"{(z, row, column)}; the stack is {self.dtype} of shape {self.full_shape}, in "
                 f"steps of {self.alignment}"
             )
@@ -426,10 +459,14 @@ class Output(ABC):
         """Raise ValueError unless the window is aligned, in the stack, and of its dtype."""
         self._windows(z, row, column, pixels)
 
+    def in_the_way(self) -> InputError:
+        """Return the error of something else that has the name of the partial output."""
+        return in_the_way(self.partial)
+
     def nothing_left(self, reason: str) -> InputError:
         """Return the error of a partial output that cannot be gone on with."""
         return InputError(
-            f"{self.partial}: {reason}, so there is nothing to go on from; start anew with "
+            f"{self.begun}: {reason}, so there is nothing to go on from; start anew with "
             "`overwrite` or another output name"
         )
 

@@ -26,9 +26,10 @@ from paper_unet.images.outputs.stored import Stored, stored_file, stored_files
 from paper_unet.images.outputs.tasks import Marks, Task, Tasks
 from paper_unet.images.pyramid import Chunk, GrowingPyramid, halved, level_shapes, thinned
 from paper_unet.images.stack import Span
-from paper_unet.system.claim import in_the_way, remove
+from paper_unet.system.claim import remove
 from paper_unet.system.files import sync_file, sync_folder
 from paper_unet.system.names import REPLACED, kind_of, name_without_replacing
+from paper_unet.system.stop import Stopped
 
 
 class OpenedPyramid(NamedTuple):
@@ -87,7 +88,7 @@ class PyramidOutput(Output):
         try:
             self.partial.mkdir()
         except FileExistsError:
-            raise in_the_way(self.partial) from None
+            raise self.in_the_way() from None
         try:
             self._check_room()
             with self._naming_full_disk():
@@ -124,6 +125,8 @@ class PyramidOutput(Output):
             return False
         try:
             self.read(z, rows, columns)
+        except Stopped:
+            raise
         except Exception:  # damage raises errors of many types
             return False
         return True
@@ -301,7 +304,7 @@ class PyramidOutput(Output):
 
     def _undecodable(self, level: int, z: int, error: object) -> InputError:
         return InputError(
-            f"{self.partial}: section {z} of level {level} cannot be decoded ({error}); run the "
+            f"{self.begun}: section {z} of level {level} cannot be decoded ({error}); run the "
             "same again with `verify`: what is damaged is computed again"
         )
 

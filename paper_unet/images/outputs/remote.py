@@ -24,20 +24,26 @@ from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore, StorePath
 
 from paper_unet.errors import InputError
+from paper_unet.images.codecs import with_slack
 from paper_unet.images.outputs.chunk_objects import ChunkObjects
 from paper_unet.images.outputs.stored import Stored, stored_files
+from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.zarr import ZarrOutput
+from paper_unet.images.pyramid import Chunk
 from paper_unet.images.readers.zarr_names import DOCUMENTS as ROOTS
+from paper_unet.images.remote.patience import UnreachableError
 from paper_unet.images.remote.store import RemoteStore
-from paper_unet.images.stack import Span
+from paper_unet.images.stack import Span, Stack
 from paper_unet.system.address import Address
 from paper_unet.system.claim import Claim, remove
 from paper_unet.system.files import make_folder, write_atomic
 from paper_unet.system.folders import state_folder
 from paper_unet.system.names import UNFINISHED
+from paper_unet.system.stop import Stopped
 
-RUN, OWNER = "run", "owner"
-"""Files on this machine: which run writes, in its partial output; and whose runs these are."""
+RUN = "run"
+"""File on this machine that says which run writes: in its partial output, or, of one that could not
+be removed from the bucket, behind the name that stands for the output."""
 
 MARK = "paper_unet"
 
@@ -59,17 +65,45 @@ class RemoteZarrOutput(ZarrOutput):
         self._beside = RemoteStore(address.parent, read_only=False)
         self._mark = address.path.rpartition("/")[2] + UNFINISHED
         self._documents: dict[str, bytes] = {}
-        self._run = ""
+        self._replaces = False
+        self._run, self._token = "", secrets.token_hex(16)
         self._sizes: NDArray[np.int64] | None = None  # of what an interrupted run left
         super().__init__(_stand_in(address), *given, **more)
         self.notes = (f"{address}: its journal is {self.path}.journal, until it is finished",)
+        if self._replaces:
+            self.notes += (
+                f"{address}: the image that is there is removed before the first chunk is written; "
+                "a bucket cannot keep it until the new one is complete",
+            )
 
     @property
     def place(self) -> object:
         """The address; see `Output.place`."""
         return self.address
 
+    @property
+    def begun(self) -> str:
+        """The address, and where its documents wait."""
+        return f"{self.address} ({self.partial})"
+
+    def in_the_way(self) -> InputError:
+        """Return the error of something else on this machine; see `Output.in_the_way`."""
+        return InputError(f"{self.address}: {super().in_the_way()}")
+
+    def use_shards(self, shard: int) -> None:
+        """Write shards of so many pixels a side; what is read back may be as large as these."""
+        super().use_shards(shard)
+        index = 32 * (self._side // self.chunk) ** 2
+        self._remote.largest = with_slack(self._side**2 * self.dtype.itemsize) + index
+
     # of the driver
+
+    def refuse_input(self, stack: Stack) -> None:
+        """Refuse to replace what is read under another address of this bucket."""
+        if self._replaces or self._marked():
+            place = self._remote.with_read_only(True)
+            place.missing = "fill"
+            self._refuse_input(stack, place)
 
     def take(self, claim: Claim, *, left: bool) -> None:
         """Go by what a claim knows as our own; see `Output.take`.
@@ -88,15 +122,15 @@ class RemoteZarrOutput(ZarrOutput):
         super().prepare(resume=resume)
         if resume:
             self._read_run()
-            self._check_run()
             self._sizes = self._objects_of(0).sizes()
             return
         try:
             self._check_owner()
             self._run = secrets.token_hex(16)
             write_atomic(self.partial / RUN, self._run.encode())
-            about = {MARK: "partial", "owner": _owner(), "run": self._run}
+            about = {MARK: "partial", "owner": self._owner(), "run": self._run}
             self._beside.write(self._mark, json.dumps(about).encode())
+            remove(self._left)
             self._empty()
         except BaseException:
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -105,10 +139,15 @@ class RemoteZarrOutput(ZarrOutput):
     def discard(self) -> None:
         """Remove what was written, if it is our own; see `Output.discard`."""
         super().discard()
-        with suppress(InputError):  # another error is on its way; the next run removes it
-            if self._remote.reachable and self._run and self._marked().get("run") == self._run:
-                self._empty()
-                self._beside.remove([self._mark])
+        if not self._run:
+            return
+        with suppress(InputError):  # another error is on its way
+            if self._remote.reachable:
+                if self._marked().get("run") == self._run:
+                    self._empty()
+                    self._beside.remove([self._mark])
+                return
+        write_atomic(self._left, self._run.encode())  # the next run removes it
 
     def finish(self) -> None:
         """Write what describes the chunks: the image is there; see `Output.finish`."""
@@ -135,6 +174,16 @@ class RemoteZarrOutput(ZarrOutput):
         self._sizes = None
         return super().write(z, row, column, pixels)
 
+    def derive(self, z: int, row: int, column: int, pixels: NDArray[Any]) -> list[Chunk]:
+        """Compute what a window completes of the pyramid; see `write`, and `Output.derive`."""
+        self._check_run()
+        return super().derive(z, row, column, pixels)
+
+    def run(self, task: Task) -> None:
+        """Compute a row of chunks of a level; see `write`, and `Output.run`."""
+        self._check_run()
+        super().run(task)
+
     def stored(self, z: int, rows: Span, columns: Span) -> Stored:
         """Read back the objects of a window; see `Output.stored`."""
         objects = self._objects_of(0)
@@ -153,6 +202,8 @@ class RemoteZarrOutput(ZarrOutput):
         """Whether the objects of a window are there and can be decoded."""
         try:
             self.read(z, rows, columns)
+        except (Stopped, UnreachableError):
+            raise
         except Exception:  # damage raises errors of many types
             return False
         return True
@@ -197,7 +248,8 @@ class RemoteZarrOutput(ZarrOutput):
         super()._check()
         if self._marked():
             return  # whose it is says `_check_owner`
-        if any(self._remote.about(name) is not None for name in ROOTS):
+        self._replaces = any(self._remote.about(name) is not None for name in ROOTS)
+        if self._replaces:
             if not self.overwrite:
                 raise InputError(
                     f"{self.address}: exists already; choose another name or add `overwrite`"
@@ -210,12 +262,26 @@ class RemoteZarrOutput(ZarrOutput):
 
     def _check_owner(self) -> None:
         mark = self._marked()
-        if mark and mark.get("owner") != _owner() and not self.overwrite:
+        if mark and not self._is_own(mark) and not self.overwrite:
             raise InputError(
                 f"{self.address}: another run writes it, or left it unfinished, whose journal is "
-                f"not in {self.path.parent}; go on where that run was begun, add `overwrite` to "
-                "start anew, or choose another output name"
+                f"not {self.path}.journal; go on where, and with the endpoint with which, that run "
+                "was begun, add `overwrite` to start anew, or choose another output name"
             )
+
+    def _is_own(self, mark: dict[str, Any]) -> bool:
+        """Whether a mark is of a run of this journal, or of one that could not remove it."""
+        known = {_text(self.partial / RUN), _text(self._left)} - {""}
+        return mark.get("owner") == self._owner() or mark.get("run") in known
+
+    def _owner(self) -> str:
+        """Return what the runs of this journal are known by in the bucket; no other has it."""
+        token = self._token if self._claim is None else self._claim.token
+        return hashlib.sha256(f"{token} {self.path.name}".encode()).hexdigest()[:32]
+
+    @property
+    def _left(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{RUN}")
 
     def _check_run(self) -> None:
         if self._marked().get("run") != self._run:
@@ -224,10 +290,9 @@ class RemoteZarrOutput(ZarrOutput):
             )
 
     def _read_run(self) -> None:
-        try:
-            self._run = (self.partial / RUN).read_text()
-        except OSError:
-            raise self.nothing_left("does not say which run wrote it") from None
+        self._run = _text(self.partial / RUN)
+        if not self._run:
+            raise self.nothing_left("does not say which run wrote it")
         if self._marked().get("run") != self._run:
             raise self.nothing_left(f"is of a run that {self.address} has no mark of any more")
 
@@ -272,20 +337,21 @@ class RemoteZarrOutput(ZarrOutput):
 
 def _stand_in(address: Address) -> Path:
     """Return the name that stands for an output on this machine."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    digest = hashlib.sha256(f"{address} {endpoint}".encode()).hexdigest()
+    endpoint = ""
+    if address.scheme == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    digest = hashlib.sha256(f"{address} {endpoint.rstrip('/')}".encode()).hexdigest()
     folder = state_folder()
     make_folder(folder)
     return folder / f"{address.name[-100:]}-{digest[:16]}"
 
 
-def _owner() -> str:
-    """Return what the runs whose journals are in this folder are known by in a bucket."""
-    path = state_folder() / OWNER
-    if not path.exists():
-        with suppress(InputError, FileExistsError):  # another process is as fast
-            write_atomic(path, secrets.token_hex(16).encode(), overwrite=False)
-    return path.read_text().strip()
+def _text(path: Path) -> str:
+    """Return what a file says; nothing if it is not there."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def create_remote(address: Address, *given: Any, labels: bool, **more: Any) -> RemoteZarrOutput:

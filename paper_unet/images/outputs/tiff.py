@@ -11,6 +11,7 @@ import tifffile
 
 from paper_unet.errors import InputError
 from paper_unet.images.outputs.block import BlockOutput
+from paper_unet.images.said import SAID
 
 BIG_SUFFIXES = (".btf", ".tf8")
 # a classic TIFF counts its bytes in 32 bits; this much is kept for the directories
@@ -115,13 +116,13 @@ class TiffOutput(BlockOutput):
         return (
             f"ImageJ={IMAGEJ}\nimages={count}\nslices={count}\nunit=cm\n"
             f"spacing={z / 1e4!r}\nloop=false\n"
-            + (f"paper_unet={json.dumps(self.about)}\n" if self.about else "")
+            + (f"{SAID}={json.dumps(self.said)}\n" if self.said else "")
         )
 
     def _about(self) -> dict[str, Any]:
         z = self.pixel_size[0]
         about: dict[str, Any] = {"channels": list(self.channels)} if self.channels else {}
-        about |= {"paper_unet": self.about} if self.about else {}
+        about |= {SAID: self.said} if self.said else {}
         return about if z is None else {"spacing": z, "unit": "um", **about}
 
     def _about_ome(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class TiffOutput(BlockOutput):
         # the writer's default is a new UUID each time; the same pixels shall give the same bytes
         about = (self.shape, self.dtype.name, self.pixel_size)
         name = repr((*about, self.channels) if self.channels else about)
-        said = {"Description": json.dumps(self.about)} if self.about else {}
+        said = {"Description": json.dumps(self.said)} if self.said else {}
         fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
         channels = {"Channel": {"Name": list(self.channels)}} if self.channels else {}
         return {**sizes, **units, **channels, **said, "UUID": str(fixed), "Creator": "paper_unet"}

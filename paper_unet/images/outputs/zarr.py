@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zarr
 from numcodecs.zstd import Zstd
@@ -22,7 +22,13 @@ from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
 from paper_unet.images.outputs.zarr_labels import register
 from paper_unet.images.outputs.zarr_shards import check_shard, files_of, side_for
-from paper_unet.images.stack import Span
+from paper_unet.images.readers.damage import NO_DAMAGE
+from paper_unet.images.readers.zarr_store import RegularFiles
+from paper_unet.images.stack import Span, Stack
+from paper_unet.system.address import Address
+
+if TYPE_CHECKING:
+    from paper_unet.images.remote.store import RemoteStore
 
 VERSIONS = ("0.5", "0.4")
 CHUNK = 512
@@ -52,6 +58,19 @@ class ZarrOutput(PyramidOutput):
         self.shard = shard or 0
         super().__init__(*given, **more)
         self.use_shards(side_for(self, CHUNK) if shard is None else shard)
+
+    def refuse_input(self, stack: Stack) -> None:
+        """Refuse to replace what is read, a network's address of this folder too."""
+        super().refuse_input(stack)
+        if isinstance(stack.path, Address) and self.path.is_dir():
+            self._refuse_input(stack, RegularFiles(self.path, read_only=True))
+
+    def _refuse_input(self, stack: Stack, place: RegularFiles | RemoteStore) -> None:
+        if stack.lies_in(place):
+            raise InputError(
+                f"{self.place}: holds the pixels of the input {stack.path}, so it is the input "
+                "under another address, or a copy of it; choose another output"
+            )
 
     def use_shards(self, shard: int) -> None:
         """Write shards of so many pixels a side; 0: a file for each chunk. Before `prepare`."""
@@ -171,7 +190,7 @@ class ZarrOutput(PyramidOutput):
         at = (channel, z) if self.channels else (z,)
         try:
             window: NDArray[Any] = self._arrays()[level][(*at, slice(*rows), slice(*columns))]
-        except (InputError, OSError):
+        except (*NO_DAMAGE, OSError):
             raise
         except Exception as error:  # damage raises errors of many types
             raise self._undecodable(level, z, error) from error

@@ -118,7 +118,7 @@ class Sought:
                 parts = parts[1:]
             elif layout.top:
                 continue
-            index = tuple(_number(part) for part in parts)
+            index = tuple(number(part) for part in parts)
             fits = len(index) == len(grid)
             if fits and all(0 <= k < n for k, n in zip(index, grid, strict=True)):
                 yield index, joined(folder, entry.name), entry
@@ -128,7 +128,7 @@ class Sought:
     ) -> Iterator[tuple[tuple[int, ...], str, Entry]]:
         axis = len(index)
         for entry in self.files.listed(folder):
-            k = _number(entry.name)
+            k = number(entry.name)
             if not 0 <= k < self.grid[axis] or self.only.get(axis, k) != k:
                 continue
             key = joined(folder, entry.name)
@@ -164,6 +164,6 @@ def count_files(sought: Sought, z: int | None) -> Chunks:
     return found
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
     """Return a number as chunks are named by it; -1 if it is none."""
     return int(text) if text.isdecimal() and text == str(int(text)) else -1

@@ -13,6 +13,9 @@ from paper_unet.system.stop import Stopped
 MOST_SHOWN = 200
 """Characters of a library's own words."""
 
+NO_DAMAGE = (InputError, Stopped)
+"""What comes through from whatever reads: a line that says enough, and a signal."""
+
 
 def reason_of(error: Exception) -> str:
     """Return an error's own words in one line, or its type where it has none."""
@@ -38,7 +41,7 @@ def reading(path: Path, what: str, blame: str = "the file is damaged") -> Iterat
     """
     try:
         yield
-    except (InputError, Stopped):
+    except NO_DAMAGE:
         raise
     except Exception as error:
         said = shown(reason_of(error), MOST_SHOWN)

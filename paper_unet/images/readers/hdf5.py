@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from paper_unet.images.readers.hdf5_file import (
     check_block,
     check_storage,
     find_data_set,
+    labels_said,
     open_file,
     pixel_size_of,
 )
 from paper_unet.images.stack import Span, Stack
-from paper_unet.system.files import file_stamp
+from paper_unet.system.files import file_stamp, open_regular
 from paper_unet.system.names import UNFINISHED
 
 CONVERTED = 2**21
@@ -62,13 +64,17 @@ class Hdf5Stack(Stack):
     ) -> None:
         super().__init__(path, channels=channels, labels=labels, chosen=chosen)
         self._source, name = split_inside(path)
-        self._file = open_file(path, self._source)
+        self._held = ExitStack()
         try:
+            through = None
+            if self.unfinished(path):  # looked at again and again while it is written
+                through = self._held.enter_context(open_regular(self._source))
+            self._file = self._held.enter_context(open_file(path, self._source, through))
             with reading(path, "the file"):
                 self._set = find_data_set(path, self._file, name)
                 self._open(axes, missing)
         except BaseException:
-            self._file.close()
+            self._held.close()
             raise
         if self._set.name.strip("/") != name:
             self.notes += (f"{path}: its data set {self._set.name} is read",)
@@ -118,11 +124,16 @@ class Hdf5Stack(Stack):
         """The file, without the name of the data set."""
         return (self._source,)
 
+    @property
+    def says_labels(self) -> bool:
+        """Whether the data set says so."""
+        return labels_said(self._set)
+
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""
         if self._rows is not None:
             self._rows.clear()
-        self._file.close()
+        self._held.close()
 
     def _stamp(self) -> dict[str, Any]:
         return {**file_stamp(self._source), "data_set": self._set.name}

@@ -8,16 +8,18 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import Axes, letter, unnamed
 from paper_unet.images.hdf5 import AXES_ATTRIBUTES, SIZE_ATTRIBUTES, library
+from paper_unet.images.inside import file_of
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.foreign import HDF5, foreign, format_of_file
+from paper_unet.images.said import SAID, says_labels
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.files import check_regular
 
@@ -31,7 +33,7 @@ that may lead to each other."""
 TRUNCATED = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
 
 
-def open_file(path: Path, file: Path) -> Any:
+def open_file(path: Path, file: Path, through: BinaryIO | None = None) -> Any:
     """Open an HDF5 file to be read.
 
     Parameters
@@ -39,6 +41,9 @@ def open_file(path: Path, file: Path) -> Any:
     path : Path
         As it was given, for messages.
     file : Path
+    through : BinaryIO, optional
+        The same file, opened: it is read through this. Else the library takes it for the one that
+        this process may have open already, with what it knew of that one.
 
     Raises
     ------
@@ -56,6 +61,8 @@ def open_file(path: Path, file: Path) -> Any:
             raise InputError(f"{path}: is no HDF5 file, though its name says so; export it again")
         try:
             # other processes may read and write it; that it changes is seen in the end
+            if through is not None:
+                return h5py.File(through, "r", rdcc_nbytes=0)
             return h5py.File(file, "r", locking=False, rdcc_nbytes=0)
         except OSError as error:
             if cut := TRUNCATED.search(str(error)):
@@ -88,7 +95,7 @@ def find_data_set(path: Path, file: Any, name: str | None) -> Any:
         return found
     if not isinstance(found, h5py.Group):
         where = f"/{name} is nothing that holds pixels" if found is not None else f"has no /{name}"
-        raise InputError(f"{path}: {where}; {_listed(file, _data_sets(h5py, file))}")
+        raise InputError(f"{path}: {where}; {_listed(path, _data_sets(h5py, file))}")
     inside = _data_sets(h5py, found)
     stacks = [one for one in inside if one.ndim == 3]
     if len(stacks) == 1:
@@ -96,7 +103,7 @@ def find_data_set(path: Path, file: Any, name: str | None) -> Any:
     if len(inside) == 1:
         return inside[0]
     many = "holds no data set of an image" if not inside else f"holds {len(inside)} data sets"
-    raise InputError(f"{path}: {many}; {_listed(file, inside)}")
+    raise InputError(f"{path}: {many}; {_listed(path, inside)}")
 
 
 def _follow(path: Path, file: Any, name: str) -> Any:
@@ -150,12 +157,12 @@ def _can_be_stack(one: Any) -> bool:
         return False
 
 
-def _listed(file: Any, found: Sequence[Any]) -> str:
+def _listed(path: Path, found: Sequence[Any]) -> str:
     if not found:
         return "give a file that has one of two, three or four axes"
     names = [f"{one.name} ({one.dtype}, {one.shape})" for one in found[:MOST_NAMED]]
     more = ", ..." if len(found) > MOST_NAMED else ""
-    first = Path(str(file.filename)).name
+    first = file_of(path).name
     return f"name one of them, as in {first}:{found[0].name}: {', '.join(names)}{more}"
 
 
@@ -217,6 +224,11 @@ def _attribute(data_set: Any, name: str) -> Any:
         return data_set.attrs[name]
     except Exception:  # a damaged entry is no reason to refuse the pixels
         return None
+
+
+def labels_said(data_set: Any) -> bool:
+    """Whether a data set says that its values are labels."""
+    return says_labels(_attribute(data_set, SAID))
 
 
 def pixel_size_of(data_set: Any, axes: Axes) -> PixelSize:

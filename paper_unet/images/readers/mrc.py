@@ -14,6 +14,7 @@ from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.foreign import MRC, foreign, format_of_file
 from paper_unet.images.stack import PixelSize, Span, Stack
 from paper_unet.system.files import open_regular
+from paper_unet.system.libraries import needed
 
 SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st")
 HEADER = 1024
@@ -137,19 +138,14 @@ def _read_header(path: Path, data: bytes) -> tuple[Any, str]:
 
     The library's own opening reads the extended header, too, by a length that it takes as it is.
     """
-    try:
-        from mrcfile.dtypes import HEADER_DTYPE
-        from mrcfile.utils import byte_order_from_machine_stamp as byte_order
-    except ImportError:
-        raise InputError(
-            f"{path}: MRC needs mrcfile, which is not installed: pip install mrcfile"
-        ) from None
+    dtype = needed("mrcfile.dtypes", f"{path}: MRC", "mrc").HEADER_DTYPE
+    byte_order = needed("mrcfile.utils", f"{path}: MRC", "mrc").byte_order_from_machine_stamp
     if len(data) < HEADER:
         raise InputError(
             f"{path}: truncated: the header of an MRC file has {HEADER} bytes and the file has "
             f"{len(data)}; copy or export it again"
         )
-    header = np.frombuffer(data, HEADER_DTYPE)[0]
+    header = np.frombuffer(data, dtype)[0]
     if bytes(header["map"])[:3] != b"MAP":
         found = format_of_file(path)
         if found not in (None, MRC):
@@ -166,7 +162,7 @@ def _read_header(path: Path, data: bytes) -> tuple[Any, str]:
             f"{path}: its machine stamp is {stamp}, by which the order of bytes is not known; "
             "write its header anew (IMOD: newstack)"
         ) from None
-    return np.frombuffer(data, HEADER_DTYPE.newbyteorder(order))[0], order
+    return np.frombuffer(data, dtype.newbyteorder(order))[0], order
 
 
 def _shape(path: Path, header: Any) -> tuple[int, int, int]:

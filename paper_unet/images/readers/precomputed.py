@@ -80,7 +80,7 @@ class PrecomputedStack(ChunkedStack):
         )
         with reading(path, "the chunks", DAMAGED):
             chunk, self._source, found = self._find_chunks()
-        if not found.there:
+        if not found.there and not self.unfinished(path):
             raise InputError(
                 f"{path}: scale {shown(scale.key)} has no chunk of its {found.missing}: its pixels "
                 "were never written, or not copied with it; copy or export it again"
@@ -125,6 +125,11 @@ class PrecomputedStack(ChunkedStack):
                 first = chunk, source, found
         assert first is not None  # noqa: S101  (there is one size at least)
         return first
+
+    @property
+    def says_labels(self) -> bool:
+        """Whether the volume is a segmentation."""
+        return self._scale.segmentation
 
     @property
     def files(self) -> tuple[Path, ...]:

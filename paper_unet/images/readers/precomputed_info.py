@@ -49,6 +49,8 @@ class Scale:
         The folder of the volume.
     key : str
         Of the scale: its folder in that of the volume.
+    segmentation : bool
+        Whether the values are numbers of segments.
     dtype : numpy.dtype
     channels : int
     size, offset : tuple of int
@@ -70,6 +72,7 @@ class Scale:
 
     volume: Path
     key: str
+    segmentation: bool
     dtype: np.dtype[Any]
     channels: int
     size: Triple
@@ -203,6 +206,7 @@ def _read(
     return Scale(
         volume=volume,
         key=key,
+        segmentation=about.get("type") == "segmentation",
         dtype=np.dtype(name),
         channels=channels,
         size=size,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,6 +13,7 @@ import numpy as np
 from paper_unet.errors import InputError
 from paper_unet.images.readers.zarr import DOCUMENTS_AND_ATTRIBUTES, ZarrStack
 from paper_unet.images.readers.zarr_chunks import NOTHING
+from paper_unet.images.readers.zarr_known import spread_keys, stamps
 from paper_unet.images.remote.store import AT_ONCE, RemoteStore, open_store
 
 LOOKED: Final = 64
@@ -122,26 +121,7 @@ class RemoteZarrStack(ZarrStack):
 
     def _look_at(self, most: int) -> dict[str, dict[str, Any] | None]:
         """Return what the server says of so many chunks, evenly spread, by their keys."""
-        keys = list(dict.fromkeys(self._some_chunks(most)))
-        with ThreadPoolExecutor(AT_ONCE, "look") as pool:
-            return dict(zip(keys, pool.map(self._store.stamp, keys), strict=True))
-
-    def _some_chunks(self, most: int) -> Iterator[str]:
-        sides = self._file_shape
-        first = [0] * len(sides)
-        for axis, number in self.taken:
-            first[axis] = number // sides[axis]
-        grid = tuple(
-            1 if axis in dict(self.taken) else math.ceil(length / sides[axis])
-            for axis, length in enumerate(self._array.shape)
-        )
-        count = math.prod(grid)
-        looked = min(count, most)
-        for k in range(looked):
-            index = np.unravel_index(k * (count - 1) // max(looked - 1, 1), grid)
-            place = tuple(int(k) + start for k, start in zip(index, first, strict=True))
-            key = self._array.metadata.encode_chunk_key(place)
-            yield f"{self._array.path}/{key}".lstrip("/")
+        return stamps(self._store, spread_keys(self._array, dict(self.taken), most))
 
 
 class _ShardCheck:

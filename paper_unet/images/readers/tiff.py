@@ -19,7 +19,7 @@ from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
 from paper_unet.images.readers.damage import reading, reason_of
 from paper_unet.images.readers.tiff_budget import check_planes
-from paper_unet.images.readers.tiff_channels import channel_names
+from paper_unet.images.readers.tiff_channels import channel_names, labels_said
 from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
@@ -92,6 +92,12 @@ class TiffStack(Stack):
         if self.channels == 1:  # journals of colour have none
             self.pixel_size = tiff_pixel_size(self._file, self._series)
         _check_segment(path, self._segments)
+
+    @property
+    def says_labels(self) -> bool:
+        """Whether the file says so, as those of this software do."""
+        with _silenced():
+            return labels_said(self._file, self._series)
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""

@@ -29,7 +29,7 @@ def unfinished_of(path: str | Path) -> Path | None:
 
 
 def open_unfinished(path: str | Path) -> Stack:
-    """Open what a run has written so far of an output; what is not there yet is 0.
+    """Open what a run has written so far of an output; what is not there yet, or all, is 0.
 
     To be looked at, and for nothing else: the run may be stopped, and what it wrote is not compared
     with its record. A stack shows what was there when it read it: open another to see what is new.
@@ -47,7 +47,7 @@ def open_unfinished(path: str | Path) -> Stack:
     Raises
     ------
     InputError
-        If there is no such run, or nothing is written yet.
+        If there is no such run, or it is still making the file or folder itself.
     """
     file, _ = split_inside(path)
     partial = unfinished_of(path)

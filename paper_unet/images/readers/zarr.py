@@ -72,7 +72,7 @@ class ZarrStack(ChunkedStack):
         self._files, self._root = self._open_files()
         try:
             image = _open_with_codecs(path, self._files, self._root)
-            self._array = image.array
+            self._array, self._of_labels = image.array, image.labels
             self.dtype, self.own_range = read_as(path, self._array.dtype, labels)
             check_layout(path, self._array, self.budget)
             self._find_axes(image, axes)
@@ -97,12 +97,18 @@ class ZarrStack(ChunkedStack):
         files = open_files(self._source, self.budget)
         return files, joined(files.top, inside)
 
+    @property
+    def says_labels(self) -> bool:
+        """Whether it is a label image of OME-Zarr."""
+        return self._of_labels
+
     def _find_axes(self, image: Image, given: str | None) -> None:
         self._axes = stack_axes(
             self.path, image.axes, self._array.shape, given,
             chosen=self.chosen, names=image.channels,
         )  # fmt: skip
         self.shape, self.taken = self._axes.shape, self._axes.taken
+        self.letters = given.upper() if given else image.axes
         if image.sizes:  # by position: another letter may stand for Z
             z, y, x = self._axes.z, self._axes.y, self._axes.x
             self.pixel_size = None if z is None else image.sizes[z], image.sizes[y], image.sizes[x]
@@ -115,7 +121,10 @@ class ZarrStack(ChunkedStack):
         count = self.shape[0]
         self.budget.allow(COUNTED * count, self.path, f"counts the chunks of {count} sections")
         with _reading(self.path, "the chunks"):
-            found = present(self._files, self._array, self._axes.z, self.taken)
+            found = present(
+                self._files, self._array, self._axes.z, self.taken,
+                unwritten=self.unfinished(self._source),
+            )  # fmt: skip
             declared = layout_of(self._array.metadata)
             if found.layout != declared:
                 self._array = as_named(self._array, found.layout)
@@ -145,6 +154,15 @@ class ZarrStack(ChunkedStack):
         documents = [self.path / name for name in DOCUMENTS_AND_ATTRIBUTES]
         linked = [file.resolve() for file in documents if file.is_symlink()]
         return self.path, *linked, *self._files.links(self._array.path)
+
+    def lies_in(self, place: Any) -> bool:
+        """Whether its pixels lie in another store, too; see `Stack.lies_in`."""
+        from paper_unet.images.readers.zarr_known import lies_in
+
+        if self._files.whole():  # a file holds them all
+            return False
+        with _reading(self.path, "the store"):
+            return lies_in(place, self.path, self._files, self._array, dict(self.taken))
 
     def close(self) -> None:
         """Forget what is decoded, and close a store in one file."""

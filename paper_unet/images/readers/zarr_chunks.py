@@ -39,7 +39,14 @@ def as_named(array: Any, layout: Layout) -> Any:
     return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
 
 
-def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, int]] = ()) -> Chunks:
+def present(
+    files: Any,
+    array: Any,
+    z: int | None,
+    taken: Sequence[tuple[int, int]] = (),
+    *,
+    unwritten: bool = False,
+) -> Chunks:
     """Find the chunks of an array, by the names that its metadata say, or else by others.
 
     Parameters
@@ -51,6 +58,8 @@ def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, in
         Which axis is Z; None: there is none.
     taken : sequence of (int, int)
         Axes along which one place is read, and which: the chunks there are counted.
+    unwritten : bool
+        Whether there may be none at all.
 
     Returns
     -------
@@ -79,6 +88,8 @@ def present(files: Any, array: Any, z: int | None, taken: Sequence[tuple[int, in
             if array.shards is None:
                 return found
             return _inside_shards(files, sought, array, found, z, taken)
+    if unwritten:
+        return Chunks(np.zeros_like(found.counts), found.wanted, found.deep, declared)
     raise InputError(
         f"{files.named(array.path)}: has no chunk of its {math.prod(sought.wanted(grid, z))}: its "
         "pixels were never written, or not copied with it; copy or export it again"

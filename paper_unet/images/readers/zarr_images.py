@@ -38,12 +38,15 @@ class Image(NamedTuple):
         Of a pixel along each axis, micrometres; empty where nothing is said.
     channels : tuple of str
         Their names, as far as there are any.
+    labels : bool
+        Whether it is a label image.
     """
 
     array: Any
     axes: str
     sizes: Sequence[float | None] = ()
     channels: tuple[str, ...] = ()
+    labels: bool = False
 
 
 def axes_of(array: Any) -> str:
@@ -94,7 +97,8 @@ def ome_image(path: Path, group: Any) -> Image:
         raise ValueError(f"{len(axes)} axes for an array of shape {array.shape}")
     letters = "".join(AXIS_TYPES.get(str(axis.get("type"))) or letter(axis["name"])
                       for axis in axes)  # fmt: skip
-    return Image(array, letters, _pixel_size(axes, (dataset, image)), channels)
+    of_labels = "image-label" in _attributes(group)
+    return Image(array, letters, _pixel_size(axes, (dataset, image)), channels, of_labels)
 
 
 def _inside(path: Path, name: object) -> str:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from paper_unet.errors import InputError
 from paper_unet.system.address import Address
+from paper_unet.system.libraries import require
 
 
 def require_obstore(address: Address) -> None:
     """Raise InputError unless what connects to a network is installed."""
-    if find_spec("obstore") is None:
-        raise InputError(
-            f'{address}: a Zarr on a network needs obstore: pip install "paper-unet[remote]"'
-        )
+    require("obstore", f"{address}: a Zarr on a network", "remote")

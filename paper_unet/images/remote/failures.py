@@ -12,8 +12,11 @@ PASSING = (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524,
 GONE = (404, 410)
 DENIED = (401, 403, 407)
 
-_METADATA_SERVERS = r"169\.254\.\d+\.\d+|metadata\.google|computeMetadata"
+_METADATA_SERVERS = r"https?://(169\.254\.\d+\.\d+|metadata\.google|[^/\s]+/computeMetadata/v1)"
 """Where machines of a cloud ask for keys of their own; other machines have none there."""
+
+_NAMES = re.compile(r'https?://\S+|\b(path|location): "(?:[^"\\]|\\.)*"')
+"""What an error shows of the names that a user gave."""
 
 _STATUS = re.compile(r"status code: (\d{3})|\bstatus: (\d{3})\b")
 
@@ -54,11 +57,11 @@ def failure_of(error: Exception) -> Failure:
         return Failure("has nothing there", False, 404)
     if re.search(_METADATA_SERVERS, text):
         return Failure("was not asked, since no keys for it were found", False, 401)
+    text = _NAMES.sub("", text)  # a folder may be called as what can fail
     found = _STATUS.search(text)
     status = int(found[1] or found[2]) if found else _status_by_name(name)
     if status:
         return _answered(status)
-    # the kinds below are those of the library's own error, behind the address
     for pattern, what, passing in _KINDS:
         if re.search(pattern, text, re.I):
             return Failure(what, passing)

@@ -22,13 +22,6 @@ class Kept:
         self._data: OrderedDict[Hashable, bytes] = OrderedDict()
         self._lock = Lock()
 
-    def __getstate__(self) -> dict[str, int]:
-        return {"room": self.room}
-
-    def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__()  # type: ignore[misc]
-        self.room = state["room"]
-
     def get(self, name: Hashable, read: Callable[[], bytes | None]) -> bytes | None:
         """Return what is kept under a name, or else read it; what is not there is not kept."""
         with self._lock:

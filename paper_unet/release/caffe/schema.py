@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from paper_unet.errors import InputError
+from paper_unet.system.libraries import needed
 
 PACKAGE: Final = "paper_unet.release.caffe"
 
@@ -85,12 +85,9 @@ def network_class() -> Any:
     InputError
         If protobuf is not installed.
     """
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    except ImportError as error:
-        raise InputError(
-            'reading a .caffemodel needs protobuf: pip install "paper-unet[caffe]"'
-        ) from error
+    needed("google.protobuf", "reading a .caffemodel", "caffe")
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(
         name="paper_unet/caffe.proto", package=PACKAGE, syntax="proto2"
     )

@@ -17,12 +17,12 @@ from typing import Any, Final, TypeVar
 import torch
 
 from paper_unet.errors import InputError, shown
-from paper_unet.export.parts import needed
 from paper_unet.networks.base import Network
 from paper_unet.networks.card import model_card, published
 from paper_unet.networks.known_weights import is_known, terms_of
 from paper_unet.networks.weights_file import describe, load_model, save_model, weights_digest
 from paper_unet.system.files import check_free_name, make_folder, write_atomic
+from paper_unet.system.libraries import needed
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
