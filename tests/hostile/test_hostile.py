@@ -7,6 +7,7 @@ JSON for each: its name, seconds, and the megabytes that the process took more.
 
 import json
 import os
+import runpy
 import stat
 import time
 from collections.abc import Callable
@@ -17,13 +18,15 @@ import pytest
 import tifffile
 from others import CAFFE, JOURNALS, PNGS, WEIGHTS
 from process_helpers import Child
+from sounds import SOUND
 from tiffs import TIFFS
 from volumes import HDF5S, MRCS, N5S, PRECOMPUTED
 from zarrs import ZARRS
 from zips import OMES, ZIPS
 
 from paper_unet import UNet
-from paper_unet.networks.weights_file import save_model
+from paper_unet.cli import main
+from paper_unet.networks.weights_file import load_model, save_model
 
 MORE = 2**30
 """Bytes of address space that a case may take."""
@@ -115,6 +118,14 @@ RANGE = ("--range", "0", "255")
 WITH = ("--weights", "sound.safetensors", "--threads", "1")
 
 
+def says_why(case: str, line: str) -> None:
+    """A bomb is refused where it is decoded, and a file that is too large before that."""
+    if "bomb" in case:
+        assert "declared" in line
+    if "too large" in case:
+        assert "can be needed" in line or "an index of" in line
+
+
 @pytest.mark.parametrize("case", TIFFS)
 def test_tiff(here: Path, case: str) -> None:
     name = "in.ome.tif" if case.startswith("ome") else "in.tif"
@@ -125,8 +136,9 @@ def test_tiff(here: Path, case: str) -> None:
 @pytest.mark.parametrize("case", ZARRS)
 def test_zarr(here: Path, case: str) -> None:
     ZARRS[case](here / "in.zarr")
-    refused(here, case, "predict", "in.zarr", "-o", "out.tif", *WITH)
+    line = refused(here, case, "predict", "in.zarr", "-o", "out.tif", *WITH)
     assert not (here / "it-ran").exists()
+    says_why(case, line)
 
 
 @pytest.mark.parametrize("case", ZIPS)
@@ -144,7 +156,7 @@ def test_ome_zarr(here: Path, case: str) -> None:
 @pytest.mark.parametrize("case", HDF5S)
 def test_hdf5(here: Path, case: str) -> None:
     HDF5S[case](here / "in.h5")
-    refused(here, case, "predict", "in.h5:/raw", "-o", "out.tif", *WITH)
+    says_why(case, refused(here, case, "predict", "in.h5:/raw", "-o", "out.tif", *WITH))
 
 
 @pytest.mark.parametrize("case", MRCS)
@@ -156,13 +168,13 @@ def test_mrc(here: Path, case: str) -> None:
 @pytest.mark.parametrize("case", N5S)
 def test_n5(here: Path, case: str) -> None:
     N5S[case](here / "in.n5")
-    refused(here, case, "predict", "in.n5", "-o", "out.tif", *WITH)
+    says_why(case, refused(here, case, "predict", "in.n5", "-o", "out.tif", *WITH))
 
 
 @pytest.mark.parametrize("case", PRECOMPUTED)
 def test_precomputed(here: Path, case: str) -> None:
     PRECOMPUTED[case](here / "in")
-    refused(here, case, "predict", "in", "-o", "out.tif", *WITH, *RANGE)
+    says_why(case, refused(here, case, "predict", "in", "-o", "out.tif", *WITH, *RANGE))
 
 
 @pytest.mark.parametrize("case", PNGS)
@@ -199,8 +211,29 @@ def test_other_commands_read_in_the_same_way(here: Path, case: str) -> None:
     refused(here, f"train, {case}", "train", *training)
 
 
-def test_a_sound_file_is_not_refused(here: Path) -> None:
+@pytest.mark.parametrize("kind", SOUND)
+def test_a_sound_file_is_not_refused(
+    here: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """So that the cases fail for what they are."""
+    name, make, more = SOUND[kind]
+    make(here / name)
+    monkeypatch.chdir(here)
+    source = f"{name}:/raw" if name.endswith(".h5") else name
+    assert main(["predict", source, "-o", "out.tif", *WITH, *more]) == 0, capsys.readouterr().err
+    assert tifffile.imread(here / "out.tif").shape == (1 if kind == "png" else 2, 64, 64)
+
+
+def test_a_sound_caffemodel_is_not_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("google.protobuf")
+    helpers = runpy.run_path(str(Path(__file__).parents[1] / "release" / "caffe_helpers.py"))
+    (here / "in.caffemodel").write_bytes(helpers["caffemodel"](helpers["network"](2)))
+    monkeypatch.chdir(here)
+    assert main(["import-caffe", "in.caffemodel", "-o", "out.safetensors"]) == 0
+    assert load_model("out.safetensors").config.width == 2
+
+
+def test_a_sound_file_needs_no_more_than_a_hostile_one_may_take(here: Path) -> None:
     words = [str(here.parent / "peak"), "predict", "sound.tif", "-o", "out.tif", *WITH]
     with Child(RUN, *words, cwd=here) as child:
         assert child.wait() == 0, child.error.read_text()

@@ -14,7 +14,7 @@ import mrcfile
 import numpy as np
 from others import sparse
 from tiffs import link, packed_zeros, pipe, unix_socket, zstd_zeros
-from zarrs import BLOSC_HEAD, BZIP2_ZEROS, LZMA_ZEROS, gzip_zeros
+from zarrs import BLOSC_HEAD, BZIP2_ZEROS, LZMA_ZEROS, SMALL, gzip_zeros
 
 Make = Callable[[Path], object]
 SHAPE = (2, 64, 64)
@@ -91,12 +91,13 @@ def of_shape(shape: tuple[int, ...], **given: Any) -> Make:
 
 GZIP: dict[str, Any] = {"compression": "gzip"}
 HDF5S: dict[str, Make] = {
-    "hdf5 gzip bomb": hdf5(put(packed_zeros(2**30)), **GZIP),
-    "hdf5 gzip bomb behind shuffle": hdf5(put(packed_zeros(2**30)), **GZIP, shuffle=True),
+    "hdf5 gzip bomb": hdf5(put(packed_zeros(SMALL)), **GZIP),
+    "hdf5 gzip bomb behind shuffle": hdf5(put(packed_zeros(SMALL)), **GZIP, shuffle=True),
+    "hdf5 gzip of a chunk that is too large": hdf5(put(packed_zeros(2**30)), **GZIP),
     "hdf5 gzip that is cut short": hdf5(put(zlib.compress(bytes(4096))[:-4]), **GZIP),
     "hdf5 gzip of too few bytes": hdf5(put(zlib.compress(bytes(4095))), **GZIP),
     "hdf5 lzf of nothing": hdf5(put(b"\x00"), compression="lzf"),
-    "hdf5 lzf bomb": hdf5(put(b"\x00\x00" + b"\xe0\xff\x00" * 2**16), compression="lzf"),
+    "hdf5 lzf bomb": hdf5(put(b"\x00\x00" + b"\xe0\xff\x00" * 2**14), compression="lzf"),
     "hdf5 of an exabyte": of_shape((2**20, 2**20, 2**20), chunks=(1, 64, 64)),
     "hdf5 of a chunk of 3 GB": of_shape((2**10, 2**11, 2**11), chunks=(2**10, 2**11, 2**10 + 500)),
     "hdf5 of 2^40 sections": of_shape((2**40, 64, 64), chunks=(1, 64, 64)),
@@ -222,8 +223,9 @@ def java_lz4(size: int) -> bytes:
 
 BLOCK = ("0", "0", "1")
 N5S: dict[str, Make] = {
-    "n5 gzip bomb": packed("gzip", gzip_zeros(2**30)),
-    "n5 zlib bomb": packed("gzip", packed_zeros(2**30)),
+    "n5 gzip bomb": packed("gzip", gzip_zeros(SMALL)),
+    "n5 zlib bomb": packed("gzip", packed_zeros(SMALL)),
+    "n5 gzip of a file that is too large": packed("gzip", gzip_zeros(2**30)),
     "n5 bzip2 bomb": packed("bzip2", BZIP2_ZEROS * 16),
     "n5 xz bomb": packed("xz", LZMA_ZEROS),
     "n5 zstd bomb": packed("zstd", zstd_zeros(2**30, said=True)),
@@ -317,6 +319,18 @@ def minishard(*numbers: int) -> bytes:
     return struct.pack(f"<QQ{len(numbers)}Q", 0, 8 * len(numbers), *numbers)
 
 
+def shard_of_index(data: bytes, chunks: bytes = b"") -> Make:
+    """A shard of chunks, and an index in gzip behind them."""
+    head = struct.pack("<QQ", len(chunks), len(chunks) + len(data))
+    return shard(head + chunks + data, minishard_index_encoding="gzip")
+
+
+def shard_of_chunk(data: bytes) -> Make:
+    """A shard of two chunks in gzip, behind their index."""
+    size = len(data)
+    return shard(minishard(0, 1, 48, 0, size, size) + 2 * data, data_encoding="gzip")
+
+
 def picture(kind: str, sides: tuple[int, int]) -> bytes:
     from io import BytesIO
 
@@ -344,7 +358,8 @@ PRECOMPUTED: dict[str, Make] = {
     "precomputed raw that is cut short": precomputed(bytes(4095)),
     "precomputed raw of a byte too much": precomputed(bytes(4097)),
     "precomputed of no bytes": precomputed(b""),
-    "precomputed gzip bomb": compressed_twice(gzip_zeros(2**30)),
+    "precomputed gzip bomb": compressed_twice(gzip_zeros(SMALL)),
+    "precomputed gzip of a file that is too large": compressed_twice(gzip_zeros(2**30)),
     "precomputed gzip that is cut short": compressed_twice(gzip.compress(bytes(4096))[:-9]),
     "precomputed png of other sides": precomputed(picture("PNG", (64, 63)), encoding="png"),
     "precomputed png of 2^30 sides": precomputed(
@@ -390,13 +405,10 @@ PRECOMPUTED: dict[str, Make] = {
         minishard(0, 1, 48, 0, 4095, 4095) + bytes(2 * 4096)
     ),
     "shard with chunks of other numbers": shard(minishard(7, 9, 48, 0, 4096, 4096) + bytes(8192)),
-    "shard of an index bomb": shard(
-        struct.pack("<QQ", 0, len(gzip_zeros(2**30))) + gzip_zeros(2**30),
-        minishard_index_encoding="gzip",
-    ),
-    "shard of a chunk bomb": shard(
-        minishard(0, 1, 48, 0, len(gzip_zeros(2**30)), 0) + gzip_zeros(2**30), data_encoding="gzip"
-    ),
+    "shard of an index bomb": shard_of_index(gzip_zeros(SMALL)),
+    "shard of an index that is too large": shard_of_index(gzip_zeros(2**30)),
+    "shard of a chunk bomb": shard_of_chunk(gzip_zeros(SMALL)),
+    "shard of a chunk that is too large": shard_of_chunk(gzip_zeros(2**30)),
     "shards of 2^60 minishards": shard(bytes(64), minishard_bits=60),
     "shards of 2^24 minishards": shard(bytes(64), minishard_bits=24),
     "precomputed of an exabyte": precomputed(bytes(4096), size=[2**20] * 3),

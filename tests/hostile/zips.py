@@ -140,11 +140,18 @@ def looped(folder: Path) -> Path:
 
 
 def plate(*wells: str, images: Any = ()) -> Callable[[Path], Path]:
+    """A plate with a well ``0``, in which there is an image ``0``."""
+
     def make(folder: Path) -> Path:
         ome(plate={"wells": [{"path": name} for name in wells]})(folder)
         (folder / "0" / ".zarray").unlink()
         (folder / "0" / ".zgroup").write_text('{"zarr_format": 2}')
         (folder / "0" / ".zattrs").write_text(json.dumps({"well": {"images": list(images)}}))
+        one = {"version": "0.3", "axes": ["z", "y", "x"], "datasets": [{"path": "0"}]}
+        (folder / "0" / "0").mkdir()
+        (folder / "0" / "0" / ".zgroup").write_text('{"zarr_format": 2}')
+        (folder / "0" / "0" / ".zattrs").write_text(json.dumps({"multiscales": [one]}))
+        v2(folder / "0" / "0" / "0", bytes(4096))
         return folder
 
     return make

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
-from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks
+from paper_unet.images.readers.hdf5_chunks import Hdf5Chunks, lzf_size
 from paper_unet.system.memory import Budget
 
 WINDOWS = [
@@ -387,6 +387,94 @@ def test_what_a_chunk_says_of_itself_is_compared_first(
         monkeypatch.setattr(chunks, "_own", False)
         with pytest.raises(ValueError, match="more than the 65536 bytes that are declared"):
             chunks.read((0, 0, 0))
+
+
+def literal(count: int) -> bytes:
+    """LZF of so many bytes as they are."""
+    runs = [min(32, count - k) for k in range(0, count, 32)]
+    return b"".join(bytes([run - 1]) + b"\7" * run for run in runs)
+
+
+def test_what_lzf_decodes_to() -> None:
+    for count in (0, 1, 31, 32, 33, 5000):
+        assert lzf_size(literal(count)) == count
+    assert lzf_size(b"\0\7" + b"\xc0\0" * 14) == 1 + 14 * 8
+    assert lzf_size(b"\0\7" + b"\xe0\xff\0" * 7) == 1 + 7 * 264
+    for cut in (b"\0", b"\x1f" + bytes(31), b"\0\7\xc0", b"\0\7\xe0\xff", b"\0\7\xe0"):
+        with pytest.raises(ValueError, match="LZF that ends within a run"):
+            lzf_size(cut)
+
+
+def test_lzf_of_real_values(tmp_path: Path) -> None:
+    """What h5py writes of flat, noisy and smooth values has the size that it is read with."""
+    for values in (np.zeros((64, 64)), noise((64, 64), "u1"), np.indices((64, 64)).sum(0) // 5):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            about = {"chunks": (64, 64), "compression": "lzf"}
+            made = file.create_dataset("raw", data=values.astype("u1"), **about)
+            mask, data = made.id.read_direct_chunk((0, 0))
+        assert mask or lzf_size(data) == 4096
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_lzf_with_and_without_imagecodecs(
+    tmp_path: Path, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        pytest.importorskip("imagecodecs")
+        monkeypatch.setattr("paper_unet.images.readers.hdf5_chunks.lzf_size", None)
+    else:
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    path = KINDS["lzf"](tmp_path / "a.h5", GREY)
+    np.testing.assert_array_equal(read_stack(path), GREY)
+
+
+@pytest.mark.parametrize("filters", ["lzf", "lzf, fletcher32", "fletcher32", "gzip, fletcher32"])
+@pytest.mark.parametrize("count", [100, 1023, 1025, 2000])
+def test_a_chunk_of_other_bytes_than_are_declared(tmp_path: Path, filters: str, count: int) -> None:
+    """The library would take what its memory held before for those that are not there."""
+    more: dict[str, Any] = {"fletcher32": "fletcher32" in filters}
+    if (packed := filters.split(", ")[0]) != "fletcher32":
+        more["compression"] = packed
+    with h5py.File(tmp_path / "b.h5", "w") as file:  # the library makes the checksum
+        made = file.create_dataset("raw", (1, 1, count), "u1", chunks=(1, 1, count), **more)
+        made[...] = np.arange(count) // 7 % 250
+        mask, data = made.id.read_direct_chunk((0, 0, 0))
+    assert not mask
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("raw", (1, 32, 32), "u1", chunks=(1, 32, 32), **more)
+        made.id.write_direct_chunk((0, 0, 0), data, mask)
+    than = "more" if count > 1024 else "fewer"
+    refused(tmp_path / "a.h5:/raw", f"slice 0 .*({count} bytes, {than} than the 1024|or more)")
+
+
+@pytest.mark.parametrize(
+    ("code", "values", "head"),
+    [
+        (32001, (), b"\2\1\0\1{little}"),
+        (32004, (), b"\0\0\0\0{big}\1\0\0\0"),
+        (32008, (0, 0, 1, 0, 2), b"\0\0\0\0{big}\1\0\0\0"),
+        (32015, (), b"\x28\xb5\x2f\xfd\xa0{little}\1\0\0"),
+        (4, (), b"{little}"),
+    ],
+)
+def test_what_a_chunk_says_of_itself_is_what_is_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, values: tuple[int, ...], head: bytes
+) -> None:
+    """Blocks may be larger than a chunk, as those of bitshuffle are."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        about = {"chunks": (4, 128, 128), "compression": "gzip"}
+        file.create_dataset("raw", (4, 128, 128), "u1", **about)
+    with h5py.File(tmp_path / "a.h5") as file:
+        chunks = Hdf5Chunks(tmp_path, file["raw"], 2**20, Budget())
+        monkeypatch.setattr(chunks, "_filters", [(code, values)])
+        for size in (2**16 - 1, 2**16, 2**16 + 1, 2**16 + 4):
+            data = head.replace(b"{little}", size.to_bytes(4, "little"))
+            data = data.replace(b"{big}", size.to_bytes(4, "big"))
+            if size == 2**16:
+                chunks._check_declared(0, data)
+                continue
+            with pytest.raises(ValueError, match=f"a chunk of {size} bytes, (more|fewer) than"):
+                chunks._check_declared(0, data)
 
 
 def test_filters_that_are_not_there(tmp_path: Path) -> None:

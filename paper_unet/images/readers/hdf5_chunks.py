@@ -45,8 +45,8 @@ def _declared(code: int, values: tuple[int, ...], data: bytes) -> int:
     if code == 32015:
         return zstd_size(data)
     if code == 32004 or (code == BITSHUFFLE and len(values) > 4 and values[4]):
-        return max(int.from_bytes(data[:8], "big"), int.from_bytes(data[8:12], "big"))
-    return values[2] if code == LZF and len(values) > 2 else 0
+        return int.from_bytes(data[:8], "big")
+    return lzf_size(data) if code == LZF else len(data)
 
 
 DECLARING: Final = frozenset({4, 32001, 32004, 32015, BITSHUFFLE, LZF})
@@ -209,16 +209,64 @@ class Hdf5Chunks:
         return data
 
     def _check_declared(self, mask: int, data: bytes) -> None:
-        """Raise ValueError if the library would decode more than is declared."""
+        """Raise ValueError unless the library decodes as many bytes as are declared.
+
+        Of more it would take the first, and where there are fewer, what its memory held before.
+        """
+        size = len(data)
         for k, (code, values) in reversed(list(enumerate(self._filters))):
             if mask & 1 << k or code == SHUFFLE:
                 continue
             if code == FLETCHER32:
-                data = data[:-4]
+                data, size = data[:-4], size - 4
             elif code in STREAMS:
-                decode_within(STREAMS[code], data, self._bytes + 4, bytes)
-            elif _declared(code, values, data) > self._bytes + 4:
-                raise ValueError(f"a chunk of more than the {self._bytes} bytes that are declared")
+                data = decode_within(STREAMS[code], data, self._bytes + 4, bytes)
+                size = len(data)
+            elif code == LZF and _is_lzf_of(self._bytes, data):
+                size = self._bytes
+            else:
+                size = _declared(code, values, data)
+        if size != self._bytes:
+            than = "more" if size > self._bytes else "fewer"
+            raise ValueError(
+                f"a chunk of {size} bytes, {than} than the {self._bytes} bytes that are declared"
+            )
+
+
+def _is_lzf_of(size: int, data: bytes) -> bool:
+    """Whether LZF decodes to so many bytes, where imagecodecs is there to say it fast."""
+    try:
+        import imagecodecs
+
+        return len(imagecodecs.lzf_decode(data, header=False, out=size)) == size
+    except (ImportError, RuntimeError):  # then they are counted
+        return False
+
+
+def lzf_size(data: bytes) -> int:
+    """Return what LZF decodes to, which it says nowhere: the sum of its runs and repeats.
+
+    Raises
+    ------
+    ValueError
+        If it ends within one.
+    """
+    at = size = 0
+    end = len(data)
+    try:
+        while at < end:
+            head = data[at]
+            if head < 32:  # so many bytes as they are, and one
+                at, size = at + head + 2, size + head + 1
+            elif head < 224:  # a repeat of up to 8 bytes
+                at, size = at + 2, size + (head >> 5) + 2
+            else:
+                at, size = at + 3, size + data[at + 1] + 9
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise ValueError("LZF that ends within a run")
+    return size
 
 
 def _unshuffled(data: bytes, size: int) -> bytes:
