@@ -33,7 +33,8 @@ GROUPS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "config",
         ),
         "labels and images": (
-            "label_kind", "label_map", "ignore", "value_range", "missing", "channels",
+            "label_kind", "label_map", "ignore", "value_range", "missing", "channels", "axes",
+            "series", "channel", "time",
         ),
         "the network": ("network", "classes", "dropout", "init", "start"),
         "the loss": ("weighting", "balance", "w0", "sigma", "gap", "normalise"),

@@ -38,6 +38,10 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
         "images",
         "labels",
         "missing",
+        "axes",
+        "series",
+        "channel",
+        "time",
     )
     kept = {key: value for key, value in asdict(config).items() if key not in aside}
     settings: dict[str, Any] = json.loads(json.dumps(kept))

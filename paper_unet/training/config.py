@@ -68,6 +68,14 @@ class TrainConfig(AugmentSettings):
         "values for each pixel of the images: 1 is grey, 3 are red, green and blue (Fig. 1: 1)",
         Limits(1, 4096, closed=True),
     ] = 1
+    axes: Annotated[str | None, "of the images, such as ZYX; wins over what they say"] = None
+    series: Annotated[int | None, "of images that have several"] = None
+    channel: Annotated[
+        str | int | None, "of images that have several: its number, from 0, or its name"
+    ] = None
+    time: Annotated[
+        int | None, "number of the time point, from 0, of images that have several", Limits(0)
+    ] = None
     # network
     width: Annotated[
         int, "channels of the first level (Fig. 1: 64)", Limits(1, 4096, closed=True)
@@ -173,6 +181,8 @@ class TrainConfig(AugmentSettings):
     def __post_init__(self) -> None:
         read_percentiles(self)
         self._set(tile=self.tile or None)
+        if isinstance(self.channel, int) and not isinstance(self.channel, bool):
+            self._set(channel=str(self.channel))
         super().__post_init__()
         meanings_of(self.label_map, self.ignore)
         kind = network_class(self.network)

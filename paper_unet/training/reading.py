@@ -48,7 +48,7 @@ def read_training_set(config: TrainConfig, sampled: PercentileRange | None = Non
     """
     if config.images is None or config.labels is None:
         raise InputError("images or labels are not given; name a stack of each")
-    images = read_stack(config.images, channels=config.channels, missing=config.missing)
+    images = read_stack(config.images, **_choices(config))
     labels = read_labels(config)
     size = (images.shape[0], *images.shape[-2:])
     if size != labels.shape:
@@ -165,7 +165,13 @@ def grey_range(
 
 def open_images(config: TrainConfig) -> Stack:
     """Open the sections that a configuration names."""
-    return open_stack(str(config.images), channels=config.channels, missing=config.missing)
+    return open_stack(str(config.images), **_choices(config))
+
+
+def _choices(config: TrainConfig) -> dict[str, Any]:
+    """Return how the images are read, and what of them."""
+    names = ("axes", "series", "channels", "missing", "channel", "time")
+    return {name: getattr(config, name) for name in names}
 
 
 def grey_dtype(config: TrainConfig) -> str | None:

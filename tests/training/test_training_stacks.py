@@ -15,7 +15,7 @@ from train_helpers import blobs, small, write_stacks
 from paper_unet import load_model, predict_image, separate_touching, train
 from paper_unet.errors import InputError
 from paper_unet.networks.weights_file import read_tensors
-from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
+from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable
 from paper_unet.training.data import training_set
 from paper_unet.training.reading import read_training_set
 
@@ -32,6 +32,23 @@ def test_stacks_are_read_scaled_chosen_and_weighed(tmp_path: Path) -> None:
     expected = training_set(data.images, instances, w0=4.0, sigma=3.0, separate=False)
     np.testing.assert_array_equal(data.weights, expected.weights)
     assert len(read_training_set(replace(config, slices="")).images) == 4
+
+
+@pytest.mark.parametrize("channel", [1, "1", "blue light"])
+def test_one_channel_and_time_point_of_the_images(tmp_path: Path, channel: int | str) -> None:
+    images, labels = write_stacks(tmp_path)
+    expected = read_training_set(small(tmp_path, images=images, labels=labels))
+    stack = tifffile.imread(images)
+    several = np.zeros((2, 4, 2, *stack.shape[1:]), np.uint8)  # T, Z, C, Y, X
+    several[1, :, 1] = stack
+    names = {"axes": "TZCYX", "Channel": {"Name": ["red light", "blue light"]}}
+    tifffile.imwrite(tmp_path / "several.ome.tif", several, ome=True, metadata=names)
+    config = small(tmp_path, images=str(tmp_path / "several.ome.tif"), labels=labels)
+    with pytest.raises(InputError, match="choose one with `time`, 0 to 1, and one with `channel`"):
+        read_training_set(config)
+    config = replace(config, channel=channel, time=1)
+    np.testing.assert_array_equal(read_training_set(config).images, expected.images)
+    assert "channel" not in comparable(config)  # the pixels are compared
 
 
 @pytest.mark.parametrize("kind", ["membrane", "class"])
