@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: st
     group = zarr.open_group(raw / "labels", mode="r")
     said: Any = group.attrs["ome"] if version == "0.5" else group.attrs
     assert said["labels"] == ["cells", "nuclei.zarr"]
-    if version == "0.5":
+    if version == "0.5" and version_of("ome-zarr-models") >= "1.7":  # before, it asks for colours
         Labels.from_zarr(group)
     np.testing.assert_array_equal(read_stack(raw / "labels" / "cells", labels=True), pixels)
     assert read_stack(raw).shape == (1, 16, 16)
