@@ -6,6 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
 import paper_unet
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +82,25 @@ def test_ci_runs_what_the_package_says_it_runs_on() -> None:
     assert f"python: {json.dumps(versions)}" in workflow
     assert "bash .ci/run" in workflow
     assert (ROOT / ".ci" / "run").is_file()
+
+
+def test_the_oldest_versions_that_are_tried_are_those_that_are_asked_for() -> None:
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", text(".ci/oldest.txt"), re.MULTILINE)
+    oldest = {canonicalize_name(name): Version(version) for name, version in pins}
+    extras = PROJECT["optional-dependencies"]
+    whole = Requirement(extras["test"][0])
+    asked = [*PROJECT["dependencies"], *extras["test"][1:]]
+    asked += [line for extra in whole.extras for line in extras[extra]]
+    lowest = {
+        canonicalize_name(one.name): Version(part.version)
+        for one in map(Requirement, asked)
+        for part in one.specifier
+        if part.operator == ">="
+    }
+    assert len(lowest) == len(asked) > 30
+    assert lowest.pop("torch") > Version("2")  # in .ci/constraints.txt
+    assert {name: oldest.get(name) for name in lowest} == lowest
+    assert "torch" not in oldest
 
 
 def test_reports_of_faults_ask_for_the_version() -> None:

@@ -163,8 +163,12 @@ def _number(data: bytes, start: int, size: int) -> int:
 
 
 def zstd_size(data: bytes) -> int:
-    """Sum what the frames decode to: as they say, else as their blocks allow (RFC 8878)."""
-    total, at = 0, 0
+    """Sum what the frames decode to: as they say, else as their blocks allow (RFC 8878).
+
+    Of the last block, which is seldom full, a frame without a size says nothing: it counts once as
+    one byte, so that what is true is at most `BLOCK` more.
+    """
+    total, at, spare = 0, 0, 0
     while at < len(data):
         magic = _number(data, at, 4)
         if magic & ~15 == 0x184D2A50:  # to be skipped
@@ -174,24 +178,32 @@ def zstd_size(data: bytes) -> int:
             raise ValueError("no zstd")
         flags = _number(data, at + 4, 1)
         single, kind = bool(flags & 32), flags >> 6
+        most = BLOCK if single else min(_zstd_window(_number(data, at + 5, 1)), BLOCK)
         at += 5 + (not single) + (0, 1, 2, 4)[flags & 3]
         size = (int(single), 2, 4, 8)[kind]
         said = _number(data, at, size) + (256 if size == 2 else 0) if size else None
-        counted, at = _zstd_blocks(data, at + size)
+        counted, spare, at = _zstd_blocks(data, at + size, most)
         at += 4 * bool(flags & 4)
         total += counted if said is None else said
-    return total
+        spare = spare if said is None else 0
+    return total - spare
 
 
-def _zstd_blocks(data: bytes, at: int) -> tuple[int, int]:
-    """Return the most bytes that the blocks of a frame decode to, and where they end."""
-    total, last = 0, False
+def _zstd_window(said: int) -> int:
+    """Return the size of a window from the byte that says it: an exponent and eighths of it."""
+    base = 1 << 10 + (said >> 3)
+    return base + base // 8 * (said & 7)
+
+
+def _zstd_blocks(data: bytes, at: int, most: int) -> tuple[int, int, int]:
+    """Return the most bytes that blocks decode to, how many may lack in the last, and their end."""
+    total, last, kind = 0, False, 0
     while not last:
         head = _number(data, at, 3)
         last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
-        total += BLOCK if kind == 2 else size
+        total += most if kind == 2 else size
         at += 3 + (1 if kind == 1 else size)
-    return total, at
+    return total, most - 1 if kind == 2 else 0, at
 
 
 def _blosc_size(data: bytes) -> int:

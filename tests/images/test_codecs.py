@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
-from paper_unet.images.codecs import decode_within, is_bounded
+from paper_unet.images.codecs import decode_within, is_bounded, zstd_size
 from paper_unet.images.picture_size import SIZES
 
 PIXELS = np.add.outer(np.arange(37), np.arange(53)).astype("u1")
@@ -125,6 +125,20 @@ def test_a_jpeg_that_claims_more_than_its_tile(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"a picture of (65500|1073741824) x"):
             read_stack(path)
+
+
+@pytest.mark.parametrize("count", [300, 640, 5000, 2**17, 2**17 + 9, 3 * 2**17 - 1, 3 * 2**17 + 9])
+def test_a_frame_of_zstd_that_does_not_say_its_size(count: int) -> None:
+    """Its last block is seldom full, and a small window says that all of them are small."""
+    data = np.random.default_rng(3).integers(0, 9, count, "u1").tobytes()
+    said = bytes(numcodecs.Zstd().encode(data))
+    size = 5 + (1, 2, 4)[said[4] >> 6] + (not said[4] & 32)  # where the blocks begin
+    exponent = max(0, (count - 1).bit_length() - 10)
+    frame = said[:4] + bytes([0, exponent << 3]) + said[size:]
+    assert count - 2**17 < zstd_size(frame) <= count
+    assert decode_within("zstd", frame, count, lambda _: data) == data
+    with pytest.raises(ValueError, match="decodes to"):
+        decode_within("zstd", frame * 9, count, lambda _: data)
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ome_zarr_models.v04.image_label import ImageLabel as Label04
 from ome_zarr_models.v05.image_label import ImageLabel
 from ome_zarr_models.v05.labels import Labels
+from packaging.version import Version
 
 from paper_unet.errors import InputError
 from paper_unet.images import Output, create_output, make_labels, read_stack
@@ -19,6 +21,7 @@ from paper_unet.images.outputs import zarr as module
 from paper_unet.images.pyramid import thinned
 
 SHAPE = (2, 37, 50)
+COLOURLESS = Version(version_of("ome-zarr-models")) >= Version("1.7")  # before, it asks for colours
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +123,7 @@ def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: st
     group = zarr.open_group(raw / "labels", mode="r")
     said: Any = group.attrs["ome"] if version == "0.5" else group.attrs
     assert said["labels"] == ["cells", "nuclei.zarr"]
-    if version == "0.5":
+    if version == "0.5" and COLOURLESS:
         Labels.from_zarr(group)
     np.testing.assert_array_equal(read_stack(raw / "labels" / "cells", labels=True), pixels)
     assert read_stack(raw).shape == (1, 16, 16)

@@ -82,7 +82,10 @@ def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         return write_zarr(folder / "a.zarr", stack, chunks=(2, 8, 10)), stack
     if name == "Zarr, shards":
         return write_zarr(folder / "a.zarr", stack, chunks=(2, 8, 10), shards=(4, 16, 20)), stack
-    path = write_tiff(folder / "a.tif", stack, **OPTIONS.get(name, OPTIONS["strips"]))
+    try:
+        path = write_tiff(folder / "a.tif", stack, **OPTIONS.get(name, OPTIONS["strips"]))
+    except NotImplementedError as error:  # early versions of tifffile write none of 12 bits
+        pytest.skip(f"not written: {error}")
     return swap_strips(path, 3) if name == "swapped" else path, stack
 
 

@@ -373,7 +373,10 @@ def test_a_description_of_many_levels(tmp_path: Path, levels: int) -> None:
     "dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str
 )
 def test_tensors_of_another_type(saved: Path, dtype: torch.dtype) -> None:
-    rewritten(saved, lambda t, _: t.update({"head.bias": t["head.bias"].to(dtype)}))
+    try:
+        rewritten(saved, lambda t, _: t.update({"head.bias": t["head.bias"].to(dtype)}))
+    except KeyError as error:  # before 0.7, safetensors has no complex numbers
+        pytest.skip(f"not written: {error}")
     with pytest.raises(InputError, match=r"head.bias is .*needed is float32 or float16"):
         load_model(saved)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import tifffile
@@ -99,7 +100,8 @@ class TiffOutput(BlockOutput):
         resolution = 1e4 / x, 1e4 / y
         if not all(1 / HIGHEST_RESOLUTION < value < HIGHEST_RESOLUTION for value in resolution):
             return {}
-        return {"resolution": resolution, "resolutionunit": "CENTIMETER"}
+        exact = [_rational(value) for value in resolution]
+        return {"resolution": exact, "resolutionunit": "CENTIMETER"}
 
     def _about_imagej(self) -> str:
         """Return ImageJ's description, by which most readers know the depth of a section.
@@ -139,3 +141,9 @@ class TiffOutput(BlockOutput):
         fixed = uuid.uuid5(uuid.NAMESPACE_URL, f"paper-unet:{name}")
         channels = {"Channel": {"Name": list(self.channels)}} if self.channels else {}
         return {**sizes, **units, **channels, **said, "UUID": str(fixed), "Creator": "paper_unet"}
+
+
+def _rational(value: float) -> tuple[int, int]:
+    """Return the closest fraction of two numbers of 32 bits, as tifffile does since 2026."""
+    exact = Fraction(value).limit_denominator(int(HIGHEST_RESOLUTION / max(1.0, value)))
+    return exact.numerator, exact.denominator
