@@ -9,6 +9,11 @@ from paper_unet.inference.tiled import Tiled
 from paper_unet.large.memory import megabytes
 
 
+def waiting_bytes(plan: Plan, shape: tuple[int, int], values: int, each: float) -> int:
+    """Return the bytes of a piece that wait, with so many bytes for each value of its pixels."""
+    return int(each * values * min(plan.rows, shape[0]) * min(plan.strip, shape[1]))
+
+
 def choose_plan(
     engine: Streaming | Tiled,
     shape: tuple[int, int],
@@ -17,6 +22,7 @@ def choose_plan(
     alignment: tuple[int, int] = (1, 1),
     base: int = 0,
     values: int = 1,
+    waiting: float = 0.0,
 ) -> Plan:
     """Choose bands and strips: the least work within the memory allowed.
 
@@ -33,6 +39,8 @@ def choose_plan(
         What the process takes before the network is loaded, and what the files keep decoded.
     values : int
         Values of a pixel that are written.
+    waiting : float
+        Bytes for each of them that the output keeps besides: `Output.waiting`.
 
     Returns
     -------
@@ -44,7 +52,12 @@ def choose_plan(
         If even the narrowest strip does not fit; the message says what would.
     """
     plans = engine.plans(shape, alignment)
-    needed = {plan: base + engine.peak_bytes(plan, shape, values) for plan in plans}
+    needed = {
+        plan: base
+        + engine.peak_bytes(plan, shape, values)
+        + waiting_bytes(plan, shape, values, waiting)
+        for plan in plans
+    }
     fitting = [plan for plan in plans if needed[plan] <= memory]
     if not fitting:
         least = min(needed.values())

@@ -22,7 +22,7 @@ from paper_unet.large.journal import Journal
 from paper_unet.large.left import Left, left_in
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.pieces import Grid
-from paper_unet.large.plan import choose_plan
+from paper_unet.large.plan import choose_plan, waiting_bytes
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import elsewhere
@@ -93,7 +93,8 @@ class Settled:
     def needed(self, plan: Plan) -> int:
         """Return the bytes that a process takes at its peak."""
         shape, values = self.output.shape[1:], max(1, len(self.output.channels))
-        return self.base + self.engine.peak_bytes(plan, shape, values)
+        waiting = waiting_bytes(plan, shape, values, self.output.waiting)
+        return self.base + self.engine.peak_bytes(plan, shape, values) + waiting
 
     def wanted(self) -> dict[str, Any]:
         """Return the facts, of the output as it is now, and the threads if they are given."""
@@ -127,7 +128,7 @@ class Settled:
     def _plan(self) -> Plan:
         return choose_plan(
             self.engine, self.output.shape[1:], self.allowed, alignment=self.output.alignment,
-            base=self.base, values=max(1, len(self.output.channels)),
+            base=self.base, values=max(1, len(self.output.channels)), waiting=self.output.waiting,
         )  # fmt: skip
 
     def header(self, left: Left) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from paper_unet import UNet, input_size
 from paper_unet.errors import InputError
+from paper_unet.images import create_output
 from paper_unet.inference.layers import evaluating
 from paper_unet.inference.memory import maps_bytes, weights_bytes
 from paper_unet.inference.predict import engine_for
@@ -26,7 +27,7 @@ from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming, multiply_accumulates
 from paper_unet.inference.tiled import Tiled
 from paper_unet.large.pieces import Grid
-from paper_unet.large.plan import choose_plan
+from paper_unet.large.plan import choose_plan, waiting_bytes
 from paper_unet.networks.base import NetworkConfig
 
 NARROW, PAPER = NetworkConfig(width=16), NetworkConfig()
@@ -353,3 +354,21 @@ def test_a_section_four_times_as_high_takes_no_more_memory() -> None:
     low, _ = measured(2, 1000, 1500, 64, "float32", "stream")
     high, _ = measured(2, 4000, 1500, 64, "float32", "stream")
     assert high < 1.05 * low
+
+
+def test_what_a_pyramid_waits_with_is_counted(tmp_path: Path) -> None:
+    """By the size of its values; a TIFF keeps nothing."""
+    shape = (1, 2000, 3000)
+    waiting = {
+        (name, dtype): create_output(tmp_path / name, shape, dtype).waiting
+        for name in ("a.zarr", "a.tif", "a.precomputed") for dtype in ("uint8", "float32")
+    }  # fmt: skip
+    assert waiting["a.tif", "float32"] == 0
+    assert waiting["a.zarr", "float32"] == 4 * waiting["a.zarr", "uint8"] == 4
+    assert waiting["a.precomputed", "uint8"] == waiting["a.zarr", "uint8"]
+    plan = STREAM.plans(shape[1:], (512, 512))[0]
+    piece = min(plan.rows, 2000) * min(plan.strip, 3000)
+    assert waiting_bytes(plan, shape[1:], 3, 4.0) == 4 * 3 * piece
+    needed = STREAM.peak_bytes(plan, shape[1:])
+    with pytest.raises(InputError, match="are allowed"):
+        choose_plan(STREAM, shape[1:], needed, alignment=(512, 512), waiting=1000.0)

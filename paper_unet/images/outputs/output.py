@@ -99,6 +99,11 @@ class Output(Place):
         return {**(SAYS_LABELS if self.labels else {}), **self.about}
 
     @property
+    def waiting(self) -> float:
+        """Bytes for each value of a window that are kept until what follows from it is written."""
+        return 0.0
+
+    @property
     def format(self) -> list[str | int]:
         """What has to agree for the files to be the same: kind, version, and shards if any."""
         return [type(self).__name__, self.version, *([self.shard] if self.shard else [])]

@@ -60,6 +60,11 @@ class PyramidOutput(Output):
         self._derived: dict[int, Marks] = {}  # left out of a level's stage
 
     @property
+    def waiting(self) -> float:
+        """The levels of a window; and chunks that threads compress, of which shards have one."""
+        return self.dtype.itemsize * (1 / 3 if self.shard else 1.0)
+
+    @property
     def levels(self) -> list[tuple[int, int, int]]:
         """The size of each level, (Z, Y, X); in the last one Y, X are within a chunk."""
         return level_shapes(self.shape, self.chunk)
