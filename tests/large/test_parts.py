@@ -155,6 +155,7 @@ from paper_unet.large import layout
 source = inspect.getsource(layout._laid_out).replace({dies!r}, "os._exit(9); {dies}", 1)
 assert "_exit" in source
 exec(source, vars(layout))
+layout.QUIET = 0.3
 """,
             1,
         )
