@@ -37,19 +37,19 @@ def versions() -> dict[str, str]:
     return {
         "paper-unet": version("paper-unet"),
         "python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
-        "torch": version("torch"),
-        "CUDA": f"{_cuda() or 'none'} in this torch; driver {_driver() or 'none'}",
+        "torch": _of_torch("__version__") or version("torch"),  # its package leaves out which build
+        "CUDA": f"{_of_torch('cuda') or 'none'} in this torch; driver {_driver() or 'none'}",
         "CPU": f"{_cpu_name()}, {os.cpu_count()} cores, capability {_cpu_capability()}",
     }
 
 
-def _cuda() -> str | None:
-    """Return the version of CUDA that the installed PyTorch was built with."""
+def _of_torch(name: str) -> str | None:
+    """Return what the installed PyTorch says of itself: its version, or that of its CUDA."""
     torch = find_spec("torch")
     if torch is None or torch.origin is None:
         return None
     text = Path(torch.origin).with_name("version.py").read_text()
-    found = re.search(r"^cuda\b.*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    found = re.search(rf"^{name}\b.*=\s*['\"]([^'\"]+)['\"]", text, re.MULTILINE)
     return found[1] if found else None
 
 
