@@ -105,3 +105,9 @@ def test_the_oldest_versions_that_are_tried_are_those_that_are_asked_for() -> No
 
 def test_reports_of_faults_ask_for_the_version() -> None:
     assert "`paper-unet --version`" in text(".github/ISSUE_TEMPLATE/fault.yml")
+
+
+def test_what_is_tried_with_the_oldest_is_there() -> None:
+    files = re.findall(r"tests/[\w/]+\.py", text(".ci/oldest"))
+    assert len(files) > 15
+    assert not [name for name in files if not (ROOT / name).is_file()]
