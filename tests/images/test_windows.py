@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_helpers import LAYOUTS, PIXELS
 from numpy.typing import NDArray
+from packaging.version import Version
 
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, read_stack
@@ -84,7 +85,9 @@ def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         return write_zarr(folder / "a.zarr", stack, chunks=(2, 8, 10), shards=(4, 16, 20)), stack
     try:
         path = write_tiff(folder / "a.tif", stack, **OPTIONS.get(name, OPTIONS["strips"]))
-    except NotImplementedError as error:  # early versions of tifffile write none of 12 bits
+    except NotImplementedError as error:
+        if Version(tifffile.__version__) > Version("2024.8.28"):  # the oldest: none of 12 bits
+            raise
         pytest.skip(f"not written: {error}")
     return swap_strips(path, 3) if name == "swapped" else path, stack
 

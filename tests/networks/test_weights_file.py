@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -375,7 +377,9 @@ def test_a_description_of_many_levels(tmp_path: Path, levels: int) -> None:
 def test_tensors_of_another_type(saved: Path, dtype: torch.dtype) -> None:
     try:
         rewritten(saved, lambda t, _: t.update({"head.bias": t["head.bias"].to(dtype)}))
-    except KeyError as error:  # before 0.7, safetensors has no complex numbers
+    except KeyError as error:
+        if Version(safetensors.__version__) >= Version("0.7"):  # before, no complex numbers
+            raise
         pytest.skip(f"not written: {error}")
     with pytest.raises(InputError, match=r"head.bias is .*needed is float32 or float16"):
         load_model(saved)
