@@ -130,14 +130,21 @@ class Child:
         self._folder.cleanup()
 
 
+def run_interpreter(
+    what: str | Path, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run code or a script in a new interpreter: it has the memory of what it imports alone."""
+    code = [str(what)] if str(what).endswith(".py") else ["-c", str(what)]
+    command = [sys.executable, "-W", "error", *code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
 def run_python(
     what: str | Path, *arguments: str, cwd: Path | None = None, imports: str = EVERYTHING
 ) -> subprocess.CompletedProcess[str]:
     """Run code or a script to its end; see `Child`."""
     if not hasattr(os, "fork"):
-        code = [str(what)] if str(what).endswith(".py") else ["-c", str(what)]
-        command = [sys.executable, "-W", "error", *code, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+        return run_interpreter(what, *arguments, cwd=cwd)
     with Child(what, *arguments, cwd=cwd, imports=imports) as child:
         return subprocess.CompletedProcess(
             [str(what), *arguments], child.wait(), child.out.read_text(), child.error.read_text()

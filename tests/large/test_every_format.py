@@ -17,7 +17,7 @@ from n5_helpers import write_n5
 from numpy.typing import NDArray
 from PIL import Image
 from precomputed_helpers import KINDS, write_precomputed
-from process_helpers import run_python
+from process_helpers import run_interpreter
 
 from paper_unet import TrainConfig
 from paper_unet.images import create_output, open_stack, read_stack
@@ -318,6 +318,8 @@ def test_peak_memory_is_within_what_is_allowed(tmp_path: Path, kind: str) -> Non
                 made[300:] = written
             else:
                 made[-1] = 5
-    run = run_python(PEAK, str(source), str(tmp_path / "out.h5"), str(tmp_path / "net.safetensors"))
+    run = run_interpreter(
+        PEAK, str(source), str(tmp_path / "out.h5"), str(tmp_path / "net.safetensors")
+    )
     assert run.returncode == 0, run.stderr
     assert float(run.stdout.split()[-1]) < 700

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from large_helpers import Crashing, Fails, content, sections, settings, small_network
-from process_helpers import run_python
+from process_helpers import run_interpreter
 
 from paper_unet.errors import InputError
 from paper_unet.images import read_stack
@@ -146,6 +146,6 @@ def test_peak_memory_is_within_what_is_allowed(tmp_path: Path) -> None:
     small_network(tmp_path / "net.safetensors")
     sections(tmp_path / "in.tif", (1, 8300, 4200))
     names = ("in.tif", "out.zarr", "net.safetensors")
-    run = run_python(PEAK, *(str(tmp_path / name) for name in names))
+    run = run_interpreter(PEAK, *(str(tmp_path / name) for name in names))
     assert run.returncode == 0, run.stderr
     assert float(run.stdout.split()[-1]) < 900
