@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from network_helpers import Dummy
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from paper_unet import TrainConfig, load_model, predict_image
 from paper_unet.cli import main
-from paper_unet.geometry import Context
 from paper_unet.metrics.table import METRICS, Metric
-from paper_unet.networks.base import Network, NetworkConfig
 from paper_unet.networks.table import NETWORKS
-
-
-class Dummy(Network):
-    """One padded convolution and a head."""
-
-    variant = "dummy"
-    context = Context(16, before=16, after=16)
-
-    def __init__(
-        self, in_channels: int = 1, out_channels: int = 2, width: int = 4, *,
-        dropout: float = 0.5, **_: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(NetworkConfig(in_channels, out_channels, width, dropout))
-        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.head = nn.Conv2d(width, out_channels, 1)
-        self.reset_parameters()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return scores as large as the image."""
-        self._check(image)
-        scores: Tensor = self.head(torch.relu(self.first(image)))
-        return scores
 
 
 @pytest.fixture
 def dummy_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    module = ModuleType("of_somebody_else")
-    module.Dummy = Dummy  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "of_somebody_else", module)
-    monkeypatch.setitem(NETWORKS, "dummy", "of_somebody_else:Dummy")
+    monkeypatch.setitem(NETWORKS, "dummy", "network_helpers:Dummy")
     yield "dummy"
 
 

@@ -6,11 +6,13 @@ it is complete and on the disk, so a crash leaves the previous one.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from paper_unet.errors import InputError, shown
 from paper_unet.model import UNet
-from paper_unet.networks.base import Network
+from paper_unet.networks.base import Network, NetworkConfig
 from paper_unet.networks.known_weights import locate
 from paper_unet.networks.stored_config import (
     parse_description,
@@ -135,8 +137,7 @@ def _network_of(about: Mapping[str, Any], path: Path) -> Network:
     try:
         config = stored_network(about)
         kind = network_class(stored_variant(about, UNet.variant))
-        with torch.device("meta"):
-            model = kind.from_config(config)
+        model = copy.deepcopy(_unfilled(kind, json.dumps(asdict(config))))
         model.grey_ranges, model.record = stored_ranges(about), stored_record(about)
         model.centre = stored_centre(about)
     except (TypeError, ValueError) as error:
@@ -145,6 +146,12 @@ def _network_of(about: Mapping[str, Any], path: Path) -> Network:
             "a file written by paper-unet train"
         ) from error
     return model
+
+
+@lru_cache(maxsize=8)  # on the meta device it takes longer to build one than to copy it
+def _unfilled(kind: type[Network], config: str) -> Network:
+    with torch.device("meta"):
+        return kind.from_config(NetworkConfig(**json.loads(config)))
 
 
 def check_shapes(model: Network, found: Mapping[str, tuple[int, ...]], path: Path) -> None:

@@ -266,7 +266,7 @@ def test_the_sample_is_read_once_for_a_training(
         str(folder / "labels.tif"),
     ]
     given += ["--out", str(folder / "run"), "--range", WORD, "--slices", "0:2", "--width", "2"]
-    assert main([*given, "--tile", "188", "--steps", "1", "--device", "cpu", *more]) == 0
+    assert main([*given, "--tile", "252", "--steps", "1", "--device", "cpu", *more]) == 0
     assert samples == [folder / "images.tif"]
     with open_stack(folder / "images.tif") as stack:
         expected = percentile_range(stack, (2, 98.5)).record()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from large_helpers import NAMES, Crashing, Fails, content, sections, settings
+from large_helpers import NAMES, Crashing, Fails, content, sections, settings, small_network
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
@@ -59,13 +59,21 @@ def refused(
     assert not {f"{name}.journal", f"{name}.partial"} & {path.name for path in folder.iterdir()}
 
 
-@pytest.fixture
-def tall(folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sections of two rows of chunks, and what they are predicted to be."""
+    folder = tmp_path_factory.mktemp("predicted")
+    small_network(folder / "net.safetensors")
     sections(folder / "in.tif", (2, 600, 40))
     for name in NAMES:
         predict_file(settings(folder, f"whole-{name}"))
     return folder
+
+
+@pytest.fixture
+def tall(predicted: Path, tmp_path: Path) -> Path:
+    """The same, to be damaged."""
+    return shutil.copytree(predicted, tmp_path, dirs_exist_ok=True)
 
 
 # --- pieces on disk -----------------------------------------------------------------------------

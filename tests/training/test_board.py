@@ -67,7 +67,7 @@ def events(out: Path) -> Any:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorBoard itself
 def test_the_log_and_pictures_of_a_held_out_section(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    config = TrainConfig(out=str(tmp_path / "run"), tile=188, width=2, steps=6, log_every=2,
+    config = TrainConfig(out=str(tmp_path / "run"), tile=252, width=2, steps=6, log_every=2,
                          validate_every=3, device="cpu", checkpoint_every=4)  # fmt: skip
     data, unseen = made(1, (188, 188)), made(1, (96, 70), seed=1)
     train(config, data, held_out=unseen, progress=False, tensorboard=True)
@@ -132,5 +132,5 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite("labels.tif", stack.labels)
     given = ["--images", "images.tif", "--labels", "labels.tif", "--out", "run", "--width", "2"]
     given += ["--slices", "0:1", "--validate", "1:2", "--validate-every", "2", "--tensorboard"]
-    assert main(["train", *given, "--tile", "188", "--steps", "2", "--device", "cpu"]) == 0
+    assert main(["train", *given, "--tile", "252", "--steps", "2", "--device", "cpu"]) == 0
     assert [p.step for p in events(Path("run")).Images("held out/wrong pixels")] == [2]
