@@ -137,7 +137,8 @@ def _network_of(about: Mapping[str, Any], path: Path) -> Network:
     try:
         config = stored_network(about)
         kind = network_class(stored_variant(about, UNet.variant))
-        model = copy.deepcopy(_unfilled(kind, json.dumps(asdict(config))))
+        text = json.dumps(asdict(config))
+        model = copy.deepcopy(_unfilled(kind, text))  # type: ignore[arg-type]  # a class has a hash
         model.grey_ranges, model.record = stored_ranges(about), stored_record(about)
         model.centre = stored_centre(about)
     except (TypeError, ValueError) as error:

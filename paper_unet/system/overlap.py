@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -115,3 +117,54 @@ def behind_by(count: int, items: Iterable[Item]) -> Iterator[Item]:
             yield waiting.popleft()
     while waiting:
         yield waiting.popleft()
+
+
+def together(
+    work: Callable[[Item], Result], items: Sequence[Item], threads: int, name: str
+) -> list[Result]:
+    """Do work for all items, some at a time, and return the results when all of it has ended.
+
+    After an error nothing more is begun.
+
+    The threads are kept and shared: to begin some for a few short pieces of work takes longer than
+    the work. What is done by them must not wait for others of the same name.
+
+    Parameters
+    ----------
+    work : callable
+    items : sequence
+    threads : int
+        How many at a time; one is the thread that calls.
+    name : str
+        Of the threads.
+
+    Returns
+    -------
+    list
+        One for each item.
+
+    Raises
+    ------
+    Exception
+        The first that the work raised, in the order of the items.
+    """
+    if min(threads, len(items)) <= 1:
+        return [work(item) for item in items]
+    pool = _kept(threads, name)
+    begun = [pool.submit(work, item) for item in items]
+    try:
+        wait(begun, return_when=FIRST_EXCEPTION)
+    finally:
+        for one in begun:
+            one.cancel()
+    wait(begun)
+    return [one.result() for one in begun]
+
+
+@cache
+def _kept(threads: int, name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, name)
+
+
+if hasattr(os, "register_at_fork"):  # a fork has none of the threads
+    os.register_at_fork(after_in_child=_kept.cache_clear)

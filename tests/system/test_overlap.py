@@ -1,13 +1,15 @@
 """Work beside the work: in order, bounded, and its errors arrive."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from process_helpers import run_interpreter
 
-from paper_unet.system.overlap import DEPTH, Ahead, ahead, behind, behind_by
+from paper_unet.system.overlap import DEPTH, Ahead, ahead, behind, behind_by, together
 
 
 def test_results_come_in_order() -> None:
@@ -99,3 +101,57 @@ def test_what_is_dropped_begins_nothing_more() -> None:
         assert next(results) == 0
         results.close()  # type: ignore[attr-defined]
     assert len(done) <= 4
+
+
+def test_together_so_many_at_a_time_and_the_results_in_order() -> None:
+    all_begun = threading.Barrier(3)
+
+    def work(item: int) -> int:
+        if item < 3:
+            all_begun.wait(10)  # three at a time, or this breaks
+        return item * item
+
+    assert together(work, range(9), 3, "test") == [k * k for k in range(9)]
+
+
+def test_together_the_first_error_is_raised_and_nothing_more_is_begun() -> None:
+    begun, ended = list[int](), list[int]()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.02)
+        if item in (1, 2):
+            raise ValueError(item)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="1"):
+        together(work, range(100), 4, "test")
+    assert len(begun) < 20
+    assert sorted([*ended, 1, 2]) == sorted(begun)  # what was begun has ended
+
+
+@pytest.mark.parametrize(("items", "threads"), [(1, 8), (5, 1), (0, 8)])
+def test_where_there_is_nothing_to_share_no_thread_begins(items: int, threads: int) -> None:
+    names = list[str]()
+    together(lambda _: names.append(threading.current_thread().name), range(items), threads, "few")
+    assert names == [threading.current_thread().name] * items
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_has_threads_of_its_own() -> None:
+    code = """
+import os, warnings
+from paper_unet.system.overlap import together
+def said(text):
+    os.write(1, text)
+together(said, (b"a", b"b"), 2, "test")
+warnings.simplefilter("ignore")  # that there are threads
+child = os.fork()
+if not child:
+    together(said, (b"c", b"d"), 2, "test")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    run = run_interpreter(code)
+    assert run.returncode == 0, run.stderr
+    assert sorted(run.stdout) == ["a", "b", "c", "d"]

@@ -22,6 +22,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from paper_unet.images.outputs.level_files import sync_files
 from paper_unet.images.outputs.stored import Stored, stored_bytes
+from paper_unet.images.readers.chunk_keys import index_comes_first, word
 from paper_unet.images.stack import Span
 from paper_unet.system.files import replace_file, sync_folder
 
@@ -173,7 +174,7 @@ def _encoding_of(array: Any) -> tuple[np.dtype[Any], Zstd]:
             codecs = codecs[0].codecs
         values, *rest = codecs
         if isinstance(values, BytesCodec) and [type(codec) for codec in rest] == [ZstdCodec]:
-            order = ">" if getattr(values.endian, "value", "little") == "big" else "<"
+            order = ">" if word(values.endian) == "big" else "<"
             zstd = Zstd(level=rest[0].level, checksum=rest[0].checksum)
             return array.dtype.newbyteorder(order), zstd
     raise ValueError("its chunks are encoded in another way")
@@ -182,5 +183,5 @@ def _encoding_of(array: Any) -> tuple[np.dtype[Any], Zstd]:
 def _is_plain(shards: ShardingCodec) -> bool:
     """Whether the index lies at the end of a shard, in plain values and with a checksum."""
     kinds = [type(codec) for codec in shards.index_codecs]
-    little = getattr(getattr(shards.index_codecs[0], "endian", None), "value", "") == "little"
-    return little and kinds == [BytesCodec, Crc32cCodec] and shards.index_location.value == "end"
+    little = word(getattr(shards.index_codecs[0], "endian", "")) == "little"
+    return little and kinds == [BytesCodec, Crc32cCodec] and not index_comes_first(shards)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from paper_unet.images.outputs.stored import Stored, stored_bytes
 from paper_unet.images.readers.chunk_keys import number
 from paper_unet.images.remote.store import RemoteStore
 from paper_unet.images.stack import Span
+from paper_unet.system.overlap import together
 
 
 class ChunkObjects(ChunkFiles):
@@ -77,7 +77,4 @@ class ChunkObjects(ChunkFiles):
         """Do nothing: what was written is there."""
 
     def _each(self, work: Any, items: Sequence[Any]) -> list[Any]:
-        if len(items) < 2:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(min(self._remote.at_once, len(items)), "objects") as pool:
-            return list(pool.map(work, items))
+        return together(work, items, self._remote.at_once, "objects")

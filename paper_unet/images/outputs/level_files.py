@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,16 +11,15 @@ from numpy.typing import NDArray
 from paper_unet.images.outputs.stored import Stored
 from paper_unet.images.stack import Span
 from paper_unet.system.files import sync_file
+from paper_unet.system.overlap import together
 
-SYNCED = 4
+SYNCED = 8
 """Files that are synced at a time: the disk takes what waits for it together."""
 
 
 def sync_files(files: Sequence[Path]) -> None:
     """Return when files, at least one, are on disk to stay; their names may not be yet."""
-    with ThreadPoolExecutor(min(SYNCED, len(files)), "sync") as pool:
-        for _ in pool.map(sync_file, files):
-            pass
+    together(sync_file, files, SYNCED, "sync")
 
 
 class LevelFiles(Protocol):

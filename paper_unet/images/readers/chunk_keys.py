@@ -167,3 +167,13 @@ def count_files(sought: Sought, z: int | None) -> Chunks:
 def number(text: str) -> int:
     """Return a number as chunks are named by it; -1 if it is none."""
     return int(text) if text.isdecimal() and text == str(int(text)) else -1
+
+
+def word(setting: Any) -> str:
+    """Return a setting of a codec of zarr: an enum in its older versions, a word in newer ones."""
+    return str(getattr(setting, "value", setting))
+
+
+def index_comes_first(shards: Any) -> bool:
+    """Whether the index of a shard lies before its chunks, as the codec of zarr has it."""
+    return word(shards.index_location) == "start"

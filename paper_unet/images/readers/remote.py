@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.chunk_keys import index_comes_first
 from paper_unet.images.readers.zarr import DOCUMENTS_AND_ATTRIBUTES, ZarrStack
 from paper_unet.images.readers.zarr_chunks import NOTHING
 from paper_unet.images.readers.zarr_known import spread_keys, stamps
@@ -142,7 +143,7 @@ class _ShardCheck:
         codecs = array.metadata.codecs
         self._plain = len(codecs) == 1 and hasattr(codecs[0], "index_location")
         if self._plain:
-            self._first = str(codecs[0].index_location.value) == "start"
+            self._first = index_comes_first(codecs[0])
             tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum
             self._size = 16 * math.prod(self._many) + tail
 

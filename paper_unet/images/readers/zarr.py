@@ -289,7 +289,8 @@ def _open_image(path: Path, files: Files, root: str) -> Image:
 
 def _unknown_codec(error: BaseException | None) -> str | None:
     """Return the name of the codec that an error of zarr or numcodecs says it does not know."""
-    known = re.search(r"(?:codec not available|Unknown codec)\W+([\w.-]+)", str(error))
+    said = "codec not available|[Uu]nknown codec|implementation for codec"
+    known = re.search(rf"(?:{said})\W+([\w.-]+)", str(error))
     return known[1] if known else None
 
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from paper_unet.errors import InputError
-from paper_unet.images.readers.chunk_keys import LAYOUTS, Chunks, Layout, Sought, count_files
+from paper_unet.images.readers.chunk_keys import (
+    LAYOUTS,
+    Chunks,
+    Layout,
+    Sought,
+    count_files,
+    index_comes_first,
+)
 
 NOTHING = 2**64 - 1
 """What the index of a shard has in place of the offset of a chunk that is not there."""
@@ -118,7 +125,7 @@ def _inside_shards(
     found = Chunks(
         np.zeros(along, np.int64), wanted, 1 if z is None else array.chunks[z], shards.layout
     )
-    first = str(codecs[0].index_location.value) == "start"
+    first = index_comes_first(codecs[0])
     tail = 4 * (len(codecs[0].index_codecs) - 1)  # of the checksum
     within = {axis: k % array.shards[axis] // array.chunks[axis] for axis, k in taken}
     for index, key, entry in sought.entries():

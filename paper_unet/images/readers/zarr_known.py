@@ -6,7 +6,6 @@ import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ from paper_unet.images.readers.chunk_keys import Sought
 from paper_unet.images.readers.zarr_chunks import layout_of
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.system.address import HTTP, Address
+from paper_unet.system.overlap import together
 
 AT_ONCE: Final = 16
 """Files that are asked for at a time: each waits for a disk or a network."""
@@ -54,8 +54,7 @@ def spread_keys(array: Any, taken: Mapping[int, int], most: int) -> list[str]:
 
 def stamps(files: Any, keys: list[str]) -> dict[str, dict[str, Any] | None]:
     """Return what a store says of files, by their keys; None of those that are not there."""
-    with ThreadPoolExecutor(AT_ONCE, "look") as pool:
-        return dict(zip(keys, pool.map(files.stamp, keys), strict=True))
+    return dict(zip(keys, together(files.stamp, keys, AT_ONCE, "look"), strict=True))
 
 
 def lies_in(

@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from paper_unet.images.axes import Axes
 from paper_unet.images.readers.zarr_store import decoder_of
 from paper_unet.images.stack import Span
+from paper_unet.system.overlap import together
 
 DECODERS = min(4, os.cpu_count() or 1)
 """Threads that read and decode the chunks of a row."""
@@ -67,9 +67,7 @@ class RowsOfFiles:
             for k in rest:
                 fill(k)
             return out
-        with ThreadPoolExecutor(min(self._at_once, len(rest)), "decode") as pool:
-            for _ in pool.map(fill, rest):
-                pass
+        together(fill, rest, self._at_once, "decode")
         return out
 
     def _chunk(self, z: int, down: int, k: int) -> NDArray[Any] | None:

@@ -7,7 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from zarr.storage import LocalStore
 
 from paper_unet.errors import InputError, shown
 from paper_unet.images.codecs import decode_within, is_bounded, plain_name, with_slack
+from paper_unet.images.readers.chunk_keys import word
 from paper_unet.images.readers.local_files import LocalFiles
 from paper_unet.images.readers.zarr_range import LARGEST_DOCUMENT, check_size, span_of
 from paper_unet.images.readers.zarr_zip import ZipFiles
@@ -154,7 +155,18 @@ def bounded(path: Path, array: Any, budget: Budget) -> Any:
         )
     else:
         new = replace(metadata, codecs=tuple(_of_v3(path, one) for one in metadata.codecs))
-    return zarr.Array(zarr.AsyncArray(new, array.async_array.store_path, array.async_array.config))
+    config = replace(array.async_array.config, **_one_by_one(array.async_array.config))
+    return zarr.Array(zarr.AsyncArray(new, array.async_array.store_path, config))
+
+
+def _one_by_one(config: Any) -> dict[str, int]:
+    """Return what has the chunks of a shard read one by one.
+
+    Newer versions of zarr read what lies between them as well, up to 16 MiB.
+    """
+    known = {field.name for field in fields(config)}
+    wanted = {"sharding_coalesce_max_gap_bytes": 0, "sharding_coalesce_max_bytes": 1}
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 _OF_ARRAYS: Final = ("delta", "astype", "quantize", "fixedscaleoffset")
@@ -207,7 +219,10 @@ class _BoundedBytes(BytesBytesCodec):
 
     inner: Any
     name: str
-    is_fixed_size = False
+
+    def __post_init__(self) -> None:
+        # of a checksum; the index of shards must have no other ones
+        object.__setattr__(self, "is_fixed_size", bool(self.inner.is_fixed_size))
 
     def to_dict(self) -> Any:
         return self.inner.to_dict()
@@ -283,7 +298,7 @@ def decoder_of(array: Any) -> Callable[[bytes], NDArray[Any]] | None:
         first, *steps = metadata.codecs
         plain = isinstance(first, BytesCodec)
         plain &= all(isinstance(step, _BoundedBytes) and step.library for step in steps)
-        big = plain and getattr(first.endian, "value", "little") == "big"
+        big = plain and word(first.endian) == "big"
         dtype = array.dtype.newbyteorder(">" if big else "<")
     if not plain:
         return None
