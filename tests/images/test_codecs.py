@@ -6,6 +6,7 @@ import lzma
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numcodecs
@@ -19,6 +20,9 @@ from paper_unet.errors import InputError
 from paper_unet.images import read_stack
 from paper_unet.images.codecs import decode_within, is_bounded, zstd_size
 from paper_unet.images.picture_size import SIZES
+from paper_unet.images.readers.chunk_keys import index_comes_first
+from paper_unet.images.readers.zarr_store import bounded, decoder_of
+from paper_unet.system.memory import Budget
 
 PIXELS = np.add.outer(np.arange(37), np.arange(53)).astype("u1")
 COLOURS = np.random.default_rng(1).integers(0, 255, (37, 53, 3), "u1")
@@ -250,3 +254,24 @@ def test_without_imagecodecs_a_bomb_is_found_first(
     monkeypatch.setattr("paper_unet.images.readers.tiff_budget.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"it decodes to .* declared are"):
         read_stack(path)
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("words", [False, True])
+def test_settings_of_codecs_are_enums_or_words(tmp_path: Path, order: str, words: bool) -> None:
+    """As versions of zarr have them."""
+    path = tmp_path / "in.zarr"
+    array = zarr.create_array(
+        path, shape=(2, 4), chunks=(2, 4), dtype="u2", compressors=None,
+        serializer=zarr.codecs.BytesCodec(endian=order),  # type: ignore[arg-type]
+    )  # fmt: skip
+    array[:] = expected = np.arange(8, dtype="u2").reshape(2, 4)
+    setting = order if words else SimpleNamespace(value=order)
+    read = bounded(path, array, Budget())
+    object.__setattr__(read.metadata.codecs[0], "endian", setting)
+    decode = decoder_of(read)
+    assert decode is not None
+    np.testing.assert_array_equal(decode((path / "c/0/0").read_bytes()), expected)
+    for place in ("start", "end"):
+        shards = SimpleNamespace(index_location=place if words else SimpleNamespace(value=place))
+        assert index_comes_first(shards) == (place == "start")
