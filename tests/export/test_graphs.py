@@ -142,7 +142,10 @@ def test_no_file_names_the_machine_it_was_made_on(bundled: dict[str, bytes]) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_of_the_table(name: str, tmp_path: Path) -> None:
-    """With a centre, colours and three classes; against the network, on sides not traced."""
+    """With a centre, colours and three classes; against the network, on sides not traced.
+
+    What is in a ``.pt2`` is what ONNX is made of: it is opened for one of each padding and lattice.
+    """
     sigmoid = network_class(name).least_outputs == 1
     model = moved(name, channels=3, classes=1 if sigmoid else 3)
     save_model(tmp_path / "w.safetensors", model)
@@ -152,6 +155,8 @@ def test_every_network_of_the_table(name: str, tmp_path: Path) -> None:
         scores = model(image - 0.25)
         expected = torch.sigmoid(scores) if sigmoid else torch.softmax(scores, 1)
     for end, run in RUNS.items():
+        if end == ".pt2" and name not in ("paper", "three_level", "popular_bilinear", "keras"):
+            continue
         done = export_file(tmp_path / "w.safetensors", tmp_path / f"m{end}")
         opened = run(done.path.read_bytes())
         found = opened(image.numpy())
