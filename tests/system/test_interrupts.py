@@ -36,16 +36,17 @@ def steps_of(work: Callable[[], object], at: int) -> tuple[int, str]:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGINT)
 
-    sys.setprofile(step)
     try:
-        work()
-        return count, "done"
+        try:
+            sys.setprofile(step)
+            work()
+        finally:
+            sys.setprofile(None)  # which may be where the key is pressed
     except KeyboardInterrupt:
         return count, "interrupted"
     except InputError as error:
         return count, str(error)
-    finally:
-        sys.setprofile(None)
+    return count, "done"
 
 
 @pytest.mark.parametrize("load", [load_model, read_tensors, read_network])
