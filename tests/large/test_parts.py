@@ -450,7 +450,7 @@ printf '%s;cluster\\n' "$number"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["out.tif", "a b/it's $HOME 50%.tif", "-x.tif"])
+@pytest.mark.parametrize("name", ["a b/it's $HOME 50%.tif", "-x.tif"])
 def test_the_script_for_slurm_runs(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import zarr
 from foreign_helpers import KINDS, everything, make
-from large_helpers import NAMES, Crashing, Fails, content, settings
+from large_helpers import NAMES, Crashing, Fails, content, sections, settings
 from process_helpers import run_python
 
 from paper_unet.errors import InputError
@@ -241,6 +241,7 @@ def test_a_stack_is_not_written_over_an_interrupted_prediction(folder: Path) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_at_every_step_of_the_start_it_goes_on(folder: Path, name: str) -> None:
     """Before each fsync, link and rename until the first piece is recorded."""
+    sections(folder / "in.tif", (2, 60, 40))
     expected = content(predict_file(settings(folder, f"whole-{name}")))
     before = {path.name for path in folder.iterdir()}
     for step in range(1, 40):
