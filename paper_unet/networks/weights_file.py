@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -137,8 +137,7 @@ def _network_of(about: Mapping[str, Any], path: Path) -> Network:
     try:
         config = stored_network(about)
         kind = network_class(stored_variant(about, UNet.variant))
-        text = json.dumps(asdict(config))
-        model = copy.deepcopy(_unfilled(kind, text))  # type: ignore[arg-type]  # a class has a hash
+        model = copy.deepcopy(_unfilled(kind.from_config, json.dumps(asdict(config))))
         model.grey_ranges, model.record = stored_ranges(about), stored_record(about)
         model.centre = stored_centre(about)
     except (TypeError, ValueError) as error:
@@ -150,9 +149,9 @@ def _network_of(about: Mapping[str, Any], path: Path) -> Network:
 
 
 @lru_cache(maxsize=8)  # on the meta device it takes longer to build one than to copy it
-def _unfilled(kind: type[Network], config: str) -> Network:
+def _unfilled(make: Callable[[NetworkConfig], Network], config: str) -> Network:
     with torch.device("meta"):
-        return kind.from_config(NetworkConfig(**json.loads(config)))
+        return make(NetworkConfig(**json.loads(config)))
 
 
 def check_shapes(model: Network, found: Mapping[str, tuple[int, ...]], path: Path) -> None:

@@ -221,7 +221,7 @@ class _BoundedBytes(BytesBytesCodec):
     name: str
 
     def __post_init__(self) -> None:
-        # of a checksum; the index of shards must have no other ones
+        # a checksum's is; newer versions of zarr let nothing else into the index of shards
         object.__setattr__(self, "is_fixed_size", bool(self.inner.is_fixed_size))
 
     def to_dict(self) -> Any:
