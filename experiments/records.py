@@ -117,14 +117,17 @@ def write_results(out: Path, results: dict[str, Any], started: float) -> None:
 
 
 def _command() -> str:
-    """Return how the script was called, but for the time that it was given."""
+    """Return how the script was called, but for the time that it was given.
+
+    Paths below the current folder are relative to it.
+    """
     words = iter(sys.argv[1:])
     kept = []
     for word in words:
         if word == "--minutes":
             next(words, None)
         elif not word.startswith("--minutes="):
-            kept.append(word)
+            kept.append(str(_plain(Path(word))) if Path(word).is_absolute() else word)
     script = Path(sys.argv[0])
     if script.parent.name.startswith("_"):  # in the package, which has no folder of experiments
         return shlex.join(["paper-unet", "reproduce", script.stem, *kept])

@@ -202,7 +202,7 @@ def test_what_is_reproduced_stands_in_the_table_of_results() -> None:
 def test_reproducing_goes_on_where_it_ended(tmp_path: Path) -> None:
     def call(minutes: float) -> str:
         arguments = ["--quick", "--plan", "cpu", "--only", "table1", "bundled", "--data", "none"]
-        folders = ["--out", "out", "--work", "work", "--device", "cpu"]
+        folders = ["--out", str(tmp_path / "out"), "--work", "work", "--device", "cpu"]
         script = EXPERIMENTS / "reproduce.py"
         done = run_python(script, *arguments, *folders, "--minutes", str(minutes), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -228,3 +228,4 @@ def test_reproducing_goes_on_where_it_ended(tmp_path: Path) -> None:
         assert path.stat().st_mtime_ns == when, path
     metrics = json.loads((tmp_path / "out/table1_isbi2012/metrics.json").read_text())
     assert len(metrics["rows"]) == 2 and "--minutes" not in metrics["command"]
+    assert "--out out/table1_isbi2012" in metrics["command"]  # from where it was called
