@@ -131,12 +131,16 @@ PEAK = """
 import sys
 from pathlib import Path
 from paper_unet.large import PredictConfig, predict_file
+from paper_unet.large.executor import LocalExecutor
 source, out, weights = sys.argv[1:]
+# what importing takes is up to the build of PyTorch
+allowed = LocalExecutor().allowed("cpu")[0] // 10**6 + 655
 config = PredictConfig(
-    source, out, weights=weights, memory="900MB", threads=1, device="cpu", shard=4096
+    source, out, weights=weights, memory=f"{allowed}MB", threads=1, device="cpu", shard=4096
 )
 predict_file(config)
-print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1.024e-3)
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+print(allowed, 1.024e-3 * peak)
 """
 
 
@@ -150,4 +154,5 @@ def test_peak_memory_is_within_what_is_allowed(tmp_path: Path) -> None:
     names = ("in.tif", "out.zarr", "net.safetensors")
     run = run_interpreter(PEAK, *(str(tmp_path / name) for name in names))
     assert run.returncode == 0, run.stderr
-    assert float(run.stdout.split()[-1]) < 900
+    allowed, peak = map(float, run.stdout.splitlines()[-1].split())  # MB
+    assert peak < allowed
