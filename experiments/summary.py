@@ -188,6 +188,7 @@ ROWS = {
     "bundled_width32": bundled_weights,
     "learning_rate": learning_rate,
     "learning_rate_width16": sweep,
+    "learning_rate_width16_tile572": sweep,
     "learning_rate_width64": sweep,
 }
 

@@ -49,5 +49,5 @@ class Collapse:
             f"the network collapsed: at step {step} its scores have been the same everywhere for "
             f"{STEPS} steps, at the loss of a constant map ({sum(losses) / STEPS:.3f}), with "
             f"learning rate {learning_rate(step - 1, self._config):.3g}; train anew with a smaller "
-            "rate or a longer warm-up"
+            "rate, a longer warm-up or a larger tile"
         )
