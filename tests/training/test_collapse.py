@@ -31,7 +31,8 @@ def watched(rows: list[list[float]], config: TrainConfig = CONFIG, at_once: int 
 
 
 def test_a_dead_network_is_stopped_after_the_warm_up() -> None:
-    with pytest.raises(DivergedError, match=r"collapsed: at step 460 .*or a larger tile"):
+    advice = "a smaller rate, a longer warm-up or a larger tile"
+    with pytest.raises(DivergedError, match=f"collapsed: at step 460 .*; train anew with {advice}"):
         watched([DEAD] * 1000)
     assert watched([DEAD] * (50 + STEPS - 1), at_once=1) == 50 + STEPS - 1
 
