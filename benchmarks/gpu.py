@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=8192, help="side of the section in files")
     parser.add_argument("--tile", type=int, default=PAPER_TILE)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--sections", type=int, default=4, help="of the stack in files")
+    parser.add_argument("--sections", type=int, default=8, help="of the stack in files")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)

@@ -48,8 +48,11 @@ COMPARED = (
         "--width 16 --tile 572 --precision bfloat16 --sets 'ISBI 2012' --steps 5000 --seeds 3",
         "ablation_width16",
     ),
-    Part("learning_curve", "learning_curve", f"{SMALL} --steps 6000 --seeds 3",
-         "learning_curve_width16"),
+    Part(
+        "learning_curve", "learning_curve",
+        "--width 16 --tile 572 --precision bfloat16 --steps 5000 --seeds 3",
+        "learning_curve_width16",
+    ),
     Part(
         "ablation_cells", "ablation",
         f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 3000 --seeds 4",

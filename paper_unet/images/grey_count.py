@@ -17,8 +17,8 @@ NEARLY = 0.99
 ROWS = 256
 """Rows that are read at a time."""
 
-SAMPLE = 2**26
-"""Pixels of a section that are looked at before the work begins: all, but for very large ones."""
+SAMPLE = 2**24
+"""Pixels of a section that are looked at before the work begins: all, but for large ones."""
 
 
 @dataclass

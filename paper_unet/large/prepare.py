@@ -26,7 +26,7 @@ from paper_unet.large.plan import choose_plan, waiting_bytes
 from paper_unet.large.worker import Prediction
 from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import elsewhere
-from paper_unet.networks.weights_file import load_model, read_network, weights_digest
+from paper_unet.networks.weights_file import load_model, read_config, weights_digest
 from paper_unet.settings import part
 from paper_unet.system.memory import SHARE, Budget
 
@@ -169,7 +169,7 @@ def open_input(config: PredictConfig) -> Stack:
         config.source,
         axes=config.axes,
         series=config.series,
-        channels=read_network(config.weights).config.in_channels,
+        channels=read_config(config.weights).in_channels,
         channel=config.channel,
         time=config.time,
         missing=config.missing,

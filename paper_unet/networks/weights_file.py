@@ -134,18 +134,25 @@ def describe(model: Network) -> dict[str, Any]:
 
 def _network_of(about: Mapping[str, Any], path: Path) -> Network:
     """Build the network that a file declares, on the meta device: shapes without memory."""
-    try:
+    with _declared(path):
         config = stored_network(about)
         kind = network_class(stored_variant(about, UNet.variant))
         model = copy.deepcopy(_unfilled(kind.from_config, json.dumps(asdict(config))))
         model.grey_ranges, model.record = stored_ranges(about), stored_record(about)
         model.centre = stored_centre(about)
+    return model
+
+
+@contextmanager
+def _declared(path: Path) -> Iterator[None]:
+    """Turn what is wrong with the description of a network into one line."""
+    try:
+        yield
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{path}: declares no network that this version knows ({shown(error, 200)}); it needs "
             "a file written by paper-unet train"
         ) from error
-    return model
 
 
 @lru_cache(maxsize=8)  # on the meta device it takes longer to build one than to copy it
@@ -264,6 +271,20 @@ def read_network(path: Path | str | None) -> Network:
     path, published = locate(path)
     with _opened(path, published) as stored:
         return _network_of(stored.about, path)
+
+
+@interrupts_wait()
+def read_config(path: Path | str | None) -> NetworkConfig:
+    """Return the configuration of a file's network, and build none.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or truncated, or declares no network.
+    """
+    path, published = locate(path)
+    with _opened(path, published) as stored, _declared(path):
+        return stored_network(stored.about)
 
 
 class _Stored:
