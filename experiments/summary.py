@@ -123,16 +123,19 @@ def ablation(metrics: dict[str, Any]) -> Iterator[Cells]:
 
 def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give V_rand and V_info for each number of sections."""
-    rows = [row for row in metrics["rows"] if "v_rand" in row]
+    rows = metrics["rows"]
     for count, choice in dict.fromkeys((row["sections"], row["choice"]) for row in rows):
-        mine = [r for r in rows if (r["sections"], r["choice"]) == (count, choice)]
+        every = [r for r in rows if (r["sections"], r["choice"]) == (count, choice)]
+        mine = [row for row in every if "v_rand" in row]
         shown = []
         for name in ("v_rand", "v_info", "pixel_error"):
             values = [row[name] for row in mine]
             sd = statistics.stdev(values) if len(values) > 1 else None
             shown.append(f"{name} {spread({'mean': statistics.fmean(values), 'sd': sd})}")
         title = f"{count} section{'s' if count > 1 else ''}, {choice}; {metrics['recipe']}"
-        yield title, "-", ", ".join(shown) + f" ({len(mine)} seeds)"
+        lost = f", {len(every) - len(mine)} collapsed or diverged" if len(mine) < len(every) else ""
+        seeds = f"{len(mine)} seed{'s' if len(mine) > 1 else ''}"
+        yield title, "-", ", ".join(shown) + f" ({seeds}{lost})"
 
 
 def variants(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -183,6 +186,7 @@ ROWS = {
     "ablation_borders": ablation,
     "learning_curve": learning_curve,
     "learning_curve_width16": learning_curve,
+    "learning_curve_width16_tile380": learning_curve,
     "variants": variants,
     "bundled_weights": bundled_weights,
     "bundled_width32": bundled_weights,
