@@ -18,6 +18,9 @@ NETWORK = 2.4
 COPY = 3.4
 """The same of a network that predicts by its own forward pass: file, network and copy."""
 
+OWN = 1.6
+"""ALLOCATOR for such a network; what PyTorch imports for it was there before."""
+
 STARTED = 32 * 2**20
 """Bytes that the first convolutions take besides: compiled kernels."""
 

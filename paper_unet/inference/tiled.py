@@ -19,6 +19,7 @@ from paper_unet.inference.memory import (
     ALLOCATOR,
     COPY,
     NETWORK,
+    OWN,
     STARTED,
     held_bytes,
     maps_bytes,
@@ -81,7 +82,11 @@ class Tiled:
         check_precision(precision)
         self.accepts(settings)
         self.context = network.context.with_halo(settings.halo)
-        self.forward = (_Fused if network.streams else _Own)(network, precision)
+        self.forward: _Fused | _Own
+        if network.streams:
+            self.forward = _Fused(network, precision)
+        else:
+            self.forward = _Own(network, precision, self.device.type)
 
     def accepts(self, settings: InferenceSettings) -> None:
         """Raise InputError if the settings ask for what the network has not."""
@@ -154,7 +159,7 @@ class Tiled:
         width = whole[1] if turned else min(plan.strip, shape[1])
         row = output * (width + output)
         held = held_bytes(self.network.config.out_channels, self.settings, plan, shape, row, values)
-        return round(self.forward.loaded + ALLOCATOR * self.forward.maps_bytes(side) + held)
+        return round(self.forward.loaded + self.forward.maps_bytes(side) + held)
 
     def work(self, plan: Plan, shape: tuple[int, int]) -> float:
         """Return the multiply-accumulates of a section (Y, X), once, the tiles' halos included."""
@@ -204,8 +209,9 @@ class _Fused:
         return multiply_accumulates(self._network.config, side - 2 * HALO, side - 2 * HALO)
 
     def maps_bytes(self, side: int) -> int:
-        """Return the bytes of the maps of a tile that are alive at once."""
-        return maps_bytes(self._network.config, self._precision, side - 2 * HALO, side)
+        """Return the bytes that the maps of a tile take at the peak."""
+        maps = maps_bytes(self._network.config, self._precision, side - 2 * HALO, side)
+        return round(ALLOCATOR * maps)
 
 
 class _Own:
@@ -213,10 +219,11 @@ class _Own:
 
     words = "this network does not stream: {tiles} through its own forward pass"
 
-    def __init__(self, network: Network, precision: Precision) -> None:
+    def __init__(self, network: Network, precision: Precision, kind: str) -> None:
         self._network, self._dtype = network, PRECISIONS[precision]
         parameters = sum(value.numel() for value in network.parameters())
-        self.loaded = COPY * 4 * parameters + 2 * STARTED  # more kinds of layers
+        self.loaded = COPY * 4 * parameters + (0 if kind == "cpu" else 2 * STARTED)
+        self._allocator = OWN if kind == "cpu" else ALLOCATOR
         self._costs: dict[int, Cost] = {}
 
     @cached_property
@@ -236,8 +243,8 @@ class _Own:
         return self._cost(side).multiply_accumulates
 
     def maps_bytes(self, side: int) -> int:
-        """Return the bytes of the maps of a tile that are alive at once."""
-        return self._cost(side).maps * self._dtype.itemsize
+        """Return the bytes that the maps of a tile take at the peak."""
+        return round(self._allocator * self._cost(side).maps * self._dtype.itemsize)
 
     def _cost(self, side: int) -> Cost:
         if side not in self._costs:

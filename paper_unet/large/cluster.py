@@ -274,12 +274,13 @@ def _memory(device: str, hosts: list[str]) -> tuple[int, int]:
     """Return what this worker takes now, and that with a fair share of what its machine has."""
     import torch
 
-    from paper_unet.system.device import free_memory
+    from paper_unet.system.device import free_memory, load_arithmetic
     from paper_unet.system.memory import resident_memory
 
     if torch.device(device).type == "cuda":
         return 0, free_memory(torch.device(own_card(device, _number())))
     sharing = hosts.count(_host())
+    load_arithmetic()
     base = resident_memory()
     return base, base + free_memory(torch.device(device)) // max(sharing, 1)
 

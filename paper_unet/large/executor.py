@@ -15,7 +15,7 @@ from paper_unet.inference.timings import Timings
 from paper_unet.large.pieces import Done
 from paper_unet.large.worker import WRITERS, Prediction, Worker
 from paper_unet.networks.base import Network
-from paper_unet.system.device import free_memory, pick_device, using_threads
+from paper_unet.system.device import free_memory, load_arithmetic, pick_device, using_threads
 from paper_unet.system.memory import resident_memory
 from paper_unet.system.overlap import behind
 from paper_unet.system.stop import Stop
@@ -98,6 +98,8 @@ class LocalExecutor:
     def allowed(self, device: str) -> tuple[int, int]:
         """Return the bytes that this process takes now, and may take."""
         where = torch.device(device)
+        if where.type == "cpu":
+            load_arithmetic()
         base = resident_memory() if where.type == "cpu" else 0
         return base, base + free_memory(where)
 

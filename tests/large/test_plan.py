@@ -26,6 +26,7 @@ from paper_unet.inference.predict import engine_for
 from paper_unet.inference.settings import InferenceSettings, Plan
 from paper_unet.inference.streaming import Streaming, multiply_accumulates
 from paper_unet.inference.tiled import Tiled
+from paper_unet.large.memory import bytes_of
 from paper_unet.large.pieces import Grid
 from paper_unet.large.plan import choose_plan, waiting_bytes
 from paper_unet.networks.base import NetworkConfig
@@ -228,13 +229,13 @@ from paper_unet.inference.layers import exact_arithmetic, keep_freed_memory
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.section import Section
 from paper_unet.inference.settings import InferenceSettings, Plan
-from paper_unet.system.memory import resident_memory
+from paper_unet.large.executor import LocalExecutor
 """
 MEASURE = f"""{IMPORTS}
 torch.set_num_threads(1)
 keep_freed_memory()
 width, height, columns, band, precision, name = eval(sys.argv[1])
-base = resident_memory()
+base = LocalExecutor().allowed("cpu")[0]
 model = UNet(width=width).eval()
 engine = engine_for(model, InferenceSettings(engine=name), precision, band)
 read = lambda y, x: np.zeros((1, y[1] - y[0], x[1] - x[0]), np.float32)
@@ -292,6 +293,7 @@ save_model(folder / "net.safetensors", new_network(network))
 tifffile.imwrite(folder / "in.tif", np.zeros((height, width), np.uint8))
 network = str(folder / "net.safetensors")
 if "above" in given:  # what importing takes is up to the build of PyTorch
+    import torch._dynamo  # for networks other than the paper's
     base = LocalExecutor().allowed("cpu")[0] // 10**6
     given["memory"] = f"{base + given.pop('above')}MB"
 config = PredictConfig(
@@ -325,9 +327,9 @@ def test_a_prediction_takes_what_it_says(case: tuple[object, ...], tmp_path: Pat
         [sys.executable, "-c", PREDICT, str(tmp_path), repr(case)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    said = re.search(r"memory: about (\d+) MB", run.stdout)
+    said = re.search(r"memory: about ([\d.]+ [MG]B)", run.stdout)
     assert said is not None
-    estimate, peak = MEGA * int(said[1]), 1024 * int(run.stdout.split("peak ")[1])
+    estimate, peak = bytes_of(said[1]), 1024 * int(run.stdout.split("peak ")[1])
     assert peak <= estimate <= 1.4 * peak
 
 
