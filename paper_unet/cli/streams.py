@@ -52,11 +52,14 @@ def standard_streams() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     with Path(os.devnull).open("w") as nowhere:
         # None where the place was closed when Python began
-        sys.stdout, sys.stderr = _Patient(out or nowhere), _Patient(error or nowhere)
+        said = _Patient(error or nowhere)
+        sys.stdout, sys.stderr = _Patient(out or nowhere), said
         try:
             yield
         finally:
             sys.stdout, sys.stderr = out, error
+            if said.failure is not None and error is not None:
+                _lead_nowhere(error)  # or Python, which tries once more at its end, exits with 120
 
 
 def _keep_places() -> None:
@@ -76,8 +79,12 @@ def unwritten_output() -> OSError | None:
     sys.stdout.flush()
     failure: OSError | None = getattr(sys.stdout, "failure", None)
     if failure is not None:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+        _lead_nowhere(sys.stdout)
     return failure
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -148,6 +148,17 @@ def test_an_output_that_cannot_show_a_letter(here: Path) -> None:
     assert (here / "ü.tif").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_after_a_full_stream_python_can_end() -> None:
+    """What Python still writes to standard error at its end, or tries again, must not fail."""
+    code = "import os; from paper_unet.cli import main; main(['size', '0']); os.write(2, b'.')"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command], check=False
+    )  # fmt: skip
+    assert done.returncode == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="of POSIX")
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-", "2>/dev/full"])
 def test_streams_that_are_closed(here: Path, closed: str) -> None:
