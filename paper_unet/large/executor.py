@@ -98,9 +98,10 @@ class LocalExecutor:
     def allowed(self, device: str) -> tuple[int, int]:
         """Return the bytes that this process takes now, and may take."""
         where = torch.device(device)
-        if where.type == "cpu":
-            load_arithmetic()
-        base = resident_memory() if where.type == "cpu" else 0
+        if where.type != "cpu":
+            return 0, free_memory(where)
+        load_arithmetic()
+        base = resident_memory()
         return base, base + free_memory(where)
 
     def pieces(self, prediction: Prediction, runs: Iterable[range], stop: Stop) -> Iterator[Done]:
