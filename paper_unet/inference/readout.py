@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Readout:
     ) -> None:
         self.sigmoid, self.of_class, self.dtype = sigmoid, of_class, np.dtype(dtype)
         self.classes = classes
+        self._softmax = SoftmaxOfRows()
 
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values of scores, and whether all scores are finite.
@@ -78,14 +79,14 @@ class Readout:
     def _probabilities(self, scores: Tensor) -> Tensor:
         if self.sigmoid:
             return torch.stack([sigmoid_of_rows(-scores[0]), sigmoid_of_rows(scores[0])])
-        return softmax_of_rows(scores)
+        return self._softmax(scores)
 
     def _probability(self, scores: Tensor) -> Tensor:
         if self.sigmoid:
             logit = -scores[0] if self.of_class == 0 else scores[0]
             return sigmoid_of_rows(logit)
         chosen = -1 if self.of_class is None else self.of_class
-        return softmax_of_rows(scores)[chosen]
+        return self._softmax(scores, chosen)
 
 
 def stored(probability: Tensor, dtype: np.dtype[Any]) -> Tensor:
@@ -133,47 +134,63 @@ def refuse_infinite(finite: bool) -> None:
         )
 
 
-def softmax_of_rows(scores: Tensor) -> Tensor:
-    """Return the softmax over the classes; a row's values do not depend on the rows beside it.
+class SoftmaxOfRows:
+    """The softmax over the classes; a row's values do not depend on the rows beside it.
 
     On a CPU, PyTorch's vector and scalar code round the exponential differently, and its threads
     share out whatever comes at once. So that a resumed run, which cuts rows elsewhere, gives the
     same bytes, every row is laid out as if it came alone: in one segment for each thread, and so
     many rows that the threads' shares end between rows.
 
-    Parameters
-    ----------
-    scores : Tensor of float32, shape (K, n, columns)
-
-    Returns
-    -------
-    Tensor of float32, shape (K, n, columns)
+    The memory for that is kept from call to call: asked for anew each time, it would be given back
+    to the system and cleared again in between, which takes longer than the softmax.
     """
-    if scores.device.type != "cpu":
-        return torch.softmax(scores, dim=0)
-    return _by_segments(scores, lambda rows: torch.softmax(rows, dim=1))
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0)
+
+    def __call__(self, scores: Tensor, chosen: int | None = None) -> Tensor:
+        """Return the softmax of scores, new memory.
+
+        Parameters
+        ----------
+        scores : Tensor of float32, shape (K, n, columns)
+        chosen : int, optional
+            The class that is wanted; default: all.
+
+        Returns
+        -------
+        Tensor of float32, shape (K, n, columns), or (n, columns) of a chosen class
+        """
+        wanted = slice(None) if chosen is None else chosen
+        if scores.device.type != "cpu":
+            return torch.softmax(scores, dim=0)[wanted]
+        classes, height, columns = scores.shape
+        threads = torch.get_num_threads()
+        step, rows = -(-columns // threads), -(-height // threads) * threads
+        starts = range(0, columns, step)
+        result = scores.new_empty(scores[wanted].shape)
+        for width in sorted({min(step, columns - start) for start in starts}):
+            these = [start for start in starts if min(step, columns - start) == width]
+            laid_out, found = self._memory(2, len(these), rows, classes, width)
+            laid_out[:, height:] = 0
+            for part, start in zip(laid_out, these, strict=True):
+                part[:height] = scores[:, :, start : start + width].transpose(0, 1)
+            flat = (-1, classes, width)
+            torch.softmax(laid_out.view(flat), dim=1, out=found.view(flat))
+            for part, start in zip(found, these, strict=True):
+                result[..., start : start + width] = part[:height].transpose(0, 1)[wanted]
+        return result
+
+    def _memory(self, *shape: int) -> Tensor:
+        size = math.prod(shape)
+        if self._kept.numel() < size:
+            self._kept = torch.empty(size)
+        return self._kept[:size].view(shape)
 
 
 def sigmoid_of_rows(logits: Tensor) -> Tensor:
-    """Return the sigmoid of logits (n, columns), with the promise of `softmax_of_rows`."""
+    """Return the sigmoid of logits (n, columns), with the promise of `SoftmaxOfRows`."""
     if logits.device.type != "cpu":
         return torch.sigmoid(logits)
     return torch.stack([torch.sigmoid(row) for row in logits.contiguous()])
-
-
-def _by_segments(scores: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    classes, height, columns = scores.shape
-    threads = torch.get_num_threads()
-    step, rows = -(-columns // threads), -(-height // threads) * threads
-    starts = range(0, columns, step)
-    result = scores.new_empty((classes, height, columns))
-    for width in sorted({min(step, columns - start) for start in starts}):
-        these = [start for start in starts if min(step, columns - start) == width]
-        laid_out = scores.new_empty((len(these), rows, classes, width))
-        laid_out[:, height:] = 0
-        for part, start in zip(laid_out, these, strict=True):
-            part[:height] = scores[:, :, start : start + width].transpose(0, 1)
-        found = function(laid_out.view(-1, classes, width)).view(laid_out.shape)
-        for part, start in zip(found, these, strict=True):
-            result[:, :, start : start + width] = part[:height].transpose(0, 1)
-    return result

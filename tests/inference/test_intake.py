@@ -15,6 +15,7 @@ from paper_unet.images import to_unit_range
 from paper_unet.inference.intake import NOT_FINITE, OUT_OF_RANGE, Intake
 from paper_unet.inference.readout import Readout, probability, stored
 from paper_unet.inference.section import Section, Window, whole
+from paper_unet.inference.settings import Classes
 
 RANGES = {
     "uint8": [None, (0.0, 255.0), (3.0, 200.0), (-1e3, 1e3)],
@@ -172,6 +173,17 @@ def test_the_classes_add_up_to_one() -> None:
     every = [Readout(of_class=k)(scores)[0] for k in range(3)]
     torch.testing.assert_close(sum(every), torch.ones(5, 7))
     assert torch.equal(Readout()(scores)[0], every[2])
+
+
+@pytest.mark.parametrize("classes", ["one", "all"])
+def test_what_was_read_out_stays_when_more_is(classes: Classes) -> None:
+    """The memory between is kept from call to call; nothing of it shows."""
+    generator = torch.Generator().manual_seed(0)
+    several = [torch.randn(2, *shape, generator=generator) for shape in ((9, 70), (4, 5), (11, 90))]
+    readout = Readout(classes=classes)
+    found = [readout(scores)[0] for scores in several]
+    for values, scores in zip(found, several, strict=True):
+        assert torch.equal(values, Readout(classes=classes)(scores)[0])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
