@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paper_unet.augment import Augmentation, centre_crop
+from paper_unet.geometry import STRIDE
 from paper_unet.networks.base import Network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet
@@ -41,18 +42,23 @@ class HeldOut:
     data : TrainingSet
         Weighed as the training data are: by its own map of Eq. 2, or every pixel alike.
     config : TrainConfig
-        Of the training; its tiles are as large.
-    output : int
-        Side of the labels of a tile, pixels.
+        Of the training; its tiles are as large, or larger where they are little but border.
+    output_side : callable
+        Gives the side of the labels of a tile for that of the tile, pixels: `Network.output_side`.
     device : torch.device
     """
 
     def __init__(
-        self, data: TrainingSet, config: TrainConfig, output: int, device: torch.device
+        self,
+        data: TrainingSet,
+        config: TrainConfig,
+        output_side: Callable[[int], int],
+        device: torch.device,
     ) -> None:
         data = data if config.weighted else data.unweighted()
         settings = replace(config.augmentation, grey=0.0)
-        self.sampler = TileSampler(data, config.input_side, settings, 0, device, output)
+        side = _side(config.input_side, output_side, min(data.images.shape[2:]))
+        self.sampler = TileSampler(data, side, settings, 0, device, output_side(side))
         self.centre = config.centre
 
     def tiles(self) -> Iterator[Sample]:
@@ -71,26 +77,32 @@ class HeldOut:
         return self.sampler.tile_at(z, look)
 
     @torch.no_grad()
-    def loss(self, model: Network) -> float:
+    def loss(self, model: Network, stop: Callable[[], bool] = lambda: False) -> float | None:
         """Return the loss of Eq. 1 over the sum of the weights; drop-out off, nothing learnt.
 
         Parameters
         ----------
         model : Network
             Left in the mode it came in.
+        stop : callable
+            Asked before every tile.
 
         Returns
         -------
-        float
+        float, or None if it was stopped
             0 where nothing is annotated.
         """
         training, total, weights = model.training, 0.0, 0.0
         model.eval()
         for tile in self.tiles():
+            if stop():
+                break
             total += float(energy(model, model(tile.image - self.centre), tile, normalise=False))
             counted = tile.labels < max(model.config.out_channels, 2)
             weights += float(torch.where(counted, tile.weights, 0.0).sum())
         model.train(training)
+        if stop():
+            return None
         return total / weights if weights else 0.0
 
     @torch.no_grad()
@@ -125,6 +137,17 @@ class HeldOut:
         return SectionFound(
             image[:, *inside], true, true < classes, found[inside], probability[inside]
         )
+
+
+def _side(side: int, output_side: Callable[[int], int], section: int) -> int:
+    """Return the side of the tiles, pixels.
+
+    Of a tile of 188 pixels a network of Fig. 1 labels 4 x 4: a section would be thousands of them.
+    So a tile grows while less than half of its side is labelled and a section has room for more.
+    """
+    while 2 * output_side(side) < side and output_side(side + STRIDE) <= section:
+        side += STRIDE
+    return side
 
 
 def _of_classes(model: Network, scores: Tensor) -> Tensor:

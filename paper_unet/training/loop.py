@@ -119,7 +119,7 @@ def train(
     sampler = TileSampler(data, config.input_side, config.augmentation, config.seed, device, output)
     unseen = None
     if held_out is not None and config.validate_every:
-        unseen = HeldOut(held_out, config, output, device)
+        unseen = HeldOut(held_out, config, model.output_side, device)
     made_from = {"data": data.fingerprint(), "start": start_digest(config)}
     make_folder(out)
     with locked(out) as claim:
@@ -178,21 +178,25 @@ def _optimise(run: _Run, *, resume: bool, progress: bool, tensorboard: bool) -> 
             step += 1
             due = step % config.log_every == 0 or step % every == 0
             look = unseen is not None and step % config.validate_every == 0
-            if not (due or look or step == config.steps or stop()):
+            last = step == config.steps
+            if not (due or look or last or stop()):
                 continue
             found, pending = torch.stack(pending).tolist(), []
             losses = [loss for loss, _, _ in found]
             _stop_if_not_finite(losses, model, step, config)
             collapse.look_at(found, step)
-            seen = {"held_out_loss": unseen.loss(model)} if unseen and look else {}
-            entry = append_log(out, step, losses, config, time.monotonic() - started, **seen)
+            seen = None
+            if unseen and look:
+                seen = unseen.loss(model) if last else unseen.loss(model, stop)
+            more = {} if seen is None else {"held_out_loss": seen}
+            entry = append_log(out, step, losses, config, time.monotonic() - started, **more)
             if board is not None:
-                board.add(entry, unseen.section(model) if unseen and look else None)
+                board.add(entry, unseen.section(model) if unseen and more else None)
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
-            if step % every == 0 or step == config.steps or stop():
+            if step % every == 0 or last or stop():
                 save_checkpoint(out, step, config, made_from, model, optimizer, token)
-            if stop() and step < config.steps:
+            if stop() and not last:
                 raise Stopped(stop.signal)
 
 

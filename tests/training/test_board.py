@@ -31,7 +31,7 @@ def test_a_section_is_what_prediction_gives(shape: tuple[int, int]) -> None:
     torch.manual_seed(1)
     model = UNet(width=3).train()
     data = made(2, shape)
-    unseen = HeldOut(data, TrainConfig(tile=252), 68, torch.device("cpu"))
+    unseen = HeldOut(data, TrainConfig(tile=252), UNet.output_side, torch.device("cpu"))
     found = unseen.section(model)
     assert model.training
     np.testing.assert_allclose(found.image, data.images[0], rtol=0, atol=2e-5)

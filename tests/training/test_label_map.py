@@ -232,7 +232,7 @@ def test_the_held_out_loss_leaves_them_out(tmp_path: Path) -> None:
     labels = store(tmp_path, "l.tif", values)
     data = read(tmp_path, labels, "membrane", label_map="0,1,5:0,1,ignore")
     config = small(tmp_path, tile=252)
-    held_out = HeldOut(data, config, UNet.output_side(config.input_side), CPU)
+    held_out = HeldOut(data, config, UNet.output_side, CPU)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = UNet(width=2)

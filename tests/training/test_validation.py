@@ -1,6 +1,8 @@
 """The loss of held-out sections while training: the right number, and nothing learnt from it."""
 
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ from scipy import ndimage
 from torch.nn import functional
 from train_helpers import easy_data, files_of, log_of, result, run, small
 
-from paper_unet import load_model
+from paper_unet import UNet, load_model
 from paper_unet.cli import main
+from paper_unet.system.stop import Stopped
 from paper_unet.training.data import TrainingSet, training_set
 from paper_unet.training.held_out import HeldOut
 from paper_unet.training.loop import train
+from paper_unet.training.tiles import Sample
 
 CPU = torch.device("cpu")
 
@@ -29,25 +33,24 @@ def other_data(height: int = 72, width: int = 72) -> TrainingSet:
 
 
 def literal_loss(model: torch.nn.Module, data: TrainingSet, weights: NDArray[np.floating]) -> float:
-    """Tiles of 220 that give 36, cut out of sections of 72 whose borders are mirrored."""
+    """Tiles of 380 that give 196, cut out of sections of 196 x 392 whose borders are mirrored."""
     total = 0.0
     for z in range(2):
         padded = np.pad(data.images[z, 0], 92, "reflect")
-        for y in (0, 36):
-            for x in (0, 36):
-                tile = torch.from_numpy(padded[y : y + 220, x : x + 220].copy())[None, None]
-                with torch.no_grad():
-                    log_p = torch.log_softmax(model(tile)[0], 0)
-                labels = torch.from_numpy(data.classes[z, y : y + 36, x : x + 36].astype(np.int64))
-                chosen = functional.nll_loss(log_p[None], labels[None], reduction="none")[0]
-                total += float((chosen.numpy() * weights[z, y : y + 36, x : x + 36]).sum())
+        for x in (0, 196):
+            tile = torch.from_numpy(padded[:, x : x + 380].copy())[None, None]
+            with torch.no_grad():
+                log_p = torch.log_softmax(model(tile)[0], 0)
+            labels = torch.from_numpy(data.classes[z, :, x : x + 196].astype(np.int64))
+            chosen = functional.nll_loss(log_p[None], labels[None], reduction="none")[0]
+            total += float((chosen.numpy() * weights[z, :, x : x + 196]).sum())
     return total / float(weights.sum())
 
 
-@pytest.mark.parametrize("weighting", ["map", "none"])
-def test_it_is_eq_1_over_the_whole_sections(tmp_path: Path, weighting: str) -> None:
-    config = small(tmp_path, tile=220, steps=4, lr=1e-2, weighting=weighting, validate_every=2)
-    held_out = other_data()
+@pytest.mark.parametrize(("weighting", "tile"), [("map", 220), ("none", 236)])
+def test_it_is_eq_1_over_the_whole_sections(tmp_path: Path, weighting: str, tile: int) -> None:
+    config = small(tmp_path, tile=tile, steps=4, lr=1e-2, weighting=weighting, validate_every=2)
+    held_out = other_data(196, 392)
     train(config, easy_data(), held_out=held_out, progress=False)
     log = log_of(tmp_path)
     assert [entry["step"] for entry in log if "held_out_loss" in entry] == [2, 4]
@@ -79,11 +82,62 @@ def test_every_pixel_is_seen_whatever_the_size(tmp_path: Path, size: tuple[int, 
     data = other_data(*size)
     marked = TrainingSet(data.images, data.classes, np.ones_like(data.weights))
     config = small(tmp_path, tile=220)
-    held_out = HeldOut(marked, config, 36, CPU)
+    held_out = HeldOut(marked, config, UNet.output_side, CPU)
     position = np.arange(size[0] * size[1], dtype=np.float32).reshape(1, *size)
     held_out.sampler.weights = torch.from_numpy(np.repeat(position, 2, 0))
     seen = {float(v) for tile in held_out.tiles() for v in tile.weights.flatten().round()}
     assert seen == set(range(size[0] * size[1]))
+
+
+@pytest.mark.parametrize(
+    ("tile", "size", "side", "tiles"),
+    [
+        (188, (256, 256), 380, 4),  # 4,096 of 188 pixels
+        (188, (40, 300), 220, 18),  # no tile is larger than the section
+        (188, (3, 3), 188, 1),
+        (252, (500, 500), 380, 9),
+        (572, (512, 512), 572, 4),
+    ],
+)
+def test_tiles_that_are_little_but_border_are_larger(
+    tmp_path: Path, tile: int, size: tuple[int, int], side: int, tiles: int
+) -> None:
+    data = other_data(*size)
+    held_out = HeldOut(data, small(tmp_path, tile=tile), UNet.output_side, CPU)
+    assert held_out.sampler.output == UNet.output_side(side)
+    seen = list(held_out.tiles())
+    assert len(seen) == tiles * len(data.images)
+    assert {tuple(one.image.shape[2:]) for one in seen} == {(side, side)}
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_a_signal_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """It can take minutes; the last one of a run, which ends there anyway, is computed."""
+    tiles, config = HeldOut.tiles, small(tmp_path, tile=220, steps=steps, validate_every=4)
+    taken = 0
+
+    def interrupted(self: HeldOut) -> Iterator[Sample]:
+        nonlocal taken
+        for tile in tiles(self):
+            if taken == 1:
+                signal.raise_signal(signal.SIGTERM)
+            taken += 1
+            yield tile
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldOut, "tiles", interrupted)
+        if steps == 4:
+            train(config, easy_data(), held_out=other_data(), progress=False)
+        else:
+            with pytest.raises(Stopped):
+                train(config, easy_data(), held_out=other_data(), progress=False)
+    assert taken == (8 if steps == 4 else 2)
+    assert log_of(tmp_path)[-1]["step"] == 4
+    assert ("held_out_loss" in log_of(tmp_path)[-1]) == (steps == 4)
+    train(config, easy_data(), held_out=other_data(), resume=True, progress=False)
+    assert log_of(tmp_path)[-1]["step"] == steps
 
 
 def test_nothing_annotated(tmp_path: Path) -> None:
