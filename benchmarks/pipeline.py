@@ -314,6 +314,28 @@ def child(case: str, side: int, threads: int, checkout: Path | None) -> float:
     return float(run.stdout.splitlines()[-1])
 
 
+Rates = dict[str, tuple[list[float], list[float]]]
+
+
+def rates_of(side: int, threads: int, repeats: int, against: Path | None) -> Rates:
+    """Return the rates of each case, here and in the other checkout: all cases, again and again.
+
+    What else the machine does comes and goes within minutes: so each case has its share of it.
+    """
+    rates: Rates = {case: ([], []) for case in (*CASES, *DISK)}
+    for _ in range(repeats):
+        for case, (here, there) in rates.items():
+            here.append(child(case, side, threads, None))
+            if against and case not in DISK:
+                there.append(child(case, side, threads, against))
+    return rates
+
+
+def said(rates: list[float]) -> str:
+    """Return the median, and from where to where they go."""
+    return f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -334,21 +356,18 @@ def main() -> None:
     found["threads"] = options.threads
     print("\n".join(f"{key}: {value}" for key, value in found["environment"].items()))
     print(f"threads: {options.threads}; one section of {options.side} x {options.side}, uint8\n")
-    print("| case | Mpx/s | the other checkout | ratio |")
+    rates = rates_of(options.side, options.threads, options.repeats, options.against)
+    print("| case | Mpx/s: median (range) of the processes | the other checkout | ratio |")
     print("|---|---|---|---|")
-    for case in (*CASES, *DISK):
-        rates: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(options.repeats):
-            rates[False].append(child(case, options.side, options.threads, None))
-            if options.against and case not in DISK:
-                rates[True].append(child(case, options.side, options.threads, options.against))
-        now = statistics.median(rates[False])
-        then = statistics.median(rates[True]) if rates[True] else None
-        found[f"{case}_mpx_s"] = now
-        if then is not None:
-            found[f"{case}_mpx_s_against"] = then
-        other = ("", "") if then is None else (f"{then:.0f}", f"{now / then:.1f}")
-        print(f"| {case} | {now:.0f} | {other[0]} | {other[1]} |", flush=True)
+    for case, (here, there) in rates.items():
+        found[f"{case}_mpx_s"], found[f"{case}_mpx_s_of_each"] = statistics.median(here), here
+        cells = [said(here), "", ""]
+        if there:
+            found[f"{case}_mpx_s_against"] = statistics.median(there)
+            found[f"{case}_mpx_s_of_each_against"] = there
+            ratio = found[f"{case}_mpx_s"] / found[f"{case}_mpx_s_against"]
+            cells[1:] = said(there), f"{ratio:.1f}"
+        print(f"| {case} | {' | '.join(cells)} |")
     for name in OPERATIONS:
         found[name] = child(name, 1024, 1, None)
         print(f"{name.replace('_', ' ')} for a band in the steady state: {found[name]:.0f}")

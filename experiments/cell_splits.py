@@ -40,8 +40,9 @@ class Split:
         """What a row is known by: the frames, and their size, which a quick run has smaller."""
         parts = {part: {q: list(n) for q, n in of.items()} for part, of in self.frames.items()}
         shape = self.scored.images.shape[1:]
-        border = self.learned.border  # of which nothing is learned
-        return {"protocol": self.protocol, "frames": parts, "shape": shape, "unlearned": border}
+        facts = {"protocol": self.protocol, "frames": parts, "shape": shape}
+        facts["unlearned"] = self.learned.border  # nothing of it but what is around masks
+        return facts | ({"around": self.learned.around} if self.learned.around else {})
 
     @property
     def pixels(self) -> int:
@@ -103,4 +104,5 @@ def _frames(sequences: Sequences, slices: Mapping[str, slice]) -> CellFrames:
         np.concatenate([part.instances[s] for part, s in parts]),
         np.concatenate([part.ignore[s] for part, s in parts]),
         parts[0][0].border,
+        parts[0][0].around,
     )

@@ -63,20 +63,25 @@ class Sequences:
     def facts(self) -> dict[str, Any]:
         """What a row is known by: the source and the size, which a quick run has smaller."""
         sizes = {name: list(some.images.shape) for name, some in self.frames.items()}
-        return {"data": self.source, "shape": sizes}
+        around = max(some.around for some in self.frames.values())
+        return {"data": self.source, "shape": sizes, **({"around": around} if around else {})}
 
 
 CHOSEN: dict[str, dict[str, Any]] = {"PhC-C2DH-U373": {}, "DIC-C2DH-HeLa": {}}
 """Settings chosen on held-out frames of what is learned from, see cells_study.py."""
 VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
 """Grey values that become 0 and 1: the frames use a small part of uint8 (not in the paper)."""
+AROUND = {"PhC-C2DH-U373": 50, "DIC-C2DH-HeLa": 0}
+"""Pixels around a mask that are learned in the border of the frames, too: the cells of the one set
+lie apart, those of the other touch cells that have no mask."""
 
 
 def load(data: Path, name: str, quick: bool = False) -> Sequences:
     """Read both sequences, or make two where the data set is absent."""
     folder = data / name
     if (folder / SEQUENCES[0]).is_dir():
-        return Sequences(name, name, {s: load_cell_frames(folder, s) for s in SEQUENCES})
+        frames = {s: load_cell_frames(folder, s, around=AROUND[name]) for s in SEQUENCES}
+        return Sequences(name, name, frames)
     print(f"no {name} in {data}: synthetic cells instead")
     side, sections = (128, 3) if quick else (512, 9)
     return Sequences(

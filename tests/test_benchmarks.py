@@ -31,6 +31,7 @@ def test_the_share_of_the_host(tmp_path: Path) -> None:
         rate = found[f"{case}_mpx_s"]
         assert math.isfinite(rate)
         assert rate > 0
+        assert found[f"{case}_mpx_s_of_each"] == [rate]  # one process
         assert f"| {case} |" in said
     assert 20 < found["operations"] < 200
     assert found["replayed_operations"] < found["operations"] / 2

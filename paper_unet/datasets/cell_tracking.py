@@ -33,6 +33,9 @@ class CellFrames:
     border : int
         Pixels at each side of a frame, the border of the challenge's field of interest: a cell
         wholly within them was neither tracked nor segmented.
+    around : int
+        Pixels around a mask that are annotated in the border, too, with the mask: where cells lie
+        apart, what is next to a mask is background. 0: all of the border is unknown.
     """
 
     frames: tuple[int, ...]
@@ -40,24 +43,31 @@ class CellFrames:
     instances: NDArray[np.int32]
     ignore: NDArray[np.bool_]
     border: int = 0
+    around: int = 0
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Pixels that are annotated in part, or by nobody: `ignore`, and all of the border.
+        """Pixels that are annotated in part, or by nobody: `ignore`, and of the border all but
+        what is nearer than ``around`` to a mask.
 
-        In the border a cell has a mask if it reaches out of it, and no background can be told
-        from a cell that does not. Were the masks there kept and the rest left out, a network would
-        see nothing but cells at the sides, and learn that what lies there is cell.
+        In the border a cell has a mask if it reaches out of it, and far from those no background
+        can be told from a cell that does not. Were the masks there kept and what is around them
+        left out, a network would see nothing but cells at the sides, and learn that what lies
+        there is cell.
         """
         unknown = self.ignore.copy()
         _, rows, columns = unknown.shape
         outside = np.ones((rows, columns), np.bool_)
         outside[self.border : rows - self.border, self.border : columns - self.border] = False
-        unknown[:, outside] = True
+        for cells, out in zip(self.instances, unknown, strict=True):
+            near = np.zeros_like(outside)
+            if self.around and cells.any():
+                near = ndimage.distance_transform_edt(cells == 0) < self.around
+            out |= outside & ~near
         return unknown
 
 
-def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
+def load_cell_frames(folder: str | Path, sequence: str, *, around: int = 0) -> CellFrames:
     """Read the segmented frames of a training sequence, and mark what they leave out.
 
     Some frames are annotated in part (sec. 4: "partially annotated"): cells that the tracking
@@ -72,6 +82,8 @@ def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
         Of the data set, with ``01``, ``01_GT/SEG`` and ``01_GT/TRA``.
     sequence : str
         ``01`` or ``02``.
+    around : int
+        Of `CellFrames`.
 
     Returns
     -------
@@ -99,7 +111,7 @@ def load_cell_frames(folder: str | Path, sequence: str) -> CellFrames:
             f"{markers.shape[1:]} pixels; one size is needed"
         )
     ignore = unannotated(instances, markers)
-    return CellFrames(frames, grey, instances, ignore, FIELD_OF_INTEREST)
+    return CellFrames(frames, grey, instances, ignore, FIELD_OF_INTEREST, around)
 
 
 def unannotated(instances: NDArray[np.integer], markers: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -205,6 +205,22 @@ def test_nothing_at_the_border_is_learned():
     np.testing.assert_array_equal(whole.unknown, ignore)
 
 
+def test_what_is_around_a_mask_in_the_border_can_be_learned():
+    """Nearer than three pixels; what is ignored stays so, and a frame without masks has none."""
+    cells = np.zeros((2, 9, 9), np.int32)
+    cells[0, 0:4, 4] = 1
+    ignore = np.zeros(cells.shape, bool)
+    ignore[0, 0, 5] = True
+    frames = CellFrames((0, 1), np.zeros(cells.shape, np.uint8), cells, ignore, border=2, around=3)
+    y, x = np.mgrid[:9, :9]
+    near = np.hypot(np.clip(y - 3, 0, None), x - 4) < 3
+    inside = np.zeros((9, 9), bool)
+    inside[2:-2, 2:-2] = True
+    expected = np.stack([~inside & ~near, ~inside])
+    expected[0, 0, 5] = True
+    np.testing.assert_array_equal(frames.unknown, expected)
+
+
 # the real sets
 
 

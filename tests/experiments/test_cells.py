@@ -29,7 +29,7 @@ def frames(count: int, first: int, side: int = 8) -> CellFrames:
     values = np.broadcast_to(numbers[:, None, None], (count, side, side))
     return CellFrames(
         tuple(int(n) for n in numbers), values.astype(np.uint8), values.astype(np.int32),
-        values % 2 == 0, 3,
+        values % 2 == 0, 3, 2,
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_nothing_that_is_scored_is_learned_from_or_chooses(
             np.testing.assert_array_equal(part.images[:, 0, 0], part.frames)
             np.testing.assert_array_equal(part.instances[:, 0, 0], part.frames)
             np.testing.assert_array_equal(part.ignore[:, 0, 0], np.array(part.frames) % 2 == 0)
-            assert part.border == 3
+            assert (part.border, part.around) == (3, 2)
         assert {
             name: [n for numbers in of.values() for n in numbers]
             for name, of in split.frames.items()
