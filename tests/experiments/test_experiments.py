@@ -165,6 +165,7 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
     assert {"the paper's network", "gradient descent", "no border weights"} <= set(choices)
     assert not {"Adam", "batch normalisation", "same padding", ablation.BASE} & set(choices)
     assert all(other[name] for name in choices)
+    assert other["the paper's network"] == {"network": "paper", "freeze": 0.0}
 
 
 def test_training_seconds_of_a_run_in_pieces(
