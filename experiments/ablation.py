@@ -93,7 +93,7 @@ def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     found = {base_of(options): CHOICES[BASE]} | {k: v for k, v in CHOICES.items() if k != BASE}
     if options.network != "paper":
         found = {name: changes for name, changes in found.items() if "network" not in changes}
-        found["the paper's network"] = {"network": "paper", "freeze": 0.0}
+        found["the paper's network"] = {"network": "paper"}
     if options.optimizer != "sgd":
         found["gradient descent"] = {"optimizer": "sgd"}
     if options.optimizer == "adam":

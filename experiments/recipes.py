@@ -62,10 +62,6 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
     options.add_argument(
-        "--freeze", type=float, default=0.0, metavar="SHARE",
-        help="of the steps, the last, with the normalisation of prediction",
-    )  # fmt: skip
-    options.add_argument(
         "--finish", type=int, default=0, metavar="STEPS",
         help="that every run goes on for, without batch normalisation, from its weights",
     )  # fmt: skip
@@ -95,8 +91,6 @@ def recipe(options: argparse.Namespace) -> str:
     names = {"paper_batch_norm": "batch normalisation", "release": "the release's network"}
     optimizers = {"adam": "Adam", "rmsprop": "RMSprop"}
     words = [names.get(options.network, ""), optimizers.get(options.optimizer, "")]
-    if options.freeze:
-        words[0] += f", frozen over the last {options.freeze:.0%} of the steps"
     if options.finish:
         weaker = options.finish_balance
         balance = "" if weaker is None else f" with class balance to the power {weaker:g}"
@@ -108,8 +102,7 @@ def recipe(options: argparse.Namespace) -> str:
 def recipe_name(options: argparse.Namespace) -> str:
     """Return what the folder of a run adds to its name where the recipe is not the paper's."""
     choices = [(options.network, "paper"), (options.optimizer, "sgd")]
-    frozen = f"-frozen{options.freeze:g}" if options.freeze else ""
-    return "".join(f"-{value}" for value, paper in choices if value != paper) + frozen
+    return "".join(f"-{value}" for value, paper in choices if value != paper)
 
 
 def train_config(options: argparse.Namespace, run: str, seed: int, **changes: Any) -> TrainConfig:
@@ -124,7 +117,7 @@ def train_config(options: argparse.Namespace, run: str, seed: int, **changes: An
         "seed": seed,
         "channels_last": True,
     }
-    for name in ("lr", "warmup", "decay", "network", "optimizer", "validate_every", "freeze"):
+    for name in ("lr", "warmup", "decay", "network", "optimizer", "validate_every"):
         if hasattr(options, name):
             settings[name] = getattr(options, name)
     return TrainConfig(**settings | changes)
@@ -146,7 +139,6 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
         out=f"{config.out}-finished{other}",
         balance=balance,
         network="paper" if config.network == "paper_batch_norm" else config.network,
-        freeze=0.0,
         start=str(Path(config.out) / WEIGHTS),
         steps=options.finish,
         lr=options.finish_lr or FINISH_LR,

@@ -142,18 +142,12 @@ def test_the_graph_of_a_step_has_the_bits_of_the_calls(optimizer: Any) -> None:
         assert torch.equal(one, other)
 
 
-FROZEN = {"optimizer": "adam", "network": "paper_batch_norm", "freeze": 0.6}
-"""From step 12 on: what was recorded before holds no longer."""
-
-
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam"}, FROZEN])
-def test_a_run_that_goes_on_has_the_bits_of_one_in_one_go(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_that_goes_on_has_the_bits_of_one_in_one_go(tmp_path: Path, optimizer: Any) -> None:
     def run(name: str, steps: int, resume: bool = False) -> list[Tensor]:
         config = TrainConfig(
             out=str(tmp_path / name), width=8, tile=188, steps=30, warmup=2, decay=0,
-            checkpoint_every=10, device="cuda", lr=1e-4, **changes,
+            checkpoint_every=10, device="cuda", optimizer=optimizer, lr=1e-4,
         )  # fmt: skip
         if steps < config.steps:
             with pytest.MonkeyPatch.context() as patch:

@@ -47,12 +47,13 @@ class CellFrames:
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Pixels annotated in part or by nobody: `ignore`, and the border far from any mask.
+        """Pixels that are annotated in part, or by nobody: `ignore`, and of the border all but
+        what is nearer than ``around`` to a mask.
 
-        Far is ``around`` pixels and more. In the border a cell has a mask if it reaches out of it,
-        and far from those no background can be told from a cell that does not. Were the masks
-        there kept and what is around them left out, a network would see nothing but cells at the
-        sides, and learn that what lies there is cell.
+        In the border a cell has a mask if it reaches out of it, and far from those no background
+        can be told from a cell that does not. Were the masks there kept and what is around them
+        left out, a network would see nothing but cells at the sides, and learn that what lies
+        there is cell.
         """
         unknown = self.ignore.copy()
         _, rows, columns = unknown.shape

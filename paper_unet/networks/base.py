@@ -73,8 +73,6 @@ class Network(nn.Module):
     initial: ClassVar[Initial] = "gaussian"
     """The rule of its initial weights."""
 
-    _frozen = False
-
     weighted: ClassVar[bool] = True
     """Whether the loss weighs pixels by the map of Eq. 2, unless told otherwise."""
 
@@ -126,21 +124,6 @@ class Network(nn.Module):
 
         Networks that keep statistics may have something to take.
         """
-
-    def freeze(self) -> None:
-        """Normalise by the statistics that are there from now on, while training, too.
-
-        For batch normalisation: what is trained from then on is what predicts.
-        """
-        self._frozen = True
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all layers but normalisations that are frozen; see `freeze`."""
-        super().train(mode)
-        for layer in normalisations(self) if self._frozen else ():
-            layer.eval()
-        return self
 
     def for_prediction(self) -> Network:
         """Return what predicts: this network, or a simpler one that computes the same."""
@@ -220,11 +203,6 @@ def _of_hub(name: str) -> Any:
     It stands on this one, so it is found when it is called.
     """
     return resolve_name(f"paper_unet.networks.hub:{name}")
-
-
-def normalisations(network: nn.Module) -> list[nn.BatchNorm2d]:
-    """Return the layers that normalise by statistics of what they see."""
-    return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 @torch.no_grad()

@@ -158,12 +158,6 @@ class TrainConfig(AugmentSettings):
         Limits(0, 1, closed=True),
     ] = 0.4
     weight_decay: Annotated[float, "of all parameters (not in the paper)", Limits(0)] = 0.0
-    freeze: Annotated[
-        float,
-        "networks with batch normalisation: last share of the steps in which it takes mean and "
-        "variance of many tiles, as when it predicts, no longer of each tile (not in the paper)",
-        Limits(0, 1, closed=True),
-    ] = 0.0
     # run
     seed: Annotated[int, "of the weights, the tiles and the drop-out", Limits(0)] = 0
     device: Annotated[str, "auto, cpu, cuda or cuda:N"] = "auto"
@@ -229,11 +223,6 @@ class TrainConfig(AugmentSettings):
     def rate(self) -> float:
         """The learning rate after the warm-up: ``lr``, which is never unset once it is checked."""
         return self.lr or OTHER_RATE
-
-    @property
-    def frozen_from(self) -> int:
-        """The step, from 0, that is the first with ``freeze``."""
-        return self.steps - round(self.freeze * self.steps)
 
     @property
     def warm_up(self) -> int:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paper_unet.errors import DivergedError, InputError
+from paper_unet.errors import DivergedError
 from paper_unet.images import PercentileRange
-from paper_unet.networks.base import Network, normalisations
+from paper_unet.networks.base import Network
 from paper_unet.networks.fused import fused
 from paper_unet.networks.weights_file import save_model
 from paper_unet.system.device import pick_device
@@ -111,7 +111,6 @@ def train(
     data = data or read_training_set(config, sampled)
     data = data if config.weighted else data.unweighted()
     model = start_network(config, data.images.shape[1]).to(device)
-    _refuse_to_freeze_nothing(model, config)
     if config.value_range and (dtype := grey_dtype(config)):
         model.grey_ranges[dtype] = config.value_range
     if config.channels_last:
@@ -127,8 +126,7 @@ def train(
         refuse_to_overwrite(out, resume, overwrite, seen)  # what another process did meanwhile
         run = _Run(model, sampler, unseen, config, made_from, claim.token)
         _optimise(run, resume=resume, progress=progress, tensorboard=tensorboard)
-        if not config.freeze:
-            _settle(model, sampler, config)
+        _settle(model, sampler, config)
         model = model.for_prediction()
         absorb_shift(model, config.centre)
         model.record = {
@@ -166,8 +164,6 @@ def _optimise(run: _Run, *, resume: bool, progress: bool, tensorboard: bool) -> 
     started, pending = time.monotonic(), []
     every = config.checkpoint_every or config.steps
     model.train()
-    if step > config.frozen_from:
-        model.freeze()
     device, collapse = sampler.images.device, Collapse(config)
     with (
         stopping() as stop,
@@ -178,10 +174,6 @@ def _optimise(run: _Run, *, resume: bool, progress: bool, tensorboard: bool) -> 
         progress_bar(total=config.steps, initial=step, unit="step", show=progress) as bar,
     ):
         while step < config.steps:
-            if step == config.frozen_from:
-                _settle(model, sampler, config)
-                model.freeze()
-                trainer.renew()
             pending.append(train_step(trainer, step))
             step += 1
             due = step % config.log_every == 0 or step % every == 0
@@ -208,16 +200,8 @@ def _optimise(run: _Run, *, resume: bool, progress: bool, tensorboard: bool) -> 
                 raise Stopped(stop.signal)
 
 
-def _refuse_to_freeze_nothing(model: Network, config: TrainConfig) -> None:
-    if config.freeze and not normalisations(model):
-        raise InputError(
-            f"freeze is {config.freeze:g}, and the network {config.network} has no batch "
-            "normalisation; leave it out, or take paper_batch_norm"
-        )
-
-
 def _settle(model: Network, sampler: TileSampler, config: TrainConfig) -> None:
-    """Show the network tiles that no step has seen; what they are for, it knows."""
+    """Show the finished network tiles that no step has seen; what they are for, it knows."""
     unseen = range(config.steps, config.steps + STATISTICS_TILES)
     with reproducible(config.precision, sampler.images.device):
         model.settle(laid_out(sampler[k].image - config.centre, config) for k in unseen)

@@ -70,10 +70,6 @@ class Trainer:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def renew(self) -> None:
-        """Record anew: what the network does is another thing from the next step on."""
-        self._taken, self._graph, self._found = 0, None, None
-
     def __call__(self, step: int) -> Tensor:
         """Take a step, counted from 0.
 

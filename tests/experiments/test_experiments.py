@@ -152,9 +152,8 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
     ablation = import_experiment("ablation", monkeypatch)
 
     def options(**changes: Any) -> argparse.Namespace:
-        plain = {"network": "paper", "optimizer": "sgd", "freeze": 0.0}
-        finish = {"finish": 0, "finish_balance": None}
-        return argparse.Namespace(**plain | finish | changes)
+        plain = {"network": "paper", "optimizer": "sgd", "finish": 0, "finish_balance": None}
+        return argparse.Namespace(**plain | changes)
 
     assert list(ablation.choices_of(options())) == list(ablation.CHOICES)
     assert "Adam" in ablation.choices_of(options(optimizer="rmsprop"))
@@ -165,7 +164,6 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
     assert {"the paper's network", "gradient descent", "no border weights"} <= set(choices)
     assert not {"Adam", "batch normalisation", "same padding", ablation.BASE} & set(choices)
     assert all(other[name] for name in choices)
-    assert other["the paper's network"] == {"network": "paper", "freeze": 0.0}
 
 
 def test_training_seconds_of_a_run_in_pieces(
@@ -301,22 +299,6 @@ def test_what_the_summary_says_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> No
             "0.001 after 100: 0.2500; 0.01 after 100: collapsed or diverged",
         )
     ]  # fmt: skip
-
-
-def test_a_run_whose_normalisation_is_frozen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has a folder and a name of its own; what goes on without normalisation has none."""
-    recipes = import_experiment("recipes", monkeypatch)
-    chosen = {"network": "paper_batch_norm", "optimizer": "adam", "finish": 0}
-    plain, frozen = (argparse.Namespace(**chosen, freeze=share) for share in (0.0, 0.4))
-    assert recipes.recipe_name(plain) == "-paper_batch_norm-adam"
-    assert recipes.recipe_name(frozen) == "-paper_batch_norm-adam-frozen0.4"
-    assert recipes.recipe(plain) == "batch normalisation, Adam"
-    assert "frozen over the last 40% of the steps" in recipes.recipe(frozen)
-    config = TrainConfig(out=str(tmp_path), tile=188, network="paper_batch_norm", freeze=0.4)
-    finishing = argparse.Namespace(finish=2, finish_lr=None, finish_balance=None)
-    assert [stage.freeze for stage in recipes.stages(finishing, config)] == [0.4, 0.0]
 
 
 def test_a_run_that_finishes_as_the_papers_network(
