@@ -40,9 +40,13 @@ class Split:
         """What a row is known by: the frames, and their size, which a quick run has smaller."""
         parts = {part: {q: list(n) for q, n in of.items()} for part, of in self.frames.items()}
         shape = self.scored.images.shape[1:]
-        facts = {"protocol": self.protocol, "frames": parts, "shape": shape}
-        facts["unlearned"] = self.learned.border  # nothing of it but what is around masks
-        return facts | ({"around": self.learned.around} if self.learned.around else {})
+        return {
+            "protocol": self.protocol,
+            "frames": parts,
+            "shape": shape,
+            "unlearned": self.learned.border,  # nothing of it but what is around masks
+            **({"around": self.learned.around} if self.learned.around else {}),
+        }
 
     @property
     def pixels(self) -> int:

@@ -18,7 +18,8 @@ argmax is shown beside. Runs go on where they were cut, and rows that are there 
 The paper's recipe learns slowly on a CPU. Faster there, and the paper's network in the end:
 
 python experiments/table2_cell_tracking.py --data data --network paper_batch_norm --optimizer adam \
-    --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 --jobs 2
+    --warmup 100 --steps 2500 --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 \
+    --precision bfloat16 --jobs 2
 
 On a GPU, the paper's width and tile:
 

@@ -47,13 +47,12 @@ class CellFrames:
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Pixels that are annotated in part, or by nobody: `ignore`, and of the border all but
-        what is nearer than ``around`` to a mask.
+        """Pixels annotated in part or by nobody: `ignore`, and the border far from any mask.
 
-        In the border a cell has a mask if it reaches out of it, and far from those no background
-        can be told from a cell that does not. Were the masks there kept and what is around them
-        left out, a network would see nothing but cells at the sides, and learn that what lies
-        there is cell.
+        Far is ``around`` pixels and more. In the border a cell has a mask if it reaches out of it,
+        and far from those no background can be told from a cell that does not. Were the masks
+        there kept and what is around them left out, a network would see nothing but cells at the
+        sides, and learn that what lies there is cell.
         """
         unknown = self.ignore.copy()
         _, rows, columns = unknown.shape
