@@ -64,13 +64,45 @@ def parser(name: str, text: str | None) -> argparse.ArgumentParser:
         default=data_folder(),
         help="folder of the data sets, default: $PAPER_UNET_DATA, else data/",
     )
-    results = results_folder() / name
-    options.add_argument("--out", type=Path, default=results, help="folder for the results")
-    options.add_argument("--work", type=Path, default=Path("runs") / name, help="checkpoints")
-    options.add_argument("--quick", action="store_true", help="minutes on a CPU; for CI")
+    add_folders(options, name)
     options.add_argument("--device", default="auto")
     options.add_argument("--seed", type=int, default=0)
     return options
+
+
+def add_folders(options: argparse.ArgumentParser, name: str = "") -> None:
+    """Add where results and checkpoints go, and `--quick`, by which they go elsewhere."""
+    results, runs = results_folder(), Path("runs")
+    options.add_argument("--out", type=Path, default=results / name, help="folder of the results")
+    options.add_argument("--work", type=Path, default=runs / name, help="folder of checkpoints")
+    options.add_argument(
+        "--quick", action=Quick, nargs=0, default=False,
+        folders={"out": results / "quick" / name, "work": runs / "quick" / name},
+        help="tiny networks, minutes on a CPU; folders named quick unless others are given",
+    )  # fmt: skip
+
+
+class Quick(argparse.Action):
+    """The option of a quick run, which replaces nothing that is worth keeping.
+
+    Parameters
+    ----------
+    folders : dict of str to Path
+        What these options are with it, unless they are given.
+    """
+
+    def __init__(self, *args: Any, folders: dict[str, Path], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._folders = folders
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any
+    ) -> None:
+        """Set it, and the folders."""
+        namespace.quick = True
+        for name, folder in self._folders.items():
+            if getattr(namespace, name) is parser.get_default(name):
+                setattr(namespace, name, folder)
 
 
 def be_one_of_several() -> None:

@@ -247,10 +247,10 @@ def main() -> None:
     parser.add_argument(
         "--weights-from",
         type=Path,
-        default=Path("runs") / "table2_cell_tracking",
-        help="the --work folder of table2_cell_tracking.py",
+        help="the --work folder of table2_cell_tracking.py; default: the one beside this --work",
     )
     options = recipes.parsed(parser)
+    options.weights_from = options.weights_from or options.work.parent / "table2_cell_tracking"
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252)
     started = time.time()

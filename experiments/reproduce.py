@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from common import results_folder
+from common import add_folders
 
 from paper_unet.system.folders import data_folder
 
@@ -132,11 +132,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--plan", default="auto", choices=["auto", *PLANS])
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the data sets")
-    parser.add_argument("--out", type=Path, default=results_folder(), help="folder for the results")
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="checkpoints")
+    add_folders(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")
-    parser.add_argument("--quick", action="store_true", help="tiny networks; for CI")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     only_list = not options.minutes

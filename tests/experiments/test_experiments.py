@@ -148,6 +148,22 @@ def test_sections_are_spread_evenly(count: int, monkeypatch: pytest.MonkeyPatch)
     assert max(steps, default=0) - min(steps, default=0) <= 1
 
 
+def test_a_quick_run_replaces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders are others, unless they are given, before or after it."""
+    common = import_experiment("common", monkeypatch)
+    parser = common.parser("table1_isbi2012", None)
+    plain, quick = parser.parse_args([]), parser.parse_args(["--quick"])
+    assert not plain.quick and quick.quick
+    assert plain.out == EXPERIMENTS / "results" / "table1_isbi2012"
+    assert quick.out == EXPERIMENTS / "results" / "quick" / "table1_isbi2012"
+    assert (plain.work, quick.work) == (
+        Path("runs/table1_isbi2012"),
+        Path("runs/quick/table1_isbi2012"),
+    )
+    for given in (["--quick", "--out", "a"], ["--out", "a", "--quick"]):
+        assert parser.parse_args(given).out == Path("a")
+
+
 def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -> None:
     ablation = import_experiment("ablation", monkeypatch)
 
