@@ -256,7 +256,7 @@ def test_each_page_names_what_is_there(page: str) -> None:
     """Each test, experiment and benchmark that it names exists, and so does each part of code."""
     root = EXPERIMENTS.parent
     text = (root / "docs" / f"{page}.md").read_text()
-    named = set(re.findall(r"`((?:tests|experiments|benchmarks)/[\w/]+(?:\.py)?)", text))
+    named = set(re.findall(r"`((?:tests|experiments|benchmarks)/[\w/]+(?:\.(?:py|json))?)", text))
     assert len(named) >= (20 if page == "fidelity" else 4)
     assert [name for name in sorted(named) if not (root / name).exists()] == []
     assert "CLAIM" not in text
