@@ -62,13 +62,20 @@ class HeldOut:
         self.centre = config.centre
 
     def tiles(self) -> Iterator[Sample]:
-        """Yield tiles whose labels cover every section; neighbours may overlap."""
+        """Yield tiles whose labels cover every section.
+
+        Neighbours may overlap, and a tile may be larger than a section: what another tile before
+        it has, or no section, weighs 0, so that every pixel counts once.
+        """
         count, _, *size = self.sampler.images.shape
-        ys, xs = (_centres(side, self.sampler.output) for side in size)
+        ys, xs = (_centres_and_own(side, self.sampler.output) for side in size)
         for z in range(count):
-            for y in ys:
-                for x in xs:
-                    yield self._still(z, y, x)
+            for y, rows in ys:
+                for x, columns in xs:
+                    tile = self._still(z, y, x)
+                    weights = torch.zeros_like(tile.weights)
+                    weights[:, rows, columns] = tile.weights[:, rows, columns]
+                    yield tile._replace(weights=weights)
 
     def _still(self, z: int, y: float, x: float) -> Sample:
         """Return the tile around a place as it is."""
@@ -169,3 +176,13 @@ def _centres(side: int, output: int) -> list[float]:
     room = side - output
     starts = [room // 2] if count == 1 else np.rint(np.linspace(0, room, count)).tolist()
     return [start + (output - 1) / 2 for start in starts]  # a tile's pixels fall on pixels
+
+
+def _centres_and_own(side: int, output: int) -> list[tuple[float, slice]]:
+    """Return the centre of each tile, and which of its pixels are a section's and no tile's yet."""
+    found, seen = [], 0
+    for centre in _centres(side, output):
+        start = round(centre - (output - 1) / 2)
+        found.append((centre, slice(seen - start, min(side - start, output))))
+        seen = start + output
+    return found
