@@ -48,7 +48,7 @@ class ExpectedWeights:
 
     def verify(self, folder: Path) -> None:
         """Raise InputError unless its tensors and its description are those published."""
-        from paper_unet.networks.weights_file import read_tensors
+        from paper_unet.networks.tensor_file import read_tensors
 
         read_tensors(folder / self.name, self.sha256)
 

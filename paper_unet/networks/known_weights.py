@@ -52,7 +52,7 @@ class KnownWeights:
     fetched : bool
         Whether it has to be fetched; else it lies in the package.
     sha256 : str
-        Of its tensors and description, see `paper_unet.networks.weights_file`; of a file in the
+        Of its tensors and description, see `paper_unet.networks.tensor_file`; of a file in the
         package empty: it is as the package was installed.
     size : int
         Bytes, of what is fetched.

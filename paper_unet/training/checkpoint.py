@@ -13,7 +13,8 @@ from torch import Tensor
 
 from paper_unet.errors import InputError
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import describe, load_weights, read_tensors, write_tensors
+from paper_unet.networks.tensor_file import read_tensors, write_tensors
+from paper_unet.networks.weights_file import describe, load_weights
 from paper_unet.settings import options
 from paper_unet.system.files import sync_file
 from paper_unet.training.config import TrainConfig, learning_rate

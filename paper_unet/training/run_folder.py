@@ -12,12 +12,8 @@ from paper_unet.errors import InputError
 from paper_unet.images import file_of
 from paper_unet.networks.base import Network
 from paper_unet.networks.known_weights import locate
-from paper_unet.networks.weights_file import (
-    has_description,
-    load_model,
-    save_model,
-    weights_digest,
-)
+from paper_unet.networks.tensor_file import has_description
+from paper_unet.networks.weights_file import load_model, save_model, weights_digest
 from paper_unet.settings import recorded
 from paper_unet.system.claim import Claim, marked, take_claim
 from paper_unet.system.files import refuse_same_file, scratch_name, sync_folder, write_atomic

@@ -18,7 +18,8 @@ from paper_unet.cli import main
 from paper_unet.datasets import WEIGHTS, DataSet, ExpectedWeights, data_set, fetch
 from paper_unet.errors import InputError
 from paper_unet.networks.known_weights import FETCHED
-from paper_unet.networks.weights_file import FORMAT, save_model
+from paper_unet.networks.tensor_file import FORMAT
+from paper_unet.networks.weights_file import save_model
 
 NAME, ALSO = "tiny-width1.safetensors", "tiny-seed0.float16.safetensors"
 
@@ -220,9 +221,9 @@ def test_what_is_in_the_way_stays(tiny, server, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from paper_unet.networks import weights_file
+from paper_unet.networks import tensor_file
 from paper_unet.datasets import DataSet, ExpectedWeights, fetch
-weights_file.read_tensors = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+tensor_file.read_tensors = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 name, digest, size = sys.argv[3:]
 parts = (ExpectedWeights(name, digest, int(size)),)
 fetch(DataSet("weights", "", parts, "", archive=False), sys.argv[1], sys.argv[2])

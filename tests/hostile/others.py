@@ -11,7 +11,8 @@ import torch
 from tiffs import link, packed_zeros, pipe, unix_socket
 
 from paper_unet import UNet
-from paper_unet.networks.weights_file import describe, write_tensors
+from paper_unet.networks.tensor_file import write_tensors
+from paper_unet.networks.weights_file import describe
 
 Make = Callable[[Path], Path]
 

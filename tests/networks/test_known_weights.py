@@ -21,7 +21,8 @@ from paper_unet.networks.known_weights import (
     known_weights,
     locate,
 )
-from paper_unet.networks.weights_file import read_network, read_tensors, save_model, weights_digest
+from paper_unet.networks.tensor_file import read_tensors
+from paper_unet.networks.weights_file import read_network, save_model, weights_digest
 from paper_unet.settings import options
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.training.initial_weights import start_network

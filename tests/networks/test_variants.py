@@ -20,7 +20,8 @@ from paper_unet.inference.settings import InferenceSettings
 from paper_unet.inference.streaming import Streaming
 from paper_unet.networks.one_choice import BatchNormUNet, SamePaddingUNet
 from paper_unet.networks.table import make_network
-from paper_unet.networks.weights_file import read_tensors, save_model
+from paper_unet.networks.tensor_file import read_tensors
+from paper_unet.networks.weights_file import save_model
 from paper_unet.training.initial_weights import absorb_shift, new_network, start_network
 from paper_unet.training.step import new_optimizer
 from paper_unet.training.tiles import TileSampler

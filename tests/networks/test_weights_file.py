@@ -20,7 +20,8 @@ from torch import Tensor
 from paper_unet import UNet, load_model
 from paper_unet.errors import InputError
 from paper_unet.networks.table import make_network
-from paper_unet.networks.weights_file import describe, read_tensors, save_model, write_tensors
+from paper_unet.networks.tensor_file import read_tensors, write_tensors
+from paper_unet.networks.weights_file import describe, save_model
 
 
 def some_model(**options: object) -> UNet:

@@ -14,7 +14,8 @@ import pytest
 
 from paper_unet.errors import InputError
 from paper_unet.model import UNet
-from paper_unet.networks.weights_file import load_model, read_network, read_tensors, save_model
+from paper_unet.networks.tensor_file import read_tensors
+from paper_unet.networks.weights_file import load_model, read_network, save_model
 from paper_unet.system.stop import interrupts_noted, interrupts_wait
 
 

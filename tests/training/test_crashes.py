@@ -12,7 +12,7 @@ from process_helpers import run_python
 from train_helpers import bits, interrupted, log_of, result, run, small, train_module, without_time
 
 from paper_unet import TrainConfig, load_model
-from paper_unet.networks.weights_file import read_tensors
+from paper_unet.networks.tensor_file import read_tensors
 from paper_unet.system.stop import Stopped
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.log import LOG

@@ -11,7 +11,7 @@ from train_helpers import log_of, run, small
 
 import paper_unet.training.step as step_module
 from paper_unet.errors import DivergedError
-from paper_unet.networks.weights_file import read_tensors
+from paper_unet.networks.tensor_file import read_tensors
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.config import learning_rate
 

@@ -13,7 +13,8 @@ from train_helpers import easy_data, files_of, interrupted, log_of, result, run,
 
 from paper_unet import train
 from paper_unet.errors import InputError
-from paper_unet.networks.weights_file import load_model, read_tensors, write_tensors
+from paper_unet.networks.tensor_file import read_tensors, write_tensors
+from paper_unet.networks.weights_file import load_model
 from paper_unet.training import loop
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
 from paper_unet.training.log import LOG

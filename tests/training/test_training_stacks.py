@@ -14,7 +14,7 @@ from train_helpers import blobs, small, write_stacks
 
 from paper_unet import load_model, predict_image, separate_touching, train
 from paper_unet.errors import InputError
-from paper_unet.networks.weights_file import read_tensors
+from paper_unet.networks.tensor_file import read_tensors
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable
 from paper_unet.training.data import training_set
 from paper_unet.training.reading import read_training_set

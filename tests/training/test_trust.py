@@ -12,7 +12,7 @@ import torch
 from train_helpers import bits, files_of, interrupted, log_of, result, run, small, without_time
 
 from paper_unet.errors import InputError
-from paper_unet.networks.weights_file import read_tensors, write_tensors
+from paper_unet.networks.tensor_file import read_tensors, write_tensors
 from paper_unet.training.checkpoint import CHECKPOINT
 from paper_unet.training.log import LOG
 from paper_unet.training.run_folder import CONFIG

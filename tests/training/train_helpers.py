@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from paper_unet import TrainConfig, train
-from paper_unet.networks.weights_file import read_tensors
+from paper_unet.networks.tensor_file import read_tensors
 from paper_unet.training import loop as train_module
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.data import TrainingSet, training_set
