@@ -42,10 +42,6 @@ def add_set_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--gap", type=float, help="pixels; default: as chosen for the set")
     options.add_argument("--balance", type=float, help="default: as chosen for the set")
-    options.add_argument(
-        "--refit", action="store_true",
-        help="once the held-out frames have chosen, train anew on them, too, and take that network",
-    )  # fmt: skip
 
 
 def options_of(options: argparse.Namespace, name: str) -> argparse.Namespace:
@@ -53,12 +49,6 @@ def options_of(options: argparse.Namespace, name: str) -> argparse.Namespace:
     if name in options.finish_sets:
         return options
     return argparse.Namespace(**vars(options) | {"finish": 0})
-
-
-def recipe_of(options: argparse.Namespace, name: str) -> str:
-    """Return in words how the networks of a data set are trained."""
-    words = recipes.recipe(options_of(options, name))
-    return f"{words}, anew on the frames held out, too" if options.refit else words
 
 
 @dataclass(frozen=True)

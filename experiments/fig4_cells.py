@@ -108,27 +108,21 @@ class Result:
 def network(options: argparse.Namespace, sequences: cells.Sequences) -> Shown:
     """Load what table 2 left for these data, or train a short one."""
     stages = partial(cells.stages_of, options, sequences, seed=options.seed)
-    recipe = cells.recipe_of(options, sequences.name)
+    recipe = recipes.recipe(cells.options_of(options, sequences.name))
     splits = cell_splits.splits(sequences, ("across",))
     for split in splits:
-        configs = stages(split=split.name)
-        runs = [configs, recipes.again(configs)] if options.refit else [configs]
-        folders = [options.weights_from / Path(run[-1].out).name for run in runs]
-        found = [trained(folder / WEIGHTS, sequences, options.device) for folder in folders]
-        first, last = found[0], found[-1]
-        if first is not None and last is not None:
-            reading = cell_readings.chosen_reading(first, split, configs[-1].gap)
-            steps = steps_of(last, folders[-1])
-            return Shown(last, reading, split.name, steps, recipe, str(folders[-1]), False)
+        last = stages(split=split.name)[-1]
+        run = options.weights_from / Path(last.out).name
+        if (found := trained(run / WEIGHTS, sequences, options.device)) is not None:
+            reading = cell_readings.chosen_reading(found, split, last.gap)
+            steps = steps_of(found, run)
+            return Shown(found, reading, split.name, steps, recipe, str(run), False)
     split = splits[0]
     configs = stages(split=split.name)
     steps = sum(config.steps for config in configs)
     print(f"no network for {sequences.name}, {steps} steps of training instead", flush=True)
     model, _ = recipes.train_stages(configs, partial(cells.cell_training_set, split.learned))
     reading = cell_readings.chosen_reading(model, split, configs[-1].gap)
-    if options.refit:
-        configs = recipes.again(configs)
-        model, _ = recipes.train_stages(configs, partial(cells.cell_training_set, split.available))
     return Shown(model, reading, split.name, steps, recipe, configs[-1].out, True)
 
 

@@ -180,6 +180,10 @@ def main() -> None:
         "--protocols", nargs="+", default=list(cell_splits.PROTOCOLS), choices=cell_splits.PROTOCOLS
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
+    parser.add_argument(
+        "--refit", action="store_true",
+        help="once the held-out frames have chosen, train anew on them, too, and score that",
+    )  # fmt: skip
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
@@ -198,7 +202,7 @@ def main() -> None:
             return
         found = summary(rows)
         for name, row in found.items():
-            row["recipe"] = cells.recipe_of(options, name)
+            row["recipe"] = recipes.recipe(cells.options_of(options, name))
             print(name, row)
         source = " and ".join(dict.fromkeys(one.source for one in sets))
         results = {

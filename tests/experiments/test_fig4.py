@@ -69,7 +69,6 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
         "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
         "finish_balance": 1.0, "finish_sets": (HELA,), "gap": None, "balance": None,
-        "refit": False,
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
@@ -102,27 +101,6 @@ def test_the_steps_before_a_finish_count(fig4: Any, tmp_path: Path) -> None:
     save_model(last / "weights.safetensors", model)
     found = fig4.network(options(tmp_path, network="paper_batch_norm", finish=5), sequences(fig4))
     assert (found.weights, found.steps) == (str(last), 82)
-
-
-def test_a_refit_is_shown_as_the_first_network_is_read(
-    fig4: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grey = fig4.cells.VALUE_RANGES[HELA]
-    leave_network(tmp_path, f"{HELA}-01-seed0", grey)
-    leave_network(tmp_path, f"{HELA}-02-seed0", grey, steps=5)
-    refit = leave_network(tmp_path, f"{HELA}-02-seed0-refit", grey, steps=6)
-    read: list[int] = []
-
-    def chosen(model: UNet, *_: object) -> Any:
-        read.append(model.record["steps"])
-        return fig4.cell_readings.Reading(0.7, 0.3)
-
-    monkeypatch.setattr(fig4.cell_readings, "chosen_reading", chosen)
-    found = fig4.network(options(tmp_path, refit=True), sequences(fig4))
-    assert (found.weights, found.steps, read) == (str(refit), 6, [5])  # 01 has no refit
-    assert found.reading.core == 0.7 and found.recipe.endswith("the frames held out, too")
-    here = fig4.network(options(tmp_path, refit=True, seed=3), sequences(fig4))
-    assert here.trained_here and Path(here.weights).name == f"{HELA}-01-seed3-refit"
 
 
 def test_a_set_may_do_without_the_finish(fig4: Any, tmp_path: Path) -> None:
