@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from paper_unet.datasets import CellFrames
-from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import training_set
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -62,11 +61,6 @@ def test_nothing_that_is_scored_is_learned_from_or_chooses(
             name: list(part.frames)
             for name, part in zip(("learned", "held_out", "scored"), parts, strict=True)
         }
-        available = set(split.available.frames)
-        assert available == numbers[0] | numbers[1] and len(split.available.frames) == len(
-            available
-        )
-        np.testing.assert_array_equal(split.available.images[:, 0, 0], split.available.frames)
     one, other, forward = splits
     assert set(one.learned.frames + one.held_out.frames) == set(range(counts[0]))
     assert one.scored.frames == tuple(range(100, 100 + counts[1]))
@@ -77,65 +71,6 @@ def test_nothing_that_is_scored_is_learned_from_or_chooses(
         parts = [forward.frames[part][name] for part in ("learned", "held_out", "scored")]
         assert max(parts[0]) < min(parts[1]) <= max(parts[1]) < min(parts[2])
         assert len(parts[2]) == count - count * 2 // 3
-
-
-def test_a_refit_is_read_as_the_frames_that_it_has_learned_from_said_before(
-    house: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first network's maps of what is held out choose, the refit's of the rest are scored."""
-    truth, leak = leaking()
-    instances = truth.instances
-    good = (instances > 0) & (house.cell_readings.separate_touching(instances) > 0)
-    maps = {
-        ("first", "held out"): leak,
-        ("first", "scored"): np.zeros_like(leak),
-        ("refit", "scored"): np.where(good, 0.97, 0.1).astype(np.float32),
-    }
-    parts = {name: CellFrames((k,), leak, instances, truth.ignore) for k, name in enumerate(
-        ("learned", "held out", "scored")
-    )}  # fmt: skip
-    names = {part.frames: name for name, part in parts.items()}
-    split = SimpleNamespace(
-        learned=parts["learned"], held_out=parts["held out"], scored=parts["scored"]
-    )
-    monkeypatch.setattr(
-        house.cells, "predicted_maps", lambda model, frames: maps[model, names[frames.frames]]
-    )
-    config = TrainConfig()
-    first = house.cell_readings.read_out("first", split, config)
-    found = house.cell_readings.read_out("first", split, config, refit="refit")
-    assert found["readings"] == first["readings"]
-    assert found["held_out_grid"] == first["held_out_grid"]
-    assert found["seg"]["held_out"] == first["seg"]["held_out"]
-    assert found["not_refit"] == first["seg"]["scored"]
-    assert found["not_refit"]["grown"] == 0
-    assert found["scored"]["seg"] == found["seg"]["scored"]["grown"] > 0.95
-    assert "not_refit" not in first
-
-
-def test_a_refit_has_folders_and_a_row_of_its_own(house: SimpleNamespace, tmp_path: Path) -> None:
-    sequences = house.cells.Sequences(
-        "DIC-C2DH-HeLa", "x", {"01": frames(9, 0), "02": frames(9, 100)}
-    )
-    recipes = importlib.import_module("recipes")
-    row_files = importlib.import_module("row_files")
-    split = house.cell_splits.splits(sequences)[0]
-    finish = SimpleNamespace(finish=3, finish_lr=None, finish_balance=0.5)
-    choosing = recipes.stages(finish, TrainConfig(out=str(tmp_path / "run"), steps=7))
-    refit = recipes.again(choosing)
-    assert [Path(config.out).name for config in refit] == [
-        "run-refit", "run-finished-balance0.5-refit",
-    ]  # fmt: skip
-    assert not refit[0].start and Path(refit[1].start).parent == Path(refit[0].out)
-    once, twice = (
-        house.table2_cell_tracking.Fold("DIC-C2DH-HeLa", "x", split, choosing, more)
-        for more in ((), refit)
-    )
-    known = row_files.settings(twice)
-    assert known["refit"] and "refit" not in row_files.settings(once)
-    assert [stage["start"] for stage in known["stages"]] == ["", "the stage before"] * 2
-    out = tmp_path / "out"
-    assert row_files.path_of(out, once) != row_files.path_of(out, twice)
 
 
 def test_the_prior_is_what_the_weights_moved(house: SimpleNamespace) -> None:
