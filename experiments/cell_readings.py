@@ -141,12 +141,7 @@ a core to an edge, both as held-out frames say."""
 
 
 def read_out(
-    model: Network,
-    split: Split,
-    config: TrainConfig,
-    *,
-    refit: Network | None = None,
-    study: bool = False,
+    model: Network, split: Split, config: TrainConfig, *, study: bool = False
 ) -> dict[str, Any]:
     """Return SEG of what is held out and of what is scored, read in all ways.
 
@@ -156,9 +151,6 @@ def read_out(
     split : Split
     config : TrainConfig
         What the network was trained with at last.
-    refit : Network, optional
-        The network that is scored, if that is another than the one that has not seen what is
-        held out.
     study : bool
         Whether to return more than the scores.
 
@@ -166,8 +158,7 @@ def read_out(
     -------
     dict
         ``readings`` of `WAYS`; ``seg`` of each part by these; ``scored`` in full as grown;
-        ``held_out_grid``, SEG by core and edge; of a refit also ``not_refit``, SEG of the first
-        network on what is scored. In a study also the ``curves`` of SEG against one
+        ``held_out_grid``, SEG by core and edge. In a study also the ``curves`` of SEG against one
         threshold; where cells touch, the mean ``gap_probability`` and the share of pixels above
         one half, ``gap_open``; the share of touching pairs of what is scored that were ``joined``;
         and, with a gap wider than a pixel, ``not_given_back``: SEG as grown, without giving it
@@ -193,12 +184,6 @@ def read_out(
         "scored": scores["scored"]["grown"],
         "held_out_grid": grid,
     }
-    if refit is not None:
-        anew = cells.predicted_maps(refit, split.scored)
-        again = {way: cells.score(split.scored, read(anew)) for way, read in readings.items()}
-        found["not_refit"] = found["seg"]["scored"]
-        found["seg"]["scored"] = {way: s["seg"] for way, s in again.items()}
-        found["scored"] = again["grown"]
     if not study:
         return found
     found["curves"] = {"held_out": held_out, "scored": seg_curve(split.scored, maps["scored"], gap)}

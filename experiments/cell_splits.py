@@ -24,10 +24,8 @@ class Split:
         The sequence that is learned from, or "forward".
     learned, held_out, scored : CellFrames
         Held out are the last frames of what could be learned from.
-    available : CellFrames
-        All that could be learned from: what is learned from first, and what is held out.
     frames : dict
-        The numbers of what is learned from, held out and scored, by part and sequence.
+        The numbers of all of them, by part and sequence.
     """
 
     protocol: str
@@ -35,7 +33,6 @@ class Split:
     learned: CellFrames
     held_out: CellFrames
     scored: CellFrames
-    available: CellFrames
     frames: Mapping[str, Mapping[str, tuple[int, ...]]]
 
     @property
@@ -95,7 +92,6 @@ def _split(
         "scored": scored,
     }
     chosen = {part: _frames(sequences, slices) for part, slices in parts.items()}
-    chosen["available"] = _frames(sequences, {q: slice(0, n) for q, n in until.items()})
     numbers = {
         part: {sequence: sequences.frames[sequence].frames[s] for sequence, s in slices.items()}
         for part, slices in parts.items()

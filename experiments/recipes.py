@@ -147,19 +147,6 @@ def stages(options: argparse.Namespace, config: TrainConfig) -> tuple[TrainConfi
     return config, last
 
 
-def again(configs: Iterable[TrainConfig]) -> tuple[TrainConfig, ...]:
-    """Return the same stages in folders of their own, for a training on more data."""
-    suffix = "-refit"
-    return tuple(
-        replace(
-            config,
-            out=config.out + suffix,
-            start=config.start and str(Path(f"{Path(config.start).parent}{suffix}") / WEIGHTS),
-        )
-        for config in configs
-    )
-
-
 Weighed = Callable[[TrainConfig], TrainingSet]
 """Weighs sections as a run asks for."""
 

@@ -85,7 +85,7 @@ def settings(job: Job) -> dict[str, Any]:
     """Return what a row is known by."""
     stages = []
     for k, config in enumerate(job.stages):
-        start = "the stage before" if k and config.start else start_digest(config)
+        start = "the stage before" if k else start_digest(config)
         stages.append(_known(comparable(config), start))
     found: dict[str, Any] = json.loads(json.dumps({"stages": stages, **job.facts}))
     return found

@@ -57,14 +57,7 @@ class Fold:
     set: str
     source: str
     split: cell_splits.Split
-    choosing: tuple[TrainConfig, ...]
-    refit: tuple[TrainConfig, ...] = ()
-    """The training that the held-out frames choose with, and the one on these frames, too."""
-
-    @property
-    def stages(self) -> tuple[TrainConfig, ...]:
-        """See `row_files.Job`."""
-        return self.choosing + self.refit
+    stages: tuple[TrainConfig, ...]
 
     @property
     def name(self) -> str:
@@ -74,8 +67,7 @@ class Fold:
     @property
     def facts(self) -> dict[str, Any]:
         """See `row_files.Job`."""
-        refit = {"refit": True} if self.refit else {}
-        return {**self.split.facts, **refit, "data": self.source}
+        return {**self.split.facts, "data": self.source}
 
     @property
     def pixels(self) -> int:
@@ -87,17 +79,12 @@ def run(fold: Fold) -> dict[str, Any]:
     """Train, or go on training, choose thresholds on frames held out, and score the others."""
     common.be_one_of_several()
     started = time.time()
-    split, last = fold.split, fold.choosing[-1]
+    split, last = fold.split, fold.stages[-1]
     model, seconds = recipes.train_stages(
-        fold.choosing,
+        fold.stages,
         partial(cells.cell_training_set, split.learned),
         partial(cells.cell_training_set, split.held_out),
     )
-    refit = None
-    if fold.refit:
-        every = partial(cells.cell_training_set, split.available)
-        refit, more = recipes.train_stages(fold.refit, every)
-        seconds = round(seconds + more, 1)
     row: dict[str, Any] = {
         "set": fold.set,
         "source": fold.source,
@@ -108,7 +95,7 @@ def run(fold: Fold) -> dict[str, Any]:
         "gap": last.gap,
         "balance": last.balance,
         "training_seconds": seconds,
-        **cell_readings.read_out(model, split, last, refit=refit),
+        **cell_readings.read_out(model, split, last),
     }
     print(f"{fold.name}: {row['readings']['grown']} {row['seg']} {row['scored']}", flush=True)
     return row | {"seconds": round(time.time() - started, 1)}
@@ -180,10 +167,6 @@ def main() -> None:
         "--protocols", nargs="+", default=list(cell_splits.PROTOCOLS), choices=cell_splits.PROTOCOLS
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
-    parser.add_argument(
-        "--refit", action="store_true",
-        help="once the held-out frames have chosen, train anew on them, too, and score that",
-    )  # fmt: skip
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
@@ -191,11 +174,10 @@ def main() -> None:
     with records.recorded(options):
         sets = [cells.load(options.data, name, options.quick) for name in options.sets]
         folds = [
-            Fold(one.name, one.source, split, stages, recipes.again(stages * options.refit))
+            Fold(one.name, one.source, split, cells.stages_of(options, one, split.name, seed))
             for seed in range(options.seed, options.seed + options.seeds)
             for one in sets
             for split in cell_splits.splits(one, tuple(options.protocols))
-            for stages in (cells.stages_of(options, one, split.name, seed),)
         ]
         rows = row_files.run_rows(run, folds, options)
         if not rows:
