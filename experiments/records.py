@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from row_files import FOLDER
+from workers import one_line_when_stopped
 
 from paper_unet.figures.style import DPI, picture
 from paper_unet.system.environment import environment
@@ -27,7 +28,7 @@ from paper_unet.system.files import check_free_name, write_atomic
 def recorded(options: argparse.Namespace) -> Iterator[None]:
     """Write config.json and environment.json, and keep what is printed meanwhile in log.txt.
 
-    Where only what is missing is listed, nothing is written.
+    Where only what is missing is listed, nothing is written. A signal ends the script in one line.
     """
     if getattr(options, "minutes", None) == 0:
         yield
@@ -39,7 +40,11 @@ def recorded(options: argparse.Namespace) -> Iterator[None]:
     _write_json(out / "environment.json", environment())
     check_free_name(out / "log.txt", overwrite=True, folders=False)  # no link is followed
     before = "" if not (out / FOLDER).is_dir() else _text(out / "log.txt")  # of rows that are there
-    with (out / "log.txt").open("w") as log, redirect_stdout(_Tee(sys.stdout, log)):
+    with (
+        one_line_when_stopped(),
+        (out / "log.txt").open("w") as log,
+        redirect_stdout(_Tee(sys.stdout, log)),
+    ):
         log.write(before)
         yield
 

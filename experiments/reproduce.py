@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from pathlib import Path
 
 import torch
 from common import add_folders
+from workers import one_line_when_stopped
 
+from paper_unet.reproduce import run_script
 from paper_unet.system.folders import data_folder
 
 HERE = Path(__file__).parent
@@ -104,12 +105,13 @@ def command(part: Part, options: argparse.Namespace, minutes: float) -> list[str
 def run(words: list[str]) -> tuple[int, list[str]]:
     """Run a script; return how it ended, and the rows that it could not make."""
     missing = []
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            if line.startswith("missing: "):
-                missing.append(line.removeprefix("missing: ").strip())
-    return process.returncode, missing
+
+    def each(line: str) -> None:
+        print(line, end="", flush=True)
+        if line.startswith("missing: "):
+            missing.append(line.removeprefix("missing: ").strip())
+
+    return run_script(words, each), missing
 
 
 def plan_of(options: argparse.Namespace) -> tuple[Part, ...]:
@@ -146,7 +148,8 @@ def main() -> None:
             unseen.append(part.name)
             continue
         print(f"{part.name}: {max(left, 0) / 60:.1f} minutes are left", flush=True)
-        code, those = run(command(part, options, left / 60))
+        with one_line_when_stopped():
+            code, those = run(command(part, options, left / 60))
         missing[part.name] = len(those)
         failed += [part.name] if code else []
     for name, count in missing.items():

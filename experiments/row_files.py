@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from workers import Workers
 
 from paper_unet.inference.predict import predict_image
 from paper_unet.networks.base import Network
@@ -178,20 +178,17 @@ def _at_once(run: Callable[[Any], Any], todo: Todo, clock: Clock, at_once: int) 
     """Make rows in processes of their own; errors come through when the others have ended."""
     missing: Missing = []
     running: set[Future[None]] = set()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_once, mp_context=context) as pool:
+    with Workers(at_once) as workers:
         for job, path in todo:
             while len(running) >= at_once:
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    future.result()
+                running = workers.one_ended(running)
             seconds = clock.expected(job)
             if clock.allows(seconds):
-                running.add(pool.submit(make, run, job, path))
+                running.add(workers.submit(make, run, job, path))
             else:
                 missing.append((job, seconds))
-        for future in running:
-            future.result()
+        while running:
+            running = workers.one_ended(running)
     return missing
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from paper_unet.errors import InputError, nearest, shown
 from paper_unet.system.stop import Stopped, stopping
@@ -38,8 +40,9 @@ EXPERIMENTS: Final = PAPER | BEYOND
 
 ALL: Final = "all"
 
-PATIENCE: Final = 30.0
-"""Seconds for a script to end by itself: a terminal signals all processes, a second time hurts."""
+PATIENCE: Final[dict[int, float]] = {signal.SIGINT: 30.0, signal.SIGTERM: 3.0}
+"""Seconds for a script to end by itself: a terminal signals all processes, and a batch system may;
+a second time hurts. What kills one process alone, as a container's engine, waits ten."""
 
 
 def scripts_folder() -> Path:
@@ -81,19 +84,41 @@ def reproduce(name: str, options: Sequence[str] = ()) -> int:
         If there is no experiment of this name.
     """
     for script in _scripts(name):
-        code = _run([sys.executable, str(scripts_folder() / f"{script}.py"), *options])
+        code = run_script([sys.executable, str(scripts_folder() / f"{script}.py"), *options])
         if code:
             return code
     return 0
 
 
-def _run(words: Sequence[str]) -> int:
-    """Run a command to its end; a signal that stops this process stops that one, too."""
-    with stopping() as stop, subprocess.Popen(words) as process:  # noqa: S603 - our own script
+def run_script(words: Sequence[str], each_line: Callable[[str], None] | None = None) -> int:
+    """Run a command to its end; a signal that stops this process stops that one, too.
+
+    Parameters
+    ----------
+    words : sequence of str
+    each_line : callable, optional
+        Takes each line that the command prints; without it they are printed as they come.
+
+    Returns
+    -------
+    int
+        How it ended.
+
+    Raises
+    ------
+    Stopped
+        If a signal came, when the command has ended.
+    """
+    pipe = subprocess.PIPE if each_line else None
+    with (
+        stopping() as stop,
+        subprocess.Popen(words, stdout=pipe, text=True) as process,  # noqa: S603 - our own script
+        _reading(process.stdout, each_line),
+    ):
         passed_on = 0.0
         while process.poll() is None:
             if stop() and not passed_on:
-                passed_on = time.monotonic() + PATIENCE
+                passed_on = time.monotonic() + PATIENCE[stop.signal]
             if passed_on and time.monotonic() > passed_on:
                 process.send_signal(stop.signal)
                 passed_on = math.inf
@@ -102,6 +127,20 @@ def _run(words: Sequence[str]) -> int:
     if stop():
         raise Stopped(stop.signal, "rows that are finished are kept")
     return process.returncode
+
+
+@contextmanager
+def _reading(lines: IO[str] | None, each_line: Callable[[str], None] | None) -> Iterator[None]:
+    """Read to the end in a thread, meanwhile."""
+    if lines is None or each_line is None:
+        yield
+        return
+    reader = threading.Thread(target=lambda: [each_line(line) for line in lines])
+    reader.start()
+    try:
+        yield
+    finally:
+        reader.join()
 
 
 def _scripts(name: str) -> list[str]:

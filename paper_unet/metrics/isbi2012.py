@@ -23,6 +23,7 @@ from paper_unet.metrics._results import Isbi2012Scores, summarise
 from paper_unet.metrics._slices import SliceCounts, count_slice, x_first
 from paper_unet.metrics._warp import neighbourhood_codes, warp
 from paper_unet.system.progress import progress_bar
+from paper_unet.system.workers import end_with_parent
 
 
 def isbi2012_scores(
@@ -186,4 +187,4 @@ def _pool(workers: int, compiled: bool) -> Executor:
     if compiled:  # its loops release the interpreter lock
         return ThreadPoolExecutor(workers)
     # A forked copy of a process with threads may hang, so start fresh ones.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)

@@ -23,7 +23,10 @@ class Stopped(Exception):  # noqa: N818  (not an error)
 
     def __init__(self, number: int, left: str = "what is finished is kept") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; {left}")
-        self.signal = number
+        self.signal, self._left = number, left
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[int, str]]:  # of a worker, to its pool
+        return type(self), (self.signal, self._left)
 
 
 class Stop:

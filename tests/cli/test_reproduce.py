@@ -13,7 +13,7 @@ import pytest
 from paper_unet import reproduce as room
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.reproduce import EXPERIMENTS, PAPER, reproduce, scripts_folder
+from paper_unet.reproduce import EXPERIMENTS, PAPER, reproduce, run_script, scripts_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,7 @@ def test_a_signal_reaches_the_script(tmp_path: Path) -> None:
     (tmp_path / "fig1_architecture.py").write_text(WAITS)
     code = (
         "import sys\nfrom pathlib import Path\nfrom paper_unet import reproduce as room\n"
-        "from paper_unet.cli import main\nroom.PATIENCE = 0.1\n"
+        "from paper_unet.cli import main\nroom.PATIENCE[15] = 0.1\n"
         "room.scripts_folder = lambda: Path('.')\nsys.exit(main(['reproduce', 'fig1']))\n"
     )
     with subprocess.Popen(
@@ -108,6 +108,13 @@ def test_a_signal_reaches_the_script(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert said == "paper-unet: stopped by SIGTERM; rows that are finished are kept\n"
     assert (tmp_path / "came").read_text() == str(int(signal.SIGTERM))
+
+
+def test_each_line_is_taken_as_it_comes() -> None:
+    code = "import sys\nfor k in range(3):\n    print(k, flush=True)\nsys.exit(7)"
+    taken: list[str] = []
+    assert run_script([sys.executable, "-c", code], taken.append) == 7
+    assert taken == ["0\n", "1\n", "2\n"]
 
 
 def test_a_wheel_has_the_scripts() -> None:

@@ -1,0 +1,116 @@
+"""Experiments that are told to stop: in one line, and nothing of them runs on."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from paper_unet.system.stop import Stopped
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+SCRIPT = f"""
+import sys, time
+sys.path.insert(0, {str(EXPERIMENTS)!r})
+from pathlib import Path
+from paper_unet.system.stop import Stopped, stopping
+from workers import Workers, one_line_when_stopped
+
+def at_once(name):
+    Path(f"{{name}} begun").touch()
+    try:
+        while True:
+            time.sleep(0.05)
+    finally:
+        Path(f"{{name}} ended").touch()
+
+def when_asked(name):  # as a training does
+    Path(f"{{name}} begun").touch()
+    with stopping() as stop:
+        while not stop():
+            time.sleep(0.05)
+        time.sleep(1)  # a second signal would interrupt this
+        Path(f"{{name}} ended").touch()
+        raise Stopped(stop.signal)
+
+def idle(name):
+    Path(f"{{name}} begun").touch()
+
+if __name__ == "__main__":
+    how = globals()[sys.argv[1]]
+    with one_line_when_stopped(), Workers(2) as workers:
+        running = {{workers.submit(how, name) for name in ("a", "b")}}
+        while running:
+            running = workers.one_ended(running)
+        time.sleep(600)
+"""
+
+
+def begin(folder: Path, how: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Start the script; return it and its processes, once both workers have begun."""
+    (folder / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", how], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    while not all((folder / f"{name} begun").exists() for name in "ab"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def ended(processes: list[psutil.Process], seconds: float = 60) -> bool:
+    """Whether all end by themselves."""
+    _, alive = psutil.wait_procs(processes, seconds)
+    for process in alive:
+        process.kill()
+    return not alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize("how", ["at_once", "when_asked"])
+def test_a_signal_to_the_script_stops_its_workers(
+    tmp_path: Path, how: str, number: signal.Signals
+) -> None:
+    process, workers = begin(tmp_path, how)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said == (
+        f"stopped by {number.name}; rows that are finished are kept, and the same command goes on\n"
+    )
+    assert all((tmp_path / f"{name} ended").exists() for name in "ab")
+    assert ended(workers)
+
+
+@pytest.mark.parametrize("how", ["at_once", "when_asked", "idle"])
+def test_workers_do_not_outlive_a_script_that_is_killed(tmp_path: Path, how: str) -> None:
+    process, workers = begin(tmp_path, how)
+    assert len(workers) >= 2
+    process.kill()
+    assert ended(workers)
+    assert all((tmp_path / f"{name} ended").exists() == (how != "idle") for name in "ab")
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+
+
+def test_a_script_that_trains_says_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    records: Any = importlib.import_module("records")
+    options = argparse.Namespace(out=tmp_path / "out", minutes=None)
+    with pytest.raises(SystemExit) as code, records.recorded(options):
+        sys.stdout.write("a row\n")
+        raise Stopped(signal.SIGTERM)
+    assert code.value.code == 143
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "out" / "log.txt").read_text() == "a row\n"
