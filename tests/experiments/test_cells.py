@@ -172,7 +172,7 @@ def test_the_table_has_both_protocols(house: SimpleNamespace) -> None:
 
     rows = [
         row("across", "01", 0, 0.5), row("across", "02", 0, 0.7), row("forward", "forward", 0, 0.9),
-        row("across", "01", 1, 0.6), row("across", "02", 1, 0.8),
+        row("across", "01", 1, 0.6), row("across", "02", 1, 0.8), row("across", "01", 2, 0.1),
     ]  # fmt: skip
     found = house.table2_cell_tracking.summary(rows)["DIC-C2DH-HeLa"]
     assert found["paper"] == 0.7756
@@ -181,3 +181,5 @@ def test_the_table_has_both_protocols(house: SimpleNamespace) -> None:
     assert found["across"]["sd_over_seeds"] == pytest.approx(np.std([0.6, 0.7], ddof=1))
     assert (found["forward"]["seg"], found["forward"]["sd_over_seeds"]) == (0.9, None)
     assert (found["across"]["seeds"], found["across"]["seg_argmax"]) == (2, pytest.approx(0.1))
+    alone = house.table2_cell_tracking.summary(rows[-1:])["DIC-C2DH-HeLa"]["across"]
+    assert (alone["seg"], alone["folds"], alone["seeds"]) == (0.1, ["01"], 1)
