@@ -32,12 +32,15 @@ EXIT_SIGNAL = 128
 @contextmanager
 def one_line_when_stopped() -> Iterator[None]:
     """End with one line and the code of a shell, 128 and the number of the signal."""
+    before = signal.signal(signal.SIGTERM, _raise)  # between two trainings, too
     try:
         yield
-    except Stopped as stopped:
-        name = signal.Signals(stopped.signal).name
-        print(f"stopped by {name}; {LEFT}", file=sys.stderr)
-        raise SystemExit(EXIT_SIGNAL + stopped.signal) from None
+    except (Stopped, KeyboardInterrupt) as stopped:
+        number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
+        print(f"stopped by {signal.Signals(number).name}; {LEFT}", file=sys.stderr)
+        raise SystemExit(EXIT_SIGNAL + number) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Workers:

@@ -102,15 +102,22 @@ def test_workers_do_not_outlive_a_script_that_is_killed(tmp_path: Path, how: str
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("how", ["a training", signal.SIGTERM, signal.SIGINT])
 def test_a_script_that_trains_says_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str | signal.Signals,
 ) -> None:
+    """Stopped in a training, or between two of them."""
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
     records: Any = importlib.import_module("records")
     options = argparse.Namespace(out=tmp_path / "out", minutes=None)
     with pytest.raises(SystemExit) as code, records.recorded(options):
         sys.stdout.write("a row\n")
-        raise Stopped(signal.SIGTERM)
-    assert code.value.code == 143
+        if isinstance(how, str):
+            raise Stopped(signal.SIGTERM)
+        signal.raise_signal(how)
+    assert code.value.code == (130 if how == signal.SIGINT else 143)
     assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out" / "log.txt").read_text() == "a row\n"
