@@ -82,7 +82,7 @@ PLANS = {
     "cpu": (
         Part("table1", "table1_isbi2012", SMALL, "table1_isbi2012"),
         Part(
-            "table2", "table2_cell_tracking", f"{SMALL} {CELLS}", "table2_cell_tracking",
+            "table2", "table2_cell_tracking", f"{SMALL} {CELLS} --seeds 2", "table2_cell_tracking",
         ),
         Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
         Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate_width16"),

@@ -82,11 +82,13 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
             if protocol not in of_set:
                 continue
             row = of_set[protocol]
-            ways = ", ".join(
-                f"learned from {r['trained_on']}: {number(r['seg']['scored']['grown'])}"
-                for r in metrics["rows"]
-                if (r["set"], r["protocol"]) == (name, "across") == (name, protocol)
-            )
+            folds: dict[str, list[str]] = {}
+            for r in metrics["rows"]:
+                if (r["set"], r["protocol"]) == (name, "across") == (name, protocol):
+                    folds.setdefault(r["trained_on"], []).append(
+                        number(r["seg"]["scored"]["grown"])
+                    )
+            ways = ", ".join(f"learned from {k}: {', '.join(v)}" for k, v in folds.items())
             ours = spread({"mean": row["seg"], "sd": row["sd_over_seeds"]})
             ours += f" ({ways})" if ways else ""
             title += "" if len(row["folds"]) == FOLDS[protocol] else ", not all folds"

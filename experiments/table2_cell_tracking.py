@@ -19,7 +19,7 @@ The paper's recipe learns slowly on a CPU. Faster there, and the paper's network
 
 python experiments/table2_cell_tracking.py --data data --network paper_batch_norm --optimizer adam \
     --warmup 100 --steps 2500 --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 \
-    --precision bfloat16 --jobs 2
+    --precision bfloat16 --seeds 2 --jobs 2
 
 On a GPU, the paper's width and tile:
 
