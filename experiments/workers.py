@@ -46,7 +46,8 @@ def one_line_when_stopped() -> Iterator[None]:
 class Workers:
     """So many processes that make rows.
 
-    Leaving waits for what runs. A signal makes `one_ended` raise Stopped, and what runs stop.
+    Leaving waits for what runs. A signal makes `one_ended` raise Stopped, and what runs stop,
+    whether it comes before or while that is waited for.
     """
 
     def __init__(self, count: int) -> None:
@@ -54,6 +55,7 @@ class Workers:
         self._told = context.Event()
         self._pool = ProcessPoolExecutor(count, context, _begin, (self._told,))
         self._stopping = stopping()
+        self._begun: set[Future[Any]] = set()
 
     def __enter__(self) -> Workers:
         self._stop = self._stopping.__enter__()
@@ -62,6 +64,9 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        begun = self._begun
+        while begun and not self._stop():
+            begun = wait(begun, SECONDS).not_done
         if self._stop():
             self._told.set()
         self._pool.shutdown(cancel_futures=self._stop())
@@ -69,7 +74,9 @@ class Workers:
 
     def submit(self, function: Callable[..., Any], *arguments: object) -> Future[Any]:
         """Begin something in the next free process."""
-        return self._pool.submit(_call, function, *arguments)
+        future = self._pool.submit(_call, function, *arguments)
+        self._begun.add(future)
+        return future
 
     def one_ended(self, running: set[Future[Any]]) -> set[Future[Any]]:
         """Wait until one of them has ended, and return the others.

@@ -42,6 +42,12 @@ def when_asked(name):  # as a training does
         Path(f"{{name}} ended").touch()
         raise Stopped(stop.signal)
 
+def one_fails(name):
+    if name == "b":
+        Path("b begun").touch()
+        raise ValueError("a row that fails")
+    when_asked(name)
+
 def idle(name):
     Path(f"{{name}} begun").touch()
 
@@ -88,6 +94,17 @@ def test_a_signal_to_the_script_stops_its_workers(
         f"stopped by {number.name}; rows that are finished are kept, and the same command goes on\n"
     )
     assert all((tmp_path / f"{name} ended").exists() for name in "ab")
+    assert ended(workers)
+
+
+def test_a_signal_while_the_others_of_a_row_that_failed_end(tmp_path: Path) -> None:
+    process, workers = begin(tmp_path, "one_fails")
+    time.sleep(1)  # the error is there, and waits for the other row
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert said.rstrip().endswith("ValueError: a row that fails")
+    assert (tmp_path / "a ended").exists()
     assert ended(workers)
 
 
