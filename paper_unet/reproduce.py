@@ -6,12 +6,12 @@ import math
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from paper_unet.errors import InputError, nearest, shown
 from paper_unet.system.stop import Stopped, stopping
@@ -97,7 +97,8 @@ def run_script(words: Sequence[str], each_line: Callable[[str], None] | None = N
     ----------
     words : sequence of str
     each_line : callable, optional
-        Takes each line that the command prints; without it they are printed as they come.
+        Takes each line that the command prints; without it they are printed as they come. What
+        it raises ends the command.
 
     Returns
     -------
@@ -113,10 +114,14 @@ def run_script(words: Sequence[str], each_line: Callable[[str], None] | None = N
     with (
         stopping() as stop,
         subprocess.Popen(words, stdout=pipe, text=True) as process,  # noqa: S603 - our own script
-        _reading(process.stdout, each_line),
+        ThreadPoolExecutor(1) as reader,
     ):
-        passed_on = 0.0
+        reading = reader.submit(_read, process.stdout or (), each_line or str)
+        passed_on, given_up = 0.0, False
         while process.poll() is None:
+            if reading.done() and reading.exception() and not given_up:
+                process.terminate()
+                given_up = True
             if stop() and not passed_on:
                 passed_on = time.monotonic() + PATIENCE[stop.signal]
             if passed_on and time.monotonic() > passed_on:
@@ -126,21 +131,13 @@ def run_script(words: Sequence[str], each_line: Callable[[str], None] | None = N
                 process.wait(0.2)
     if stop():
         raise Stopped(stop.signal, "rows that are finished are kept")
+    reading.result()
     return process.returncode
 
 
-@contextmanager
-def _reading(lines: IO[str] | None, each_line: Callable[[str], None] | None) -> Iterator[None]:
-    """Read to the end in a thread, meanwhile."""
-    if lines is None or each_line is None:
-        yield
-        return
-    reader = threading.Thread(target=lambda: [each_line(line) for line in lines])
-    reader.start()
-    try:
-        yield
-    finally:
-        reader.join()
+def _read(lines: Iterable[str], each_line: Callable[[str], object]) -> None:
+    for line in lines:
+        each_line(line)
 
 
 def _scripts(name: str) -> list[str]:

@@ -117,6 +117,17 @@ def test_each_line_is_taken_as_it_comes() -> None:
     assert taken == ["0\n", "1\n", "2\n"]
 
 
+def test_what_cannot_be_taken_ends_the_script() -> None:
+    """As where the output is piped into `head`: it would wait for a reader for ever."""
+
+    def refuse(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    code = "while True:\n    print('x' * 1000)"
+    with pytest.raises(BrokenPipeError, match="xxx"):
+        run_script([sys.executable, "-c", code], refuse)
+
+
 def test_a_wheel_has_the_scripts() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     wheel = build["targets"]["wheel"]
