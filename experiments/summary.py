@@ -40,6 +40,9 @@ def spread(entry: dict[str, float | None] | None, digits: int = 4, sign: str = "
     return number(entry["mean"], digits, sign) + ("" if sd is None else f" ± {number(sd, digits)}")
 
 
+ABLATED = ("v_rand", "v_info", "pixel_error", "seg", "seg_argmax")
+
+
 def measures(line: dict[str, Any], names: Iterable[str], base: str, of_base: bool) -> str:
     """Return what a line measured and, where it is not of the base, its difference from it."""
     shown = []
@@ -119,7 +122,7 @@ def ablation(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give each choice with its difference from the base, seed by seed."""
     for line in metrics["table"]:
         of_base = line["choice"] == metrics["base"]
-        ours = measures(line, ("v_rand", "v_info", "pixel_error", "seg"), "base", of_base)
+        ours = measures(line, ABLATED, "base", of_base)
         yield f"{line['data']}, {line['choice']}{' (base)' if of_base else ''}", "-", ours
 
 
