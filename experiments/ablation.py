@@ -12,7 +12,8 @@ they were cut.
 learns too slowly for cells on a CPU, where batch normalisation and Adam stand in for its hours:
 
 python experiments/ablation.py --data data --sets DIC-C2DH-HeLa --network paper_batch_norm \
-    --optimizer adam --width 16 --tile 380 --precision bfloat16 --cell-steps 2500 --seeds 3 \
+    --optimizer adam --width 16 --tile 380 --precision bfloat16 --warmup 100 \
+    --cell-steps 2500 --seeds 3 \
     --out experiments/results/ablation_cells_width16 --work runs/ablation_cells_width16
 
 On a GPU:

@@ -61,7 +61,7 @@ COMPARED = (
     ),
     Part(
         "ablation_cells", "ablation",
-        f"{SMALL} {FAST} --sets DIC-C2DH-HeLa --cell-steps 2500 --seeds 3",
+        f"{SMALL} {FAST} --warmup 100 --sets DIC-C2DH-HeLa --cell-steps 2500 --seeds 3",
         "ablation_cells_width16",
     ),
 )  # fmt: skip
