@@ -35,6 +35,7 @@ import cell_readings
 import cell_splits
 import cells
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -293,7 +294,7 @@ def main() -> None:
     recipes.add_recipe_options(parser)
     parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
     parser.add_argument("--adam-lr", type=float, default=1e-3)
-    parser.add_argument("--seeds", type=int, default=3, help="runs per choice")
+    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
     parser.add_argument("--choices", nargs="+", help="by name; default: all")
     options = recipes.parsed(parser)
@@ -320,4 +321,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import entry
 import recipes
 import records
 import row_files
@@ -92,7 +93,7 @@ def main() -> None:
     """Train, store, score."""
     parser = common.parser("bundled_weights", __doc__)
     recipes.add_training_options(parser, width=16, steps=24_000, tile=380)
-    options = parser.parse_args()
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=2, steps=5, tile=252)
     started = time.time()
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

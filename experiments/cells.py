@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import recipes
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def load(data: Path, name: str, quick: bool = False) -> Sequences:
     if (folder / SEQUENCES[0]).is_dir():
         frames = {s: load_cell_frames(folder, s, around=AROUND[name]) for s in SEQUENCES}
         return Sequences(name, name, frames)
-    print(f"no {name} in {data}: synthetic cells instead")
+    common.note(f"no {name} in {data}: synthetic cells instead")
     side, sections = (128, 3) if quick else (512, 9)
     return Sequences(
         name,

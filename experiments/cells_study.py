@@ -23,6 +23,7 @@ import cell_readings
 import cell_splits
 import cells
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -213,7 +214,7 @@ def main() -> None:
     recipes.add_recipe_options(parser)
     parser.set_defaults(network="paper_batch_norm", optimizer="adam", warmup=100)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
-    parser.add_argument("--seeds", type=int, default=1, help="runs per choice and sequence")
+    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per choice and sequence")
     parser.add_argument("--choices", nargs="+", choices=CHOICES, help="by name; default: all")
     options = recipes.parsed(parser)
     if options.quick:
@@ -239,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

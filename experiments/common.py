@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,11 @@ def be_one_of_several() -> None:
     keep_freed_memory()
 
 
+def note(text: str) -> None:
+    """Say what is no result."""
+    print(text, file=sys.stderr)
+
+
 def isbi2012(data: Path, quick: bool = False) -> Sections:
     """Read the annotated ISBI 2012 sections, or make synthetic ones where they are absent.
 
@@ -121,7 +127,7 @@ def isbi2012(data: Path, quick: bool = False) -> Sections:
     if (folder / "train-volume.tif").exists():
         real = load_isbi2012(folder)
         return Sections(real.images[corner], real.labels[corner], "ISBI 2012")
-    print(f"no ISBI 2012 in {folder}: synthetic sections instead")
+    note(f"no ISBI 2012 in {folder}: synthetic sections instead")
     made = synthetic_stack(sections=30, side=128 if quick else 512, seed=0)
     return Sections(made.images[corner], made.labels[corner], "synthetic")
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import entry
 import records
 
 from paper_unet.demo import run_demo
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 
 import common
+import entry
 import records
 import torch
 
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

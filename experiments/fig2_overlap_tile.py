@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import entry
 import numpy as np
 import records
 from numpy.typing import NDArray
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -14,6 +14,7 @@ import argparse
 import time
 
 import common
+import entry
 import numpy as np
 import records
 from skimage.segmentation import expand_labels
@@ -43,7 +44,7 @@ def read(options: argparse.Namespace) -> tuple[CellFrames, int, str]:
     """Return the frames of a sequence, which one to draw, and where they are from."""
     folder = options.data / NAME
     if not folder.is_dir():
-        print(f"no {NAME} in {options.data}: synthetic cells instead")
+        common.note(f"no {NAME} in {options.data}: synthetic cells instead")
         return made_up(128 if options.quick else 512, options.seed), 0, "synthetic"
     sequence, _, number = options.frame.partition("/")
     frames = load_cell_frames(folder, sequence)
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

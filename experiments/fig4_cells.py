@@ -26,6 +26,7 @@ import cell_readings
 import cell_splits
 import cells
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -268,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

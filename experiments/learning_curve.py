@@ -27,12 +27,14 @@ from typing import Any
 
 import ablation
 import common
+import entry
 import numpy as np
 import recipes
 import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.errors import InputError
 from paper_unet.figures.style import (
     draw_runs,
     figure,
@@ -131,6 +133,9 @@ def title(results: dict[str, Any]) -> str:
 
 def jobs(options: argparse.Namespace, sections: common.Sections) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
+    there = len(sections[common.TRAINING].images)
+    if max(options.counts) > there:
+        raise InputError(f"--counts {max(options.counts)}: there are {there} to learn from")
     choices = {AUGMENTED: {}, PLAIN: ablation.CHOICES[PLAIN]}
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
@@ -148,8 +153,8 @@ def main() -> None:
     parser = common.parser("learning_curve", __doc__)
     recipes.add_training_options(parser, width=8, steps=800, tile=316)
     recipes.add_recipe_options(parser)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 24])
-    parser.add_argument("--seeds", type=int, default=3, help="runs per point")
+    parser.add_argument("--counts", type=entry.count, nargs="+", default=[1, 2, 4, 8, 16, 24])
+    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per point")
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=2, steps=4, tile=252, seeds=1, counts=[1, 24])
@@ -168,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

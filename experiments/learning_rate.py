@@ -28,6 +28,7 @@ from typing import Any
 
 import cells
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -203,8 +204,8 @@ def main() -> None:
     parser.add_argument("--warmups", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--centres", type=float, nargs="+", default=[TrainConfig.centre])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--seeds", type=int, default=1, help="runs per rate and warm-up")
-    options = parser.parse_args()
+    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per rate and warm-up")
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(
             rates=[1e-3, 1e-2], warmups=[2], seeds=1, width=2, steps=20, tile=252,
@@ -223,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

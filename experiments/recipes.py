@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import entry
 import row_files
 
-from paper_unet.errors import DivergedError
+from paper_unet.errors import DivergedError, InputError, naming
 from paper_unet.networks.base import Network
 from paper_unet.networks.table import RENAMED
 from paper_unet.networks.weights_file import load_model
@@ -62,7 +63,7 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
     options.add_argument(
-        "--finish", type=int, default=0, metavar="STEPS",
+        "--finish", type=entry.count_or_none, default=0, metavar="STEPS",
         help="that every run goes on for, without batch normalisation, from its weights",
     )  # fmt: skip
     options.add_argument("--finish-lr", type=float, help=f"default: {FINISH_LR}")
@@ -76,13 +77,31 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+SETTINGS = {
+    "finish_lr": "lr", "finish_balance": "balance", "gap": "gap", "balance": "balance",
+    "cell_steps": "steps", "adam_lr": "lr", "rates": "lr", "warmups": "warmup", "centres": "centre",
+}  # fmt: skip
+"""Options of some experiments, and the setting of a training that each gives."""
+
+
 def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
-    """Return the arguments of an experiment that has the options of a recipe."""
+    """Return the arguments of an experiment that trains; what no training takes ends the script."""
     found = options.parse_args()
-    if not found.finish and (found.finish_lr, found.finish_balance) != (None, None):
-        options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
-    if found.quick:
-        found.finish = min(found.finish, 4)
+    if hasattr(found, "finish"):
+        if not found.finish and (found.finish_lr, found.finish_balance) != (None, None):
+            options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
+        if found.quick:
+            found.finish = min(found.finish, 4)
+    try:
+        train_config(found, "", found.seed)
+        for name, setting in SETTINGS.items():
+            given = getattr(found, name, None)
+            for value in given if isinstance(given, list) else [given]:
+                if value is not None:
+                    with naming(f"--{name.replace('_', '-')}"):
+                        train_config(found, "", found.seed, **{setting: value})
+    except InputError as error:
+        options.error(str(error))
     return found
 
 

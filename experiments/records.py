@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,46 +17,65 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from row_files import FOLDER
-from workers import one_line_when_stopped
 
 from paper_unet.figures.style import DPI, picture
 from paper_unet.system.environment import environment
-from paper_unet.system.files import check_free_name, write_atomic
+from paper_unet.system.files import check_free_name, make_folder, write_atomic
 
 
 @contextmanager
 def recorded(options: argparse.Namespace) -> Iterator[None]:
-    """Write config.json and environment.json, and keep what is printed meanwhile in log.txt.
+    """Keep what is printed meanwhile in log.txt, beside config.json and environment.json.
 
-    Where only what is missing is listed, nothing is written. A signal ends the script in one line.
+    They are written when the first line is: a script that cannot use its options or its data says
+    so before, and leaves what lies there. Where only what is missing is listed, nothing is written.
     """
     if getattr(options, "minutes", None) == 0:
         yield
         return
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {name: _plain(value) for name, value in sorted(vars(options).items())}
-    _write_json(out / "config.json", {"command": _command(), **settings})
-    _write_json(out / "environment.json", environment())
-    check_free_name(out / "log.txt", overwrite=True, folders=False)  # no link is followed
-    before = "" if not (out / FOLDER).is_dir() else _text(out / "log.txt")  # of rows that are there
-    with (
-        one_line_when_stopped(),
-        (out / "log.txt").open("w") as log,
-        redirect_stdout(_Tee(sys.stdout, log)),
-    ):
-        log.write(before)
+    with closing(_Log(options)) as log, redirect_stdout(_Tee(log, sys.stdout)):
         yield
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+class _Log(TextIOBase):
+    """The log of a script, which begins with its settings and environment beside it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._file: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        if self._file is None:
+            self._file = self._begun()
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        super().close()  # flushes
+        if self._file is not None:
+            self._file.close()
+
+    def _begun(self) -> TextIO:
+        out: Path = self._options.out
+        make_folder(out)
+        settings = {name: _plain(value) for name, value in sorted(vars(self._options).items())}
+        _write_json(out / "config.json", {"command": _command(), **settings})
+        _write_json(out / "environment.json", environment())
+        check_free_name(out / "log.txt", overwrite=True, folders=False)  # no link is followed
+        rows = (out / FOLDER).is_dir()
+        before = (out / "log.txt").read_text() if rows and (out / "log.txt").is_file() else ""
+        log = (out / "log.txt").open("w")
+        log.write(before)
+        return log
 
 
 class _Tee(TextIOBase):
     """Writes everything twice."""
 
-    def __init__(self, *streams: TextIO) -> None:
+    def __init__(self, *streams: TextIO | _Log) -> None:
         self.streams = streams
 
     def write(self, text: str) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import ablation
 import cells_study
+import entry
 import learning_curve
 import learning_rate
 import records
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

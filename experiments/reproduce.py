@@ -17,9 +17,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import entry
+import row_files
 import torch
 from common import add_folders
-from workers import one_line_when_stopped
 
 from paper_unet.reproduce import run_script
 from paper_unet.system.folders import data_folder
@@ -130,13 +131,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, required=True, help="that there are, in all")
+    parser.add_argument(
+        "--minutes", type=entry.minutes, required=True, help="that there are, in all"
+    )
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--plan", default="auto", choices=["auto", *PLANS])
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the data sets")
     add_folders(parser)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")
+    row_files.add_jobs(parser)
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     only_list = not options.minutes
@@ -148,8 +151,7 @@ def main() -> None:
             unseen.append(part.name)
             continue
         print(f"{part.name}: {max(left, 0) / 60:.1f} minutes are left", flush=True)
-        with one_line_when_stopped():
-            code, those = run(command(part, options, left / 60))
+        code, those = run(command(part, options, left / 60))
         missing[part.name] = len(those)
         failed += [part.name] if code else []
     for name, count in missing.items():
@@ -162,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

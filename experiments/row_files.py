@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import entry
 import numpy as np
 import torch
 from workers import Workers
@@ -73,12 +74,19 @@ class Job(Protocol):
 
 def add_options(options: argparse.ArgumentParser) -> None:
     """Add what says how many rows are made."""
-    options.add_argument("--jobs", type=int, default=1, help="rows at once, a thread each on a CPU")
+    add_jobs(options)
     options.add_argument(
-        "--minutes", type=float, metavar="M",
+        "--minutes", type=entry.minutes, metavar="M",
         help="begin no row that would end later than that; the same command goes on; 0: only say "
         "what is missing",
     )  # fmt: skip
+
+
+def add_jobs(options: argparse.ArgumentParser) -> None:
+    """Add how many rows are made at once."""
+    options.add_argument(
+        "--jobs", type=entry.count, default=1, help="rows at once, a thread each on a CPU"
+    )
 
 
 def settings(job: Job) -> dict[str, Any]:

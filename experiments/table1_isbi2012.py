@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -188,12 +189,14 @@ def main() -> None:
     parser = common.parser("table1_isbi2012", __doc__)
     recipes.add_training_options(parser, width=16, steps=24_000, tile=380)
     recipes.add_recipe_options(parser)
-    parser.add_argument("--seeds", type=int, default=1, help="runs")
+    parser.add_argument("--seeds", type=entry.count_or_none, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
         "--weights", nargs="+", default=[], help="trained networks to score: files or names"
     )
     options = recipes.parsed(parser)
+    if not options.seeds and not options.weights:
+        parser.error("--seeds 0 trains nothing; give --weights to score")
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, weights=["bundled"])
     started = time.time()
@@ -262,4 +265,4 @@ def results_of(
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

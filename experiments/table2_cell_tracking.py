@@ -39,6 +39,7 @@ import cell_readings
 import cell_splits
 import cells
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -171,7 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--protocols", nargs="+", default=list(cell_splits.PROTOCOLS), choices=cell_splits.PROTOCOLS
     )
-    parser.add_argument("--seeds", type=int, default=1, help="runs per fold")
+    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per fold")
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
@@ -202,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import entry
 import numpy as np
 import recipes
 import records
@@ -245,11 +246,11 @@ def main() -> None:
     """Run what is missing, measure, and draw."""
     parser = common.parser("variants", __doc__)
     recipes.add_training_options(parser, width=8, steps=600, tile=316)
-    parser.add_argument("--seeds", type=int, default=3, help="runs per network and recipe")
-    parser.add_argument("--rounds", type=int, default=5, help="of the measurement of speed")
+    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per network and recipe")
+    parser.add_argument("--rounds", type=entry.count, default=5, help="of the measurement of speed")
     parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--recipes", nargs="+", default=[PAPER, OWN], choices=[PAPER, OWN])
-    options = parser.parse_args()
+    options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=2, steps=4, tile=252, seeds=1, rounds=1)
     started = time.time()
@@ -273,4 +274,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -10,37 +10,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, cast
 
-from paper_unet.system.stop import Stopped, signal_came, stopping
+import entry
+
+from paper_unet.system.explanation import EXIT_SIGNAL
+from paper_unet.system.stop import signal_came, stopping
 
 SECONDS = 0.5
 """Between two looks at whether to stop."""
-LEFT = "rows that are finished are kept, and the same command goes on"
-EXIT_SIGNAL = 128
-
-
-@contextmanager
-def one_line_when_stopped() -> Iterator[None]:
-    """End with one line and the code of a shell, 128 and the number of the signal."""
-    before = signal.signal(signal.SIGTERM, _raise)  # between two trainings, too
-    try:
-        yield
-    except (Stopped, KeyboardInterrupt) as stopped:
-        number = stopped.signal if isinstance(stopped, Stopped) else signal.SIGINT
-        print(f"stopped by {signal.Signals(number).name}; {LEFT}", file=sys.stderr)
-        raise SystemExit(EXIT_SIGNAL + number) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Workers:
@@ -92,7 +77,7 @@ class Workers:
         while not ended:
             ended, others = wait(running, SECONDS, return_when=FIRST_COMPLETED)
             if self._stop():
-                raise Stopped(self._stop.signal, LEFT)
+                entry.stop(self._stop.signal)
         for future in ended:
             future.result()
         return others
@@ -111,11 +96,11 @@ def _begin(told: Event) -> None:
 
 def _call(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function, which SIGTERM stops."""
-    before = signal.signal(signal.SIGTERM, _raise)
+    before = signal.signal(signal.SIGTERM, entry.stop)
     _BUSY.set()
     try:
         if _TOLD[0].is_set():
-            _raise(signal.SIGTERM)
+            entry.stop(signal.SIGTERM)
         return function(*arguments)
     finally:
         _BUSY.clear()
@@ -126,10 +111,6 @@ def _call(function: Callable[..., Any], *arguments: object) -> Any:
 
 def _script() -> BaseProcess:
     return cast("BaseProcess", multiprocessing.parent_process())
-
-
-def _raise(number: int, _: FrameType | None = None) -> None:
-    raise Stopped(number, LEFT)
 
 
 def _watch(told: Event) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -13,13 +12,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from paper_unet.errors import DivergedError, InputError, shown, without_secrets
-from paper_unet.system.stop import Stopped, interrupts_noted
+from paper_unet.errors import shown, without_secrets
+from paper_unet.system.explanation import EXIT_FAILED, explain
+from paper_unet.system.stop import interrupts_noted
 
-NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
-"""Errors of the system that are those of a name that was given."""
-
-EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SIGNAL = 1, 2, 130, 128
+EXIT_INTERRUPTED = 130
 
 
 def command() -> NoReturn:
@@ -82,18 +79,10 @@ def _run(arguments: Sequence[str], interrupted: Callable[[], bool]) -> int:
 
 def _explained(error: Exception) -> int:
     """Say in one line what went wrong, and return the exit code."""
-    if isinstance(error, InputError):
-        return _fail(error, EXIT_INPUT)
-    if isinstance(error, Stopped):
-        return _fail(error, EXIT_SIGNAL + error.signal)
-    # PyTorch's own type, which is not imported for this, and on a CPU none of its own
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch):
-        return _fail_for_memory(error)
-    if isinstance(error, OSError) and error.errno in NAMES:
-        return _fail(f"{shown(error, 200)}; give another name", EXIT_INPUT)
-    if isinstance(error, DivergedError | OSError):
-        return _fail(error, EXIT_FAILED)
+    expected = explain(error)
+    if expected is not None:
+        code, text = expected
+        return _fail(text, code)
     return _fail(
         f"unforeseen: {type(error).__name__}: {shown(error, 200)}; this is a fault of paper-unet: "
         "please report it, with what the same command shows with --debug added",
@@ -104,13 +93,6 @@ def _explained(error: Exception) -> int:
 def _fail_for_interrupt() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough; `interrupts_noted` puts it back
     return _fail("interrupted (a training goes on with --resume)", EXIT_INTERRUPTED)
-
-
-def _fail_for_memory(error: Exception) -> int:
-    first = (str(error).splitlines() or ["no details"])[0]
-    return _fail(
-        f"out of memory ({first}); use a smaller --memory, --tile or --device cpu", EXIT_FAILED
-    )
 
 
 def _fail(error: object, code: int) -> int:

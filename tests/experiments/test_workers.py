@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-
-from paper_unet.system.stop import Stopped
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -23,7 +18,8 @@ import sys, time
 sys.path.insert(0, {str(EXPERIMENTS)!r})
 from pathlib import Path
 from paper_unet.system.stop import Stopped, stopping
-from workers import Workers, one_line_when_stopped
+import entry
+from workers import Workers
 
 def at_once(name):
     Path(f"{{name}} begun").touch()
@@ -51,13 +47,16 @@ def one_fails(name):
 def idle(name):
     Path(f"{{name}} begun").touch()
 
-if __name__ == "__main__":
+def main():
     how = globals()[sys.argv[1]]
-    with one_line_when_stopped(), Workers(2) as workers:
+    with Workers(2) as workers:
         running = {{workers.submit(how, name) for name in ("a", "b")}}
         while running:
             running = workers.one_ended(running)
         time.sleep(600)
+
+if __name__ == "__main__":
+    entry.run(main)
 """
 
 
@@ -90,9 +89,8 @@ def test_a_signal_to_the_script_stops_its_workers(
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert said == (
-        f"stopped by {number.name}; rows that are finished are kept, and the same command goes on\n"
-    )
+    left = "rows that are finished are kept, and the same command goes on"
+    assert said == f"script: stopped by {number.name}; {left}\n"
     assert all((tmp_path / f"{name} ended").exists() for name in "ab")
     assert ended(workers)
 
@@ -117,24 +115,3 @@ def test_workers_do_not_outlive_a_script_that_is_killed(tmp_path: Path, how: str
     assert all((tmp_path / f"{name} ended").exists() == (how != "idle") for name in "ab")
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said
-
-
-@pytest.mark.parametrize("how", ["a training", signal.SIGTERM, signal.SIGINT])
-def test_a_script_that_trains_says_one_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    how: str | signal.Signals,
-) -> None:
-    """Stopped in a training, or between two of them."""
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    records: Any = importlib.import_module("records")
-    options = argparse.Namespace(out=tmp_path / "out", minutes=None)
-    with pytest.raises(SystemExit) as code, records.recorded(options):
-        sys.stdout.write("a row\n")
-        if isinstance(how, str):
-            raise Stopped(signal.SIGTERM)
-        signal.raise_signal(how)
-    assert code.value.code == (130 if how == signal.SIGINT else 143)
-    assert capsys.readouterr().err.count("\n") == 1
-    assert (tmp_path / "out" / "log.txt").read_text() == "a row\n"
