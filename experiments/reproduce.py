@@ -22,6 +22,7 @@ import row_files
 import torch
 from common import add_folders
 
+from paper_unet.errors import InputError
 from paper_unet.reproduce import run_script
 from paper_unet.system.folders import data_folder
 
@@ -32,14 +33,17 @@ LEAST_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Part:
-    """An experiment: its name here, its script, its options, and the folder of its results."""
+    """An experiment: its name here, script, options, folder of results and data sets."""
 
     name: str
     script: str
     options: str
     results: str
+    sets: tuple[str, ...] = ("isbi2012",)
 
 
+CELL_SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
+ALL_SETS = ("isbi2012", *CELL_SETS)
 FULL = "--width 64 --tile 572 --precision bfloat16"
 SMALL = "--width 16 --tile 380 --precision bfloat16"
 FAST = "--network paper_batch_norm --optimizer adam"
@@ -63,7 +67,7 @@ COMPARED = (
     Part(
         "ablation_cells", "ablation",
         f"{SMALL} {FAST} --warmup 100 --sets DIC-C2DH-HeLa --cell-steps 2500 --seeds 3",
-        "ablation_cells_width16",
+        "ablation_cells_width16", ("DIC-C2DH-HeLa",),
     ),
 )  # fmt: skip
 """Runs that are compared with one another: many, narrow, and the same on every machine."""
@@ -71,22 +75,23 @@ PLANS = {
     "gpu": (
         Part("table1", "table1_isbi2012", f"{FULL} --steps 15000 --seeds 3", "table1_width64"),
         Part(
-            "table2", "table2_cell_tracking", f"{FULL} {CELLS}", "table2_width64",
+            "table2", "table2_cell_tracking", f"{FULL} {CELLS}", "table2_width64", CELL_SETS,
         ),
         Part(
             "bundled", "bundled_weights",
             "--width 32 --tile 572 --precision bfloat16 --steps 15000", "bundled_width32",
         ),
-        Part("rates", "learning_rate", f"{FULL} --steps 1600", "learning_rate_width64"),
+        Part("rates", "learning_rate", f"{FULL} --steps 1600", "learning_rate_width64", ALL_SETS),
         *COMPARED,
     ),
     "cpu": (
         Part("table1", "table1_isbi2012", SMALL, "table1_isbi2012"),
         Part(
             "table2", "table2_cell_tracking", f"{SMALL} {CELLS} --seeds 2", "table2_cell_tracking",
+            CELL_SETS,
         ),
         Part("bundled", "bundled_weights", SMALL, "bundled_weights"),
-        Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate_width16"),
+        Part("rates", "learning_rate", f"{SMALL} --steps 1600", "learning_rate_width16", ALL_SETS),
         *COMPARED,
     ),
 }  # fmt: skip
@@ -126,6 +131,22 @@ def plan_of(options: argparse.Namespace) -> tuple[Part, ...]:
     return tuple(part for part in PLANS[name] if not options.only or part.name in options.only)
 
 
+def refuse_absent(options: argparse.Namespace) -> None:
+    """Say which data sets are not there; hours on made-up sections are of no use to anybody.
+
+    Raises
+    ------
+    InputError
+        If one is absent that what is asked for learns from.
+    """
+    wanted = dict.fromkeys(name for part in plan_of(options) for name in part.sets)
+    if absent := [name for name in wanted if not (options.data / name).is_dir()]:
+        raise InputError(
+            f"{options.data} has no {' and no '.join(absent)}: fetch them (`paper-unet fetch "
+            f"{absent[0]}`), give --data, or take other parts with --only"
+        )
+
+
 def main() -> None:
     """Make rows until the time is over; say what is missing."""
     parser = argparse.ArgumentParser(
@@ -141,6 +162,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     row_files.add_jobs(parser)
     options = parser.parse_args()
+    if not options.quick:
+        refuse_absent(options)
     end = time.monotonic() + 60 * options.minutes
     only_list = not options.minutes
     missing: dict[str, int] = {}

@@ -51,6 +51,8 @@ WRONG = [
     ("variants --steps 0", "steps is 0"),
     ("bundled_weights --tile 100", "an input side of 100 pixels"),
     ("reproduce --minutes -1", "--minutes: -1: give minutes, 0 or more"),
+    ("reproduce --minutes 1", "none has no isbi2012 and no PhC-C2DH-U373 and no DIC-C2DH-HeLa"),
+    ("reproduce --minutes 1 --only ablation_cells", "none has no DIC-C2DH-HeLa: fetch them"),
     ("reproduce --minutes 1 --jobs 0", "--jobs: 0: give 1 or more"),
 ]
 
