@@ -105,7 +105,7 @@ def path_of(out: Path, job: Job) -> Path:
     name = re.sub(r"[^\w.-]+", "_", job.name).strip("_")
     for path in sorted((out / FOLDER).glob(f"{name}-*.json")):
         row = read(path)
-        if row is not None and _as_of_today(row["settings"]) == wanted:
+        if row is not None and row["settings"] == wanted:
             return path
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:10]
     return out / FOLDER / f"{name}-{digest}.json"
@@ -129,10 +129,12 @@ def _known(found: dict[str, Any], start: str) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any] | None:
     """Return a finished row with where it was made; None if there is none, or not whole."""
     try:
-        row: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        row = json.loads(path.read_text())
+        whole = {"settings", "result", "seconds", "environment"} <= row.keys()
+        known = whole and _as_of_today(row["settings"])
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, LookupError):
         return None
-    return row if {"settings", "result", "seconds", "environment"} <= row.keys() else None
+    return {**row, "settings": known} if known else None
 
 
 def run_rows(
@@ -145,7 +147,9 @@ def run_rows(
     """
     every = list(jobs)
     files = [path_of(options.out, job) for job in every]
-    todo = [(job, path) for job, path in zip(every, files, strict=True) if read(path) is None]
+    todo = [
+        (job, path) for job, path in zip(every, files, strict=True) if not _is_of(read(path), job)
+    ]
     clock = Clock(options.minutes, options.out, options.device)
     missing = (_one_by_one if options.jobs == 1 else _at_once)(run, todo, clock, options.jobs)
     for job, seconds in missing:
@@ -155,7 +159,12 @@ def run_rows(
         print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
     if options.minutes == 0:
         return []
-    return [_with_place(row) for path in files if (row := read(path)) is not None]
+    found = [(job, read(path)) for job, path in zip(every, files, strict=True)]
+    return [_with_place(row) for job, row in found if row is not None and _is_of(row, job)]
+
+
+def _is_of(row: dict[str, Any] | None, job: Job) -> bool:
+    return row is not None and row["settings"] == settings(job)
 
 
 def _with_place(row: dict[str, Any]) -> Any:

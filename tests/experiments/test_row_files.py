@@ -95,12 +95,43 @@ def test_every_committed_row_is_known_by_its_settings(row_files: Any) -> None:
     for path in paths:
         row = row_files.read(path)
         assert row is not None
-        known = row_files._as_of_today(row["settings"])
+        known = row["settings"]
         assert row_files._as_of_today(known) == known
         for stage in known["stages"]:
             assert stage.keys() == comparable(TrainConfig()).keys() - set(row_files.WHERE)
             config = TrainConfig(**{key: value for key, value in stage.items() if key != "start"})
             assert row_files._known(comparable(config), stage["start"]) == stage
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "null", "[]", "7", "{}", "\x00" * 99,
+        '{"settings": {}, "result": {}}',
+        '{"settings": 3, "result": {}, "seconds": 1, "environment": {}}',
+        '{"settings": {}, "result": {}, "seconds": 1, "environment": {}}',
+        '{"settings": {"stages": 5}, "result": {}, "seconds": 1, "environment": {}}',
+        '{"settings": {"stages": [1]}, "result": {}, "seconds": 1, "environment": {}}',
+        '{"settings": {"stages": [{}]}, "result": {}, "seconds": 1, "environment": {}}',
+    ],
+)  # fmt: skip
+def test_what_is_no_row_is_made_again(row_files: Any, tmp_path: Path, content: str) -> None:
+    path = row_files.path_of(tmp_path, job(0))
+    path.parent.mkdir()
+    path.write_text(content)
+    assert row_files.read(path) is None
+    assert row_files.run_rows(result_of, [job(0)], options(tmp_path))[0]["seed"] == 0
+    assert row_files.read(path) is not None
+
+
+def test_a_row_of_other_settings_under_this_name_is_not_taken(
+    row_files: Any, tmp_path: Path
+) -> None:
+    row_files.run_rows(result_of, [job(0, lr=1e-2)], options(tmp_path))
+    path = row_files.path_of(tmp_path, job(0))
+    row_files.path_of(tmp_path, job(0, lr=1e-2)).rename(path)
+    assert row_files.run_rows(result_of, [job(0)], options(tmp_path))
+    assert row_files.read(path)["settings"] == row_files.settings(job(0))
 
 
 def test_the_weights_of_the_start_are_known_by_their_bytes(row_files: Any, tmp_path: Path) -> None:
