@@ -30,7 +30,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (Exception, KeyboardInterrupt) as error:
-        expected = explain(error if isinstance(error, Exception) else Stopped(signal.SIGINT, LEFT))
+        found = error if isinstance(error, Exception) else Stopped(signal.SIGINT, LEFT)
+        expected = explain(found, less_memory="a smaller --tile or --device cpu")
         if expected is None:
             raise
         code, text = expected

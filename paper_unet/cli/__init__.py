@@ -79,7 +79,7 @@ def _run(arguments: Sequence[str], interrupted: Callable[[], bool]) -> int:
 
 def _explained(error: Exception) -> int:
     """Say in one line what went wrong, and return the exit code."""
-    expected = explain(error)
+    expected = explain(error, less_memory="a smaller --memory, --tile or --device cpu")
     if expected is not None:
         code, text = expected
         return _fail(text, code)

@@ -16,13 +16,15 @@ _NAMES: Final = (errno.ENAMETOOLONG, errno.ELOOP)
 """Errors of the system that are those of a name that was given."""
 
 
-def explain(error: Exception) -> tuple[int, str] | None:
+def explain(error: Exception, *, less_memory: str) -> tuple[int, str] | None:
     """Return the exit code and the text for an error that was to be expected, else None.
 
     Parameters
     ----------
     error : Exception
         What ended a program.
+    less_memory : str
+        The options of the program that take less memory, as it is to say them.
 
     Returns
     -------
@@ -38,8 +40,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch):
         first = (str(error).splitlines() or ["no details"])[0]
-        remedy = "use a smaller --tile, less --memory where that is an option, or --device cpu"
-        return EXIT_FAILED, f"out of memory ({first}); {remedy}"
+        return EXIT_FAILED, f"out of memory ({first}); use {less_memory}"
     if isinstance(error, OSError) and error.errno in _NAMES:
         return EXIT_INPUT, f"{shown(error, 200)}; give another name"
     if isinstance(error, DivergedError | OSError):
