@@ -147,9 +147,8 @@ def run_rows(
     """
     every = list(jobs)
     files = [path_of(options.out, job) for job in every]
-    todo = [
-        (job, path) for job, path in zip(every, files, strict=True) if not _is_of(read(path), job)
-    ]
+    pairs = list(zip(every, files, strict=True))
+    todo = [(job, path) for job, path in pairs if _row_of(job, path) is None]
     clock = Clock(options.minutes, options.out, options.device)
     missing = (_one_by_one if options.jobs == 1 else _at_once)(run, todo, clock, options.jobs)
     for job, seconds in missing:
@@ -159,12 +158,12 @@ def run_rows(
         print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
     if options.minutes == 0:
         return []
-    found = [(job, read(path)) for job, path in zip(every, files, strict=True)]
-    return [_with_place(row) for job, row in found if row is not None and _is_of(row, job)]
+    return [_with_place(row) for pair in pairs if (row := _row_of(*pair)) is not None]
 
 
-def _is_of(row: dict[str, Any] | None, job: Job) -> bool:
-    return row is not None and row["settings"] == settings(job)
+def _row_of(job: Job, path: Path) -> dict[str, Any] | None:
+    row = read(path)
+    return row if row is not None and row["settings"] == settings(job) else None
 
 
 def _with_place(row: dict[str, Any]) -> Any:

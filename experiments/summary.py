@@ -33,12 +33,12 @@ def number(value: float | None, digits: int = 4, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.{digits}f}"
 
 
-def spread(entry: dict[str, float | None] | None, digits: int = 4, sign: str = "") -> str:
+def spread(runs: dict[str, float | None] | None, digits: int = 4, sign: str = "") -> str:
     """Return mean ± sd of a table cell; one run has no sd."""
-    if not entry or entry["mean"] is None:
+    if not runs or runs["mean"] is None:
         return "-"
-    sd = entry.get("sd")
-    return number(entry["mean"], digits, sign) + ("" if sd is None else f" ± {number(sd, digits)}")
+    sd = runs.get("sd")
+    return number(runs["mean"], digits, sign) + ("" if sd is None else f" ± {number(sd, digits)}")
 
 
 ABLATED = ("v_rand", "v_info", "pixel_error", "seg", "seg_argmax")
