@@ -28,6 +28,7 @@ import torch
 from gpu_cases import monai_window, plain_call, plain_loop
 
 from paper_unet import UNet, predict_image
+from paper_unet.cli import script
 from paper_unet.geometry import PAPER_TILE, input_size
 from paper_unet.images import create_output
 from paper_unet.inference.averaging import image_scores, region_scores
@@ -339,15 +340,17 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--sides", type=int, nargs="+", default=[512, 2048])
-    parser.add_argument("--large", type=int, default=8192, help="side of the section in files")
-    parser.add_argument("--tile", type=int, default=PAPER_TILE)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--sections", type=int, default=8, help="of the stack in files")
+    parser.add_argument("--width", type=script.count, default=64)
+    parser.add_argument("--sides", type=script.count, nargs="+", default=[512, 2048])
+    parser.add_argument(
+        "--large", type=script.count, default=8192, help="side of the section in files"
+    )
+    parser.add_argument("--tile", type=script.count, default=PAPER_TILE)
+    parser.add_argument("--steps", type=script.count, default=200)
+    parser.add_argument("--sections", type=script.count, default=8, help="of the stack in files")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=script.new_file)
     options = parser.parse_args()
     device = pick_device(options.device)
     torch.manual_seed(0)
@@ -365,4 +368,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

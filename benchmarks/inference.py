@@ -32,25 +32,30 @@ from inference_cases import AS_IT_IS, CASES, at_once, seam_of
 from torch import Tensor
 
 from paper_unet import UNet
+from paper_unet.cli import script
 from paper_unet.geometry import PAPER_TILE
 from paper_unet.inference.layers import Layers, evaluating, keep_freed_memory
 from paper_unet.inference.pipeline import one_pass
 from paper_unet.inference.streaming import multiply_accumulates
+from paper_unet.system.device import pick_device
 from paper_unet.system.environment import environment
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 16])
-    parser.add_argument("--side", type=int, help="of the image; default 1024, and 2048 at width 16")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--widths", type=script.count, nargs="+", default=[64, 16])
+    parser.add_argument(
+        "--side", type=script.count, help="of the image; default 1024, and 2048 at width 16"
+    )
+    parser.add_argument("--threads", type=script.count, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=script.count, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    pick_device(options.device)
     torch.set_num_threads(options.threads)
     if options.case:
         measure(options)
@@ -225,4 +230,4 @@ def tile_arithmetic(width: int, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

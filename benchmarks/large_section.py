@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paper_unet.cli import script
 from paper_unet.images import create_output
 from paper_unet.synthetic import synthetic_stack
 from paper_unet.system.environment import environment
@@ -30,8 +31,8 @@ MAIN = "import sys; from paper_unet.cli import main; sys.exit(main())"
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=20_000)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--side", type=script.count, default=20_000)
+    parser.add_argument("--threads", type=script.count, default=os.cpu_count())
     options = parser.parse_args()
     print("\n".join(f"{key}: {value}" for key, value in environment().items()))
     print(f"threads: {options.threads}\n")
@@ -88,4 +89,4 @@ def write_section(path: Path, shape: tuple[int, int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -24,6 +24,7 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
+from paper_unet.cli import script
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.metrics._loops import pixel_loops
 from paper_unet.metrics._slices import pixel_counts, region_scores, warping_counts, x_first
@@ -147,7 +148,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=Path, default=find_labels(), help="TIFF stack of labels")
-    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("--out", type=script.new_file, help="also write the table to this file")
     options = parser.parse_args()
     lines = []
     for line in table(options.labels):
@@ -159,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from paper_unet import load_model
+from paper_unet.cli import script
 from paper_unet.datasets import load_isbi2012
 from paper_unet.images import to_unit_range
 from paper_unet.inference.averaging import image_scores
@@ -32,7 +33,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder that holds isbi2012/")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=script.count, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print("\n".join(f"{key}: {value}" for key, value in environment().items()))
@@ -70,4 +71,4 @@ def row(
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from paper_unet import UNet, load_model
+from paper_unet.cli import script
 from paper_unet.images import Output, Stack, Stored, Task
 from paper_unet.images.outputs import OUTPUTS
 from paper_unet.images.outputs.zarr import CHUNK, ZarrOutput
@@ -377,9 +378,9 @@ def size(count: float) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pieces", type=int, default=10**6, help="about so many")
+    parser.add_argument("--pieces", type=script.count, default=10**6, help="about so many")
     parser.add_argument("--paper", action="store_true", help="what a cubic millimetre costs")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=script.new_file)
     parser.add_argument("--child", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -397,4 +398,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

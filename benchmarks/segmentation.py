@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from paper_unet.cli import script
 from paper_unet.images import create_output, create_tiff, read_stack
 from paper_unet.metrics import cell_scores
 from paper_unet.synthetic import synthetic_stack
@@ -44,8 +45,8 @@ def main() -> None:
     """Print the tables of a part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("large", "context", "scores"))
-    parser.add_argument("--sections", type=int, default=512)
-    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--sections", type=script.count, default=512)
+    parser.add_argument("--side", type=script.count, default=2048)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", nargs="+", default=["cells.tif", "cells.zarr"])
     parser.add_argument("--no-whole", action="store_true", help="leave scikit-image out")
@@ -204,4 +205,4 @@ def write_volume(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -15,12 +15,12 @@ import statistics
 import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from paper_unet.cli import script
 from paper_unet.networks.fused import fused
 from paper_unet.system.device import pick_device
 from paper_unet.system.environment import environment
@@ -64,11 +64,11 @@ def time_steps(config: TrainConfig, device: torch.device, steps: int) -> tuple[f
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, nargs="+", default=[64])
-    parser.add_argument("--tile", type=int, default=572)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--width", type=script.count, nargs="+", default=[64])
+    parser.add_argument("--tile", type=script.count, default=572)
+    parser.add_argument("--steps", type=script.count, default=30)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=script.new_file)
     options = parser.parse_args()
     device = pick_device(options.device)
     rows: list[dict[str, object]] = []
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from paper_unet.cli import script
+from paper_unet.errors import InputError
 from paper_unet.images import create_output, create_tiff
 from paper_unet.inference.settings import Plan
 from paper_unet.large.journal import open_journal
@@ -88,9 +90,11 @@ class Side:
         tree, self.folder = ROOT, folder
         if revision is not None:
             command = ["git", "-C", str(ROOT), "archive", revision, "paper_unet"]
-            archive = subprocess.run(command, check=True, capture_output=True).stdout  # noqa: S603
+            archived = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+            if archived.returncode:
+                raise InputError(f"{revision}: {archived.stderr.decode().strip()}")
             tree = folder / "tree"
-            with tarfile.open(fileobj=BytesIO(archive)) as files:
+            with tarfile.open(fileobj=BytesIO(archived.stdout)) as files:
                 files.extractall(tree, filter="data")
         self.process = subprocess.Popen(  # noqa: S603  (itself)
             [sys.executable, "-c", SERVER],
@@ -185,10 +189,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("before", help="a git revision")
     parser.add_argument("--after", help="a git revision; default: the working tree")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--sections", type=int, default=400, help="of the long stack")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rounds", type=script.count, default=20)
+    parser.add_argument("--sections", type=script.count, default=400, help="of the long stack")
+    parser.add_argument("--threads", type=script.count, default=1)
+    parser.add_argument("--out", type=script.new_file)
     options = parser.parse_args()
     about = environment()
     print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")
@@ -229,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

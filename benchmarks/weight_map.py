@@ -9,6 +9,7 @@ transform of the whole image per cell) is timed for one cell and scaled up.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 
@@ -16,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from paper_unet import border_weight_map
+from paper_unet.cli import script
 from paper_unet.system.environment import environment
 
 SIDE, GAP = 2048, 4
@@ -56,6 +58,7 @@ def seconds(cells: np.ndarray) -> float:
 
 def main() -> None:
     """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print("| layout | cells | seconds | of the time for 50 |")
     print("|---|---|---|---|")
     for name, make in (("filling", tiled_cells), ("discs", scattered_discs)):
@@ -72,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

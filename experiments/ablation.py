@@ -44,6 +44,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from paper_unet.cli import script
 from paper_unet.figures.style import (
     BLUE,
     ORANGE,
@@ -294,7 +295,7 @@ def main() -> None:
     recipes.add_recipe_options(parser)
     parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
     parser.add_argument("--adam-lr", type=float, default=1e-3)
-    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per choice")
+    parser.add_argument("--seeds", type=script.count, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
     parser.add_argument("--choices", nargs="+", help="by name; default: all")
     options = recipes.parsed(parser)

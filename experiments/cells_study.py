@@ -30,6 +30,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.cli import script
 from paper_unet.figures.cell_colours import touching_pairs
 from paper_unet.figures.style import figure, keys, legend_below
 from paper_unet.metrics.table import metric
@@ -214,7 +215,9 @@ def main() -> None:
     recipes.add_recipe_options(parser)
     parser.set_defaults(network="paper_batch_norm", optimizer="adam", warmup=100)
     parser.add_argument("--sets", nargs="+", default=list(cells.SETS), choices=cells.SETS)
-    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per choice and sequence")
+    parser.add_argument(
+        "--seeds", type=script.count, default=1, help="runs per choice and sequence"
+    )
     parser.add_argument("--choices", nargs="+", choices=CHOICES, help="by name; default: all")
     options = recipes.parsed(parser)
     if options.quick:

@@ -34,6 +34,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.cli import script
 from paper_unet.errors import InputError
 from paper_unet.figures.style import (
     draw_runs,
@@ -153,8 +154,8 @@ def main() -> None:
     parser = common.parser("learning_curve", __doc__)
     recipes.add_training_options(parser, width=8, steps=800, tile=316)
     recipes.add_recipe_options(parser)
-    parser.add_argument("--counts", type=entry.count, nargs="+", default=[1, 2, 4, 8, 16, 24])
-    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per point")
+    parser.add_argument("--counts", type=script.count, nargs="+", default=[1, 2, 4, 8, 16, 24])
+    parser.add_argument("--seeds", type=script.count, default=3, help="runs per point")
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=2, steps=4, tile=252, seeds=1, counts=[1, 24])

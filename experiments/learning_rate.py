@@ -35,6 +35,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.cli import script
 from paper_unet.figures.style import BLACK, draw_runs, figure, keys, legend_below, metric_label
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.log import LOG
@@ -204,7 +205,7 @@ def main() -> None:
     parser.add_argument("--warmups", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--centres", type=float, nargs="+", default=[TrainConfig.centre])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per rate and warm-up")
+    parser.add_argument("--seeds", type=script.count, default=1, help="runs per rate and warm-up")
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(

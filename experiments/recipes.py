@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import entry
 import row_files
 
+from paper_unet.cli import script
 from paper_unet.errors import DivergedError, InputError, naming
 from paper_unet.networks.base import Network
 from paper_unet.networks.table import RENAMED
@@ -63,7 +63,7 @@ def add_recipe_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--optimizer", default="sgd", choices=["sgd", "adam", "rmsprop"])
     options.add_argument(
-        "--finish", type=entry.count_or_none, default=0, metavar="STEPS",
+        "--finish", type=script.count_or_none, default=0, metavar="STEPS",
         help="that every run goes on for, without batch normalisation, from its weights",
     )  # fmt: skip
     options.add_argument("--finish-lr", type=float, help=f"default: {FINISH_LR}")

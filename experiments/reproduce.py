@@ -22,6 +22,7 @@ import row_files
 import torch
 from common import add_folders
 
+from paper_unet.cli import script
 from paper_unet.errors import InputError
 from paper_unet.reproduce import run_script
 from paper_unet.system.folders import data_folder
@@ -153,7 +154,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--minutes", type=entry.minutes, required=True, help="that there are, in all"
+        "--minutes", type=script.minutes, required=True, help="that there are, in all"
     )
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--plan", default="auto", choices=["auto", *PLANS])

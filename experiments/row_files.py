@@ -20,11 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import entry
 import numpy as np
 import torch
 from workers import Workers
 
+from paper_unet.cli import script
 from paper_unet.inference.predict import predict_image
 from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
@@ -76,7 +76,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
     """Add what says how many rows are made."""
     add_jobs(options)
     options.add_argument(
-        "--minutes", type=entry.minutes, metavar="M",
+        "--minutes", type=script.minutes, metavar="M",
         help="begin no row that would end later than that; the same command goes on; 0: only say "
         "what is missing",
     )  # fmt: skip
@@ -85,7 +85,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
 def add_jobs(options: argparse.ArgumentParser) -> None:
     """Add how many rows are made at once."""
     options.add_argument(
-        "--jobs", type=entry.count, default=1, help="rows at once, a thread each on a CPU"
+        "--jobs", type=script.count, default=1, help="rows at once, a thread each on a CPU"
     )
 
 

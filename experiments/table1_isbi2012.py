@@ -33,6 +33,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.cli import script
 from paper_unet.figures.style import (
     BLACK,
     draw_runs,
@@ -189,7 +190,7 @@ def main() -> None:
     parser = common.parser("table1_isbi2012", __doc__)
     recipes.add_training_options(parser, width=16, steps=24_000, tile=380)
     recipes.add_recipe_options(parser)
-    parser.add_argument("--seeds", type=entry.count_or_none, default=1, help="runs")
+    parser.add_argument("--seeds", type=script.count_or_none, default=1, help="runs")
     parser.add_argument("--start", default="", help="weights that the runs go on from")
     parser.add_argument(
         "--weights", nargs="+", default=[], help="trained networks to score: files or names"

@@ -46,6 +46,7 @@ import records
 import row_files
 from matplotlib.figure import Figure
 
+from paper_unet.cli import script
 from paper_unet.figures.style import BLACK, GREY, draw_runs, figure, keys, legend_below
 from paper_unet.metrics.table import metric
 from paper_unet.training.config import TrainConfig
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument(
         "--protocols", nargs="+", default=list(cell_splits.PROTOCOLS), choices=cell_splits.PROTOCOLS
     )
-    parser.add_argument("--seeds", type=entry.count, default=1, help="runs per fold")
+    parser.add_argument("--seeds", type=script.count, default=1, help="runs per fold")
     options = recipes.parsed(parser)
     if options.quick:
         vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])

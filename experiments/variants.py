@@ -34,6 +34,7 @@ import variants_table
 from numpy.typing import NDArray
 from variants_table import OWN, PAPER
 
+from paper_unet.cli import script
 from paper_unet.images import to_unit_range
 from paper_unet.inference.cost import cost
 from paper_unet.inference.layers import evaluating
@@ -246,8 +247,10 @@ def main() -> None:
     """Run what is missing, measure, and draw."""
     parser = common.parser("variants", __doc__)
     recipes.add_training_options(parser, width=8, steps=600, tile=316)
-    parser.add_argument("--seeds", type=entry.count, default=3, help="runs per network and recipe")
-    parser.add_argument("--rounds", type=entry.count, default=5, help="of the measurement of speed")
+    parser.add_argument("--seeds", type=script.count, default=3, help="runs per network and recipe")
+    parser.add_argument(
+        "--rounds", type=script.count, default=5, help="of the measurement of speed"
+    )
     parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--recipes", nargs="+", default=[PAPER, OWN], choices=[PAPER, OWN])
     options = recipes.parsed(parser)

@@ -45,3 +45,25 @@ def test_a_card_or_none(tmp_path: Path) -> None:
     assert all(rows for rows in tables)
     assert all(f"## {name}" in said for name, rows in found.items() if isinstance(rows, list))
     assert all(row["two runs bit-equal"] for row in found["the same bits"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("metrics.py --labels none.tif", "none.tif"),
+        ("metrics.py --out none/table.txt", "--out: none: no such folder"),
+        ("precision.py --data none", "none/isbi2012: has no train-volume.tif"),
+        ("inference.py --device none", "device is 'none'"),
+        ("inference.py --threads 0", "--threads: 0: give 1 or more"),
+        ("training.py --tile 100", "an input side of 100 pixels"),
+        ("verification.py none", "none: fatal"),
+        ("weight_map.py --side 9", "unrecognized arguments: --side 9"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path, words: str, said: str) -> None:
+    script, *options = words.split()
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert run.returncode in (1, 2)
+    assert said in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stderr
