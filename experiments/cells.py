@@ -13,6 +13,7 @@ import recipes
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
+from paper_unet.geometry import PAPER_TILE
 from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
@@ -75,6 +76,9 @@ VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
 AROUND = {"PhC-C2DH-U373": 50, "DIC-C2DH-HeLa": 0}
 """Pixels around a mask that are learned in the border of the frames, too: the cells of the one set
 lie apart, those of the other touch cells that have no mask."""
+
+SMALL_TILE_RATE = 1e-3
+"""Gradient descent collapses on cells with tiles of 380 at the default rate: docs/training.md."""
 
 
 def load(data: Path, name: str, quick: bool = False) -> Sequences:
@@ -176,7 +180,12 @@ def score(frames: CellFrames, found: NDArray[np.int32]) -> dict[str, Any]:
 def train_config(
     options: argparse.Namespace, sequences: Sequences, run: str, seed: int, **changes: Any
 ) -> TrainConfig:
-    """Return the settings of a run; each real set has its own range of grey values."""
+    """Return the settings of a run; each real set has its own range of grey values.
+
+    With tiles smaller than the paper's, gradient descent has `SMALL_TILE_RATE` unless one is given.
+    """
+    if options.lr is None and options.optimizer == "sgd" and options.tile < PAPER_TILE:
+        changes = {"lr": SMALL_TILE_RATE, **changes}
     if sequences.source != "synthetic":
         changes = {"value_range": VALUE_RANGES[sequences.name], **changes}
     return recipes.train_config(options, run, seed, **changes)

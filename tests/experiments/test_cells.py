@@ -183,3 +183,25 @@ def test_the_table_has_both_protocols(house: SimpleNamespace) -> None:
     assert (found["across"]["seeds"], found["across"]["seg_argmax"]) == (2, pytest.approx(0.1))
     alone = house.table2_cell_tracking.summary(rows[-1:])["DIC-C2DH-HeLa"]["across"]
     assert (alone["seg"], alone["folds"], alone["seeds"]) == (0.1, ["01"], 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ("--tile 380", 1e-3),
+        ("--tile 572", 3e-3),
+        ("--tile 380 --lr 2e-3", 2e-3),
+        ("--tile 380 --optimizer adam", 1e-3),
+    ],
+)
+def test_small_tiles_of_cells_are_learned_at_the_rate_that_holds(
+    house: SimpleNamespace, tmp_path: Path, words: str, rate: float
+) -> None:
+    common, recipes = (importlib.import_module(name) for name in ("common", "recipes"))
+    parser = common.parser("table2_cell_tracking", "")
+    recipes.add_training_options(parser, width=16, steps=4000, tile=380)
+    recipes.add_recipe_options(parser)
+    house.cells.add_set_options(parser)
+    options = parser.parse_args(["--work", str(tmp_path), *words.split()])
+    sequences = house.cells.Sequences("PhC-C2DH-U373", "PhC-C2DH-U373", {})
+    assert house.cells.stages_of(options, sequences, "01", 0)[0].rate == rate
