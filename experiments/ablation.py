@@ -221,7 +221,7 @@ def table(rows: list[dict[str, Any]], base_name: str = BASE) -> list[dict[str, A
         line: dict[str, Any] = {"data": on, "choice": choice, "seeds": len(mine)}
         line["diverged"] = sum("diverged" in row for row in mine.values())
         for name in LISTED[on]:
-            pairs = [(mine[s].get(name), base[s].get(name)) for s in sorted(mine)]
+            pairs = [(mine[s].get(name), base.get(s, {}).get(name)) for s in sorted(mine)]
             values = [value for value, _ in pairs if value is not None]
             gains = [v - b for v, b in pairs if v is not None and b is not None]
             line[name] = common.spread(values)
@@ -271,7 +271,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
         for on in options.sets:
-            for choice in options.choices or choices:
+            for choice in dict.fromkeys((base_of(options), *(options.choices or choices))):
                 changes = {"steps": steps[on], **choices[choice]}
                 if on == HELA and sources[on] != "synthetic":
                     changes["value_range"] = cells.VALUE_RANGES[HELA]
@@ -297,7 +297,9 @@ def main() -> None:
     parser.add_argument("--adam-lr", type=float, default=1e-3)
     parser.add_argument("--seeds", type=script.count, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
-    parser.add_argument("--choices", nargs="+", help="by name; default: all")
+    parser.add_argument(
+        "--choices", nargs="+", help="by name, and what they are taken away from; default: all"
+    )
     options = recipes.parsed(parser)
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")

@@ -30,12 +30,13 @@ from paper_unet.training.data import training_set
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-def run_quickly(name: str, tmp_path: Path) -> dict[str, object]:
+def run_quickly(name: str, tmp_path: Path, *more: str) -> dict[str, Any]:
     """Run a script as a user does and return its metrics."""
     arguments = ["--quick", "--device", "cpu", "--data", "none", "--out", "out", "--work", "work"]
+    arguments += more
     done = run_python(EXPERIMENTS / f"{name}.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    metrics: dict[str, object] = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["source"] == "synthetic"
     assert {"date", "torch", "cpu"} <= set(metrics["environment"])
     return metrics
@@ -115,6 +116,9 @@ def test_ablation(tmp_path: Path) -> None:
             names = [name for name in line if name.endswith("_against_base")]
             assert names and all(line[name] == {"mean": 0.0, "sd": None} for name in names)
     left_behind(tmp_path, "ablation")
+    some = run_quickly("ablation", tmp_path, "--choices", "Adam")["table"]  # of the same rows
+    kept = ("the paper's recipe", "Adam")
+    assert some == [line for line in metrics["table"] if line["choice"].split(",")[0] in kept]
 
 
 @pytest.mark.slow
