@@ -64,7 +64,11 @@ def table2(metrics: dict[str, Any], link: str) -> Iterator[Row]:
     """Give SEG of the two sets of cells, by both protocols."""
     names = {"across": "across sequences", "forward": "forward in time"}
     for of_set, found in metrics["summary"].items():
-        shown = [f"{found[key]['seg']:.4f} {text}" for key, text in names.items() if key in found]
+        scores = {key: found[key]["seg"] for key in names if key in found}
+        shown = [
+            f"{'collapsed' if score is None else f'{score:.4f}'} {names[key]}"
+            for key, score in scores.items()
+        ]
         ours = f"{', '.join(shown)} (width {width_of(metrics)}; {found['recipe']})"
         what = f"Table 2, [SEG of {of_set}]({link})"
         yield what, str(found["paper"]), ours, command_of(metrics, "table2")

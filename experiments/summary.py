@@ -69,9 +69,11 @@ def table1(metrics: dict[str, Any]) -> Iterator[Cells]:
         places = digits.get(name, 4)
         trained = spread(metrics["held_out"]["rotations"].get(name), places)
         found = number(best["held_out"]["rotations"][name], places)
-        seeds = sum("seed" in row for row in metrics["rows"])
+        lost = metrics.get("diverged", 0)
+        seeds = sum("seed" in row for row in metrics["rows"]) - lost
         ours = f"{found} (best: {metrics['best']})"
         ours += f"; {trained} over {seeds} runs" if seeds > 1 else ""
+        ours += f", {lost} collapsed" if lost else ""
         yield f"{title}, sections 24-29, 7 rotations; {metrics['recipe']}", shown, ours
 
 
@@ -89,12 +91,14 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
             folds: dict[str, list[str]] = {}
             for r in metrics["rows"]:
                 if (r["set"], r["protocol"]) == (name, "across") == (name, protocol):
+                    lost = "diverged" in r
                     folds.setdefault(r["trained_on"], []).append(
-                        number(r["seg"]["scored"]["grown"])
+                        "collapsed" if lost else number(r["seg"]["scored"]["grown"])
                     )
             ways = ", ".join(f"learned from {k}: {', '.join(v)}" for k, v in folds.items())
             ours = spread({"mean": row["seg"], "sd": row["sd_over_seeds"]})
             ours += f" ({ways})" if ways else ""
+            ours += f", {row['diverged']} collapsed" if row.get("diverged") else ""
             title += "" if len(row["folds"]) == FOLDS[protocol] else ", not all folds"
             ours += f"; by the argmax {number(row['seg_argmax'])}"
             yield (

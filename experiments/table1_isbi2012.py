@@ -34,6 +34,7 @@ import row_files
 from matplotlib.figure import Figure
 
 from paper_unet.cli import script
+from paper_unet.errors import DivergedError
 from paper_unet.figures.style import (
     BLACK,
     draw_runs,
@@ -103,9 +104,12 @@ def run(job: Job) -> dict[str, Any]:
             partial(common.membrane_training_set, job.sections[part])
             for part in (common.TRAINING, common.HELD_OUT)
         )
-        model, seconds = recipes.train_stages(job.stages, training, scored)
         first = job.stages[0]
-        row |= {"width": first.width, "seed": first.seed, "training_seconds": seconds}
+        row |= {"width": first.width, "seed": first.seed}
+        found = recipes.train_row(row, job.stages, training, scored)
+        if found is None:
+            return row
+        model = found
     parts = {"held_out": job.sections[common.HELD_OUT], "test": job.test}
     for part, sections in parts.items():
         if sections is not None and sections.labels.size:
@@ -151,6 +155,7 @@ def submit(model: Network, test: common.Sections, out: Path, average: Average) -
 
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     """Draw the five metrics of every network, averaged and not, and the paper's three."""
+    rows = [row for row in rows if "diverged" not in row]
     groups = networks_by_recipe(rows)
     moved = dict(zip(groups, np.linspace(-0.2, 0.2, len(groups) + 2)[1:-1], strict=True))
     with figure("page", 2.3) as page:
@@ -234,7 +239,10 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     rows = row_files.run_rows(run, jobs, options)
     if not rows:
         return [], {}
-    chosen = best(rows)
+    sound = [row for row in rows if "diverged" not in row]
+    if not sound:
+        raise DivergedError(rows[0]["diverged"])
+    chosen = best(sound)
     job = next(job for job in jobs if job.name == chosen["network"])
     weights = job.weights or Path(job.stages[-1].out) / WEIGHTS
     if test is not None and weights.exists():  # a row made elsewhere left none
@@ -259,6 +267,7 @@ def results_of(
         "config": configs[0] if configs else None,
         "held_out": summary(rows, "held_out"),
         "test": summary(rows, "test"),
+        "diverged": sum("diverged" in row for row in rows),
         "best": chosen["network"],
         "paper_test_volume": PAPER,
         "rows": rows,

@@ -82,11 +82,6 @@ def run(fold: Fold) -> dict[str, Any]:
     common.be_one_of_several()
     started = time.time()
     split, last = fold.split, fold.stages[-1]
-    model, seconds = recipes.train_stages(
-        fold.stages,
-        partial(cells.cell_training_set, split.learned),
-        partial(cells.cell_training_set, split.held_out),
-    )
     row: dict[str, Any] = {
         "set": fold.set,
         "source": fold.source,
@@ -96,9 +91,14 @@ def run(fold: Fold) -> dict[str, Any]:
         "seed": last.seed,
         "gap": last.gap,
         "balance": last.balance,
-        "training_seconds": seconds,
-        **cell_readings.read_out(model, split, last),
     }
+    learned, unseen = (
+        partial(cells.cell_training_set, part) for part in (split.learned, split.held_out)
+    )
+    model = recipes.train_row(row, fold.stages, learned, unseen)
+    if model is None:
+        return row
+    row |= cell_readings.read_out(model, split, last)
     print(f"{fold.name}: {row['readings']['grown']} {row['seg']} {row['scored']}", flush=True)
     return row | {"seconds": round(time.time() - started, 1)}
 
@@ -106,17 +106,20 @@ def run(fold: Fold) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return SEG by data set and protocol: the mean over its folds, and its spread over seeds.
 
-    A seed whose other fold is still missing is left aside: the folds are not equally hard.
+    A seed whose other fold is still missing, or collapsed, is left aside: the folds are not equally
+    hard.
     """
     found: dict[str, Any] = {}
     for name, protocol in dict.fromkeys((row["set"], row["protocol"]) for row in rows):
-        mine = [row for row in rows if (row["set"], row["protocol"]) == (name, protocol)]
+        every_row = [row for row in rows if (row["set"], row["protocol"]) == (name, protocol)]
+        mine = [row for row in every_row if "diverged" not in row]
         folds = sorted({row["trained_on"] for row in mine})
         every = sorted({row["seed"] for row in mine})
         whole = [s for s in every if sum(row["seed"] == s for row in mine) == len(folds)]
         seeds = whole or every
         of_set = found.setdefault(name, {"paper": cells.PAPER.get(name)})
         of_set[protocol] = {"folds": folds, "seeds": len(seeds)}
+        of_set[protocol]["diverged"] = len(every_row) - len(mine)
         for way in cell_readings.WAYS:
             means = [
                 float(np.mean([r["seg"]["scored"][way] for r in mine if r["seed"] == seed]))
@@ -137,7 +140,10 @@ TITLES = {
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Draw SEG of each fold, and the paper's value on the secret test sequences."""
+    """Draw SEG of each fold, and the paper's value on the secret test sequences.
+
+    What collapsed is a cross at 0: it finds no cell.
+    """
     names = list(dict.fromkeys(row["set"] for row in rows))
     looks = keys(TITLES.values())
     with figure("column", 2.6) as page:
@@ -145,8 +151,12 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         for place, name in enumerate(names):
             for (split, label), shift in zip(TITLES.items(), (-0.2, 0, 0.2), strict=True):
                 mine = [r for r in rows if (r["set"], r["trained_on"]) == (name, split)]
+                lost = [0.0] * sum("diverged" in row for row in mine)
+                mine = [row for row in mine if "diverged" not in row]
                 values = [row["seg"]["scored"]["grown"] for row in mine]
                 draw_runs(axes, place + shift, values, key=looks[label], label=label)
+                gone = "collapsed" if lost else None
+                axes.plot([place + shift] * len(lost), lost, "x", color=BLACK, label=gone)
                 for row in mine:
                     argmax = row["seg"]["scored"]["argmax"]
                     axes.plot(place + shift, argmax, "_", color=GREY, label="by the argmax")

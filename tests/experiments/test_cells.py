@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from paper_unet.datasets import CellFrames
+from paper_unet.errors import DivergedError
 from paper_unet.training.data import training_set
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -183,6 +184,37 @@ def test_the_table_has_both_protocols(house: SimpleNamespace) -> None:
     assert (found["across"]["seeds"], found["across"]["seg_argmax"]) == (2, pytest.approx(0.1))
     alone = house.table2_cell_tracking.summary(rows[-1:])["DIC-C2DH-HeLa"]["across"]
     assert (alone["seg"], alone["folds"], alone["seeds"]) == (0.1, ["01"], 1)
+    assert found["across"]["diverged"] == 0
+    gone = {"diverged": "why", **rows[1]}
+    gone.pop("seg")
+    rows[1] = gone
+    found = house.table2_cell_tracking.summary(rows)["DIC-C2DH-HeLa"]["across"]
+    assert (found["seg"], found["seeds"], found["diverged"]) == (pytest.approx(0.7), 1, 1)
+    none = house.table2_cell_tracking.summary([gone])["DIC-C2DH-HeLa"]["across"]
+    assert (none["seg"], none["seeds"], none["diverged"]) == (None, 0, 1)
+    page = house.table2_cell_tracking.draw([{**row, "source": "x"} for row in rows])
+    crosses = [line for line in page.axes[0].lines if line.get_marker() == "x"]
+    assert [list(line.get_ydata()) for line in crosses if len(line.get_ydata())] == [[0.0]]
+
+
+@pytest.mark.parametrize("name", ["table1_isbi2012", "table2_cell_tracking"])
+def test_a_run_that_collapses_is_a_row_and_the_others_go_on(
+    house: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = importlib.import_module(name)
+
+    def collapses(*_: Any) -> None:
+        raise DivergedError("at step 7")
+
+    monkeypatch.setattr(importlib.import_module("recipes"), "train_stages", collapses)
+    config = SimpleNamespace(width=16, seed=3, gap=1.0, balance=1.0)
+    part = SimpleNamespace(protocol="across", name="01", learned=0, held_out=0, facts={"frames": 0})
+    job = SimpleNamespace(
+        name="x", set="x", source="x", split=part, sections=[0], stages=(config,), test=None
+    )
+    row = script.run(job)
+    assert row["seed"] == 3
+    assert row["diverged"] == "at step 7"
 
 
 @pytest.mark.parametrize(
