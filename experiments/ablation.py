@@ -63,7 +63,7 @@ from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.training.config import TrainConfig
+from paper_unet.training.config import OTHER_RATE, TrainConfig
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
 BASE = recipes.PAPERS_RECIPE
@@ -275,6 +275,8 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 changes = {"steps": steps[on], **choices[choice]}
                 if on == HELA and sources[on] != "synthetic":
                     changes["value_range"] = cells.VALUE_RANGES[HELA]
+                if on == HELA and options.optimizer == "sgd" and options.lr is None:
+                    changes["lr"] = OTHER_RATE  # at that for membranes some runs collapse
                 if changes.get("optimizer") == "adam":
                     changes["lr"] = options.adam_lr
                 if changes.get("network") == "same_padding":

@@ -13,7 +13,6 @@ import recipes
 from numpy.typing import NDArray
 
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
-from paper_unet.geometry import PAPER_TILE
 from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
@@ -27,7 +26,7 @@ from paper_unet.metrics.instances import (
 )
 from paper_unet.networks.base import Network
 from paper_unet.synthetic import synthetic_stack
-from paper_unet.training.config import TrainConfig
+from paper_unet.training.config import OTHER_RATE, TrainConfig
 from paper_unet.training.data import TrainingSet, training_set
 
 SETS = ("PhC-C2DH-U373", "DIC-C2DH-HeLa")
@@ -76,9 +75,6 @@ VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
 AROUND = {"PhC-C2DH-U373": 50, "DIC-C2DH-HeLa": 0}
 """Pixels around a mask that are learned in the border of the frames, too: the cells of the one set
 lie apart, those of the other touch cells that have no mask."""
-
-SMALL_TILE_RATE = 1e-3
-"""Gradient descent collapses on cells with tiles of 380 at the default rate: docs/training.md."""
 
 
 def load(data: Path, name: str, quick: bool = False) -> Sequences:
@@ -182,10 +178,11 @@ def train_config(
 ) -> TrainConfig:
     """Return the settings of a run; each real set has its own range of grey values.
 
-    With tiles smaller than the paper's, gradient descent has `SMALL_TILE_RATE` unless one is given.
+    Unless a rate is given it is that of ``paper-unet train`` on cells: at the rate for membranes
+    some runs collapse, see docs/training.md.
     """
-    if options.lr is None and options.optimizer == "sgd" and options.tile < PAPER_TILE:
-        changes = {"lr": SMALL_TILE_RATE, **changes}
+    if options.lr is None:
+        changes = {"lr": OTHER_RATE, **changes}
     if sequences.source != "synthetic":
         changes = {"value_range": VALUE_RANGES[sequences.name], **changes}
     return recipes.train_config(options, run, seed, **changes)

@@ -36,6 +36,9 @@ def test_the_schedule() -> None:
     [
         ({}, 3e-3, 1000),
         ({"steps": 2000}, 3e-3, 1000),
+        ({"label_kind": "instance"}, 1e-3, 1000),
+        ({"label_kind": "class", "classes": 3}, 1e-3, 1000),
+        ({"label_kind": "instance", "lr": 3e-3}, 3e-3, 1000),
         ({"steps": 1999}, 3e-3, 999),
         ({"steps": 1}, 3e-3, 0),
         ({"optimizer": "adam"}, 1e-3, 1000),
