@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,7 @@ from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.training.config import OTHER_RATE, TrainConfig
+from paper_unet.training.config import MEMBRANE_RATE, TrainConfig
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
 BASE = recipes.PAPERS_RECIPE
@@ -99,7 +100,7 @@ def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         found = {name: changes for name, changes in found.items() if "network" not in changes}
         found["the paper's network"] = {"network": "paper"}
     if options.optimizer != "sgd":
-        found["gradient descent"] = {"optimizer": "sgd"}
+        found["gradient descent"] = {"optimizer": "sgd", "lr": MEMBRANE_RATE}
     if options.optimizer == "adam":
         found.pop("Adam")
     return found
@@ -259,13 +260,16 @@ def jobs(options: argparse.Namespace) -> list[Job]:
     """Return every run that is asked for; seeds outside, so that a cut table is even."""
     data: dict[str, common.Sections | cell_splits.Split] = {}
     sources = {}
+    config_of: dict[str, Callable[..., TrainConfig]] = {}
     if ISBI in options.sets:
         data[ISBI] = sections = common.isbi2012(options.data, options.quick)
         sources[ISBI] = sections.source
+        config_of[ISBI] = partial(recipes.train_config, options)
     if HELA in options.sets:
         sequences = cells.load(options.data, HELA, options.quick)
         data[HELA] = cell_splits.splits(sequences, ("across",))[0]
         sources[HELA] = sequences.source
+        config_of[HELA] = partial(cells.train_config, options, sequences)
     choices = choices_of(options)
     steps = {ISBI: options.steps, HELA: options.cell_steps}
     found = []
@@ -273,10 +277,6 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         for on in options.sets:
             for choice in dict.fromkeys((base_of(options), *(options.choices or choices))):
                 changes = {"steps": steps[on], **choices[choice]}
-                if on == HELA and sources[on] != "synthetic":
-                    changes["value_range"] = cells.VALUE_RANGES[HELA]
-                if on == HELA and options.optimizer == "sgd" and options.lr is None:
-                    changes["lr"] = OTHER_RATE  # at that for membranes some runs collapse
                 if changes.get("optimizer") == "adam":
                     changes["lr"] = options.adam_lr
                 if changes.get("network") == "same_padding":
@@ -284,7 +284,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 is_base = choice == base_of(options)
                 name = f"{on}-{BASE if is_base else choice}{recipes.recipe_name(options)}"
                 run_name = f"{name}-seed{seed}".replace(" ", "_").replace("'", "")
-                config = recipes.train_config(options, run_name, seed, **changes)
+                config = config_of[on](run_name, seed, **changes)
                 stages = recipes.stages(options, config)
                 found.append(Job(choice, is_base, stages, sources[on], data[on]))
     return found

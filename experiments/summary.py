@@ -173,12 +173,13 @@ def learning_rate(metrics: dict[str, Any]) -> Iterator[Cells]:
 def sweep(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give the loss at the end for each rate and warm-up, or that the run collapsed."""
     for on in dict.fromkeys(row["on"] for row in metrics["rows"]):
-        shown = [
-            f"{row['lr']:g} after {row['warmup']}: "
-            + ("collapsed or diverged" if "diverged" in row else number(row["losses"]["1"]))
-            for row in metrics["rows"]
-            if row["on"] == on
-        ]
+        found: dict[str, list[str]] = {}
+        for row in metrics["rows"]:
+            if row["on"] == on:
+                lost = "diverged" in row
+                end = "collapsed or diverged" if lost else number(row["losses"]["1"])
+                found.setdefault(f"{row['lr']:g} after {row['warmup']}", []).append(end)
+        shown = [f"{start}: {', '.join(ends)}" for start, ends in found.items()]
         yield f"{on}, loss at the end for each rate and warm-up", "-", "; ".join(shown)
 
 

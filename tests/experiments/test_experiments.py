@@ -184,6 +184,7 @@ def test_what_the_choices_are_taken_away_from(monkeypatch: pytest.MonkeyPatch) -
     assert {"the paper's network", "gradient descent", "no border weights"} <= set(choices)
     assert not {"Adam", "batch normalisation", "same padding", ablation.BASE} & set(choices)
     assert all(other[name] for name in choices)
+    assert other["gradient descent"] == {"optimizer": "sgd", "lr": 3e-3}
 
 
 def test_training_seconds_of_a_run_in_pieces(
@@ -313,10 +314,11 @@ def test_what_the_summary_says_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> No
     summary = import_experiment("summary", monkeypatch)
     row = {"on": "ISBI 2012", "lr": 1e-3, "warmup": 100, "losses": {"1": 0.25}}
     rows = [row, row | {"lr": 1e-2, "losses": {}, "diverged": "why"}]
+    rows.append(row | {"seed": 1, "losses": {"1": 0.5}})
     assert list(summary.sweep({"rows": rows})) == [
         (
             "ISBI 2012, loss at the end for each rate and warm-up", "-",
-            "0.001 after 100: 0.2500; 0.01 after 100: collapsed or diverged",
+            "0.001 after 100: 0.2500, 0.5000; 0.01 after 100: collapsed or diverged",
         )
     ]  # fmt: skip
 
