@@ -179,7 +179,7 @@ def scores(
     held_out_maps, maps = (
         interior(model, config, frames.images, average) for frames in (data.held_out, data.scored)
     )
-    reading, _ = cell_readings.best_reading(data.held_out, held_out_maps, config.gap)
+    reading, _ = cell_readings.best_reading(data.held_out, held_out_maps, config.gap, data.neck)
     argmax = cell_readings.Reading(gap=config.gap)
     return {
         **cells.score(data.scored, reading(maps)),

@@ -33,20 +33,23 @@ class Reading:
         Thresholds as in `cells_of_map`; where both are the same, nothing grows.
     gap : float
         Of the training labels, given back if it is wider than a pixel.
+    neck : float
+        As in `cells_of_map`.
     """
 
     core: float = 0.5
     edge: float = 0.5
     gap: float = 1.0
+    neck: float = 0.0
 
     def __call__(self, maps: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the cells of each map, shape (T, Y, X)."""
         return np.stack([self._cells(interior) for interior in maps])
 
     def _cells(self, interior: NDArray[np.float32]) -> NDArray[np.int32]:
-        if self.core == self.edge:
+        if self.core == self.edge and not self.neck:
             return cells.instances(interior > self.edge, gap=self.gap)
-        return cells.grown_instances(interior, self.core, self.edge, self.gap)
+        return cells.grown_instances(interior, self.core, self.edge, self.gap, self.neck)
 
 
 def prior_threshold(data: TrainingSet) -> float:
@@ -91,20 +94,20 @@ def best_threshold(curve: Mapping[float, float]) -> float:
 
 
 def best_reading(
-    frames: CellFrames, maps: NDArray[np.float32], gap: float = 1.0
+    frames: CellFrames, maps: NDArray[np.float32], gap: float = 1.0, neck: float = 0.0
 ) -> tuple[Reading, dict[str, float]]:
     """Return the middle of the best readings, and SEG by core and edge, "core edge".
 
     Where those as good as the best lie apart, and their middle is none of them, the best.
     """
     pairs = [(core, edge) for core in CORES for edge in EDGES if edge <= core]
-    found = {pair: seg(frames, maps, Reading(*pair, gap)) for pair in pairs}
+    found = {pair: seg(frames, maps, Reading(*pair, gap, neck)) for pair in pairs}
     best = max(found, key=lambda pair: found[pair])
     core, edge = middle_of_best(found)
-    middle = Reading(core, edge, gap)
+    middle = Reading(core, edge, gap, neck)
     agreed = seg(frames, maps, middle) >= found[best] - SLACK
     grid = {f"{pair[0]:g} {pair[1]:g}": value for pair, value in found.items()}
-    return middle if agreed else Reading(*best, gap), grid
+    return middle if agreed else Reading(*best, gap, neck), grid
 
 
 def in_gaps(frames: CellFrames, maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -170,7 +173,7 @@ def read_out(
     held_out = seg_curve(split.held_out, maps["held_out"], gap)
     prior = prior_threshold(cells.cell_training_set(split.learned, config))
     cut = best_threshold(held_out)
-    grown, grid = best_reading(split.held_out, maps["held_out"], gap)
+    grown, grid = best_reading(split.held_out, maps["held_out"], gap, split.neck)
     readings = dict(
         zip(WAYS, (*(Reading(t, t, gap) for t in (0.5, prior, cut)), grown), strict=True)
     )
@@ -188,7 +191,7 @@ def read_out(
         return found
     found["curves"] = {"held_out": held_out, "scored": seg_curve(split.scored, maps["scored"], gap)}
     if gap > 1:
-        best, _ = best_reading(split.held_out, maps["held_out"])
+        best, _ = best_reading(split.held_out, maps["held_out"], neck=split.neck)
         found["not_given_back"] = {part: seg(parts[part], maps[part], best) for part in parts}
     parts["learned"] = split.learned
     maps["learned"] = cells.predicted_maps(model, split.learned, "none")
@@ -207,5 +210,6 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 def chosen_reading(model: Network, split: Split, gap: float) -> Reading:
     """Return the reading that is best on the frames held out."""
-    best, _ = best_reading(split.held_out, cells.predicted_maps(model, split.held_out), gap)
+    maps = cells.predicted_maps(model, split.held_out)
+    best, _ = best_reading(split.held_out, maps, gap, split.neck)
     return best

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cells import SEQUENCES, Sequences
+from cells import NECKS, SEQUENCES, Sequences
 
 from paper_unet.datasets.cell_tracking import CellFrames
 
@@ -26,6 +26,8 @@ class Split:
         Held out are the last frames of what could be learned from.
     frames : dict
         The numbers of all of them, by part and sequence.
+    neck : float
+        Pixels; where cells are told apart as they are read, see `cells.NECKS`.
     """
 
     protocol: str
@@ -34,6 +36,7 @@ class Split:
     held_out: CellFrames
     scored: CellFrames
     frames: Mapping[str, Mapping[str, tuple[int, ...]]]
+    neck: float = 0.0
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -46,6 +49,7 @@ class Split:
             "shape": shape,
             "unlearned": self.learned.border,  # nothing of it but what is around masks
             **({"around": self.learned.around} if self.learned.around else {}),
+            **({"neck": self.neck} if self.neck else {}),
         }
 
     @property
@@ -96,7 +100,7 @@ def _split(
         part: {sequence: sequences.frames[sequence].frames[s] for sequence, s in slices.items()}
         for part, slices in parts.items()
     }
-    return Split(protocol, name, **chosen, frames=numbers)
+    return Split(protocol, name, **chosen, frames=numbers, neck=NECKS.get(sequences.name, 0.0))
 
 
 def _frames(sequences: Sequences, slices: Mapping[str, slice]) -> CellFrames:

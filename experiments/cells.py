@@ -75,6 +75,9 @@ VALUE_RANGES = {"PhC-C2DH-U373": (40.0, 170.0), "DIC-C2DH-HeLa": (65.0, 175.0)}
 AROUND = {"PhC-C2DH-U373": 50, "DIC-C2DH-HeLa": 0}
 """Pixels around a mask that are learned in the border of the frames, too: the cells of the one set
 lie apart, those of the other touch cells that have no mask."""
+NECKS = {"PhC-C2DH-U373": 5.0, "DIC-C2DH-HeLa": 0.0}
+"""Pixels, as in `cells_of_map`. Cells of the one set that are found as one hang together by what is
+narrow; those of the other by wide leaks, and they are narrow in places themselves."""
 
 
 def load(data: Path, name: str, quick: bool = False) -> Sequences:
@@ -146,12 +149,12 @@ def instances(
 
 
 def grown_instances(
-    interior: NDArray[np.float32], core: float, edge: float, gap: float = 1.0
+    interior: NDArray[np.float32], core: float, edge: float, gap: float = 1.0, neck: float = 0.0
 ) -> NDArray[np.int32]:
     """Find the cells of a map at one threshold and let them grow to another, by the same rules."""
     rules = _rules(interior.shape)
     small = min(MIN_CORE, rules["min_area"])
-    return cells_of_map(interior, core=core, edge=edge, gap=gap, min_core=small, **rules)
+    return cells_of_map(interior, core=core, edge=edge, gap=gap, neck=neck, min_core=small, **rules)
 
 
 def _rules(shape: tuple[int, ...]) -> dict[str, int]:

@@ -73,12 +73,14 @@ def cells_of_map(
     min_area: int = MIN_AREA,
     border: int = 0,
     gap: float = 1.0,
+    neck: float = 0.0,
 ) -> NDArray[np.int32]:
     """Find cells where a map is surest of them, and let them grow to where it is less so.
 
     A cell whose border leaks somewhere is one with its neighbour at a low threshold, and at a high
     one it is too small: so cells are told apart at the high one, ``core``, and grow from there to
-    the low one, ``edge``, each as far as the others let it (a watershed of the map).
+    the low one, ``edge``, each as far as the others let it (a watershed of the map). What joins two
+    at the high threshold, too, is often narrow: ``neck`` says how narrow no cell is.
 
     Parameters
     ----------
@@ -90,6 +92,10 @@ def cells_of_map(
         8-connected regions above ``core`` of this many pixels or fewer are no cells.
     min_area, border, gap
         As in `cell_instances`, of the cells as they have grown.
+    neck : float
+        Pixels: of the cores only what lies further than this from what is not above ``core``
+        counts, so that what is no wider than twice this neither joins two nor is a cell itself.
+        ``min_core`` is then of a disk before that much was taken off it. 0: nothing is taken off.
 
     Returns
     -------
@@ -101,7 +107,7 @@ def cells_of_map(
     ------
     InputError
         If the map is not a two-dimensional array of floats, the core's threshold is below the
-        edge's, a size is negative, or the gap below 1.
+        edge's, a size or the neck is negative, or the gap below 1.
     """
     if interior.ndim != 2 or interior.dtype.kind != "f":
         raise InputError(
@@ -111,8 +117,14 @@ def cells_of_map(
         raise InputError(f"core is {core}, edge {edge}; the core's must not be below the edge's")
     if min_core < 0:
         raise InputError(f"min_core is {min_core}; it must be at least 0")
+    if not 0 <= neck < np.inf:
+        raise InputError(f"neck is {neck} pixels; it must be at least 0, and finite")
     _check_sizes(min_area, border)
-    cores = cell_instances(interior > core, min_area=min_core)
+    surest = interior > core
+    if neck and not surest.all():  # beyond the image nothing is taken off
+        surest = ndimage.distance_transform_edt(surest) > neck
+        min_core = int(np.pi * max(0.0, np.sqrt(min_core / np.pi) - neck) ** 2)
+    cores = cell_instances(surest, min_area=min_core)
     grown: NDArray[np.int32] = watershed(  # type: ignore[no-untyped-call]
         -interior, cores, mask=interior > edge, connectivity=2
     )

@@ -125,6 +125,24 @@ def test_growing_mends_a_leak_that_no_threshold_does(house: SimpleNamespace) -> 
     assert max(grid.values()) > max(curve.values()) + 0.1
 
 
+def test_a_neck_parts_what_no_threshold_does(house: SimpleNamespace) -> None:
+    truth, maps = leaking()
+    maps[0, 125:133, 126:134] = 0.995  # surer than the cells
+    (joined, _), (parted, _) = (
+        house.cell_readings.best_reading(truth, maps, 1.0, n) for n in (0, 5)
+    )
+    assert house.cell_readings.seg(truth, maps, joined) < 0.51
+    assert house.cell_readings.seg(truth, maps, parted) > 0.9
+
+
+def test_the_neck_is_that_of_the_set_and_a_row_is_known_by_it(house: SimpleNamespace) -> None:
+    for name, neck in house.cells.NECKS.items():
+        some = house.cells.Sequences(name, "x", {s: frames(9, 0) for s in house.cells.SEQUENCES})
+        for split in house.cell_splits.splits(some):
+            assert split.neck == neck
+            assert split.facts.get("neck", 0) == neck
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -300,6 +300,43 @@ def test_a_wide_gap_is_given_back_to_grown_cells():
     ].any()
 
 
+def bridged(width: int) -> np.ndarray:
+    """Two sure cells, one of them at the side, and as sure a bridge of so many rows."""
+    interior = np.full((40, 80), 0.1, np.float32)
+    interior[:30, 5:35] = interior[5:35, 45:75] = 0.99
+    interior[15 : 15 + width, 35:45] = 0.98
+    return interior
+
+
+@pytest.mark.parametrize(("width", "count"), [(1, 2), (6, 2), (7, 1)])
+def test_a_neck_no_wider_than_twice_as_much_joins_no_cells(width, count):
+    interior = bridged(width)
+    assert cells_of_map(interior, core=0.9, min_area=50).max() == 1
+    found = cells_of_map(interior, core=0.9, min_area=50, neck=3)
+    assert found.max() == count
+    np.testing.assert_array_equal(found > 0, interior > 0.5)  # nothing is lost by it
+    if count == 2:
+        assert (found[:30, 5:35] == 1).all() and (found[5:35, 45:75] == 2).all()
+
+
+def test_beyond_the_image_no_cell_ends():
+    interior = np.full((40, 60), 0.1, np.float32)
+    interior[:4, 10:40] = 0.99
+    sizes = {"core": 0.9, "min_core": 20, "min_area": 20}
+    assert cells_of_map(interior, **sizes, neck=3).max() == 1  # it may be wider than what is seen
+    assert cells_of_map(np.roll(interior, 5, axis=0), **sizes, neck=3).max() == 0
+    assert (cells_of_map(np.ones_like(interior), **sizes, neck=3) == 1).all()
+
+
+@pytest.mark.parametrize("neck", [0, 2, 5])
+@pytest.mark.parametrize(("radius", "count"), [(6, 0), (9, 1)])
+def test_the_smallest_core_is_that_of_a_disk_whatever_the_neck(radius, count, neck):
+    y, x = np.mgrid[:40, :40] - 20
+    interior = np.where(y**2 + x**2 <= radius**2, 0.95, 0.1).astype(np.float32)
+    found = cells_of_map(interior, core=0.9, min_area=0, min_core=200, neck=neck)
+    assert found.max() == count  # 113 and 253 pixels
+
+
 def test_what_cells_of_map_refuses():
     interior = two_hills(0.1)
     with pytest.raises(InputError, match="the map is bool of shape"):
@@ -316,3 +353,6 @@ def test_what_cells_of_map_refuses():
         cells_of_map(interior, core=0.9, min_area=-1)
     with pytest.raises(InputError, match="gap is 0 pixels"):
         cells_of_map(interior, core=0.9, gap=0)
+    for neck in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"neck is {neck} pixels"):
+            cells_of_map(interior, core=0.9, neck=neck)
