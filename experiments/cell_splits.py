@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,17 @@ class Split:
 PROTOCOLS = ("across", "forward")
 
 
-def splits(sequences: Sequences, protocols: tuple[str, ...] = PROTOCOLS) -> list[Split]:
+def splits(
+    sequences: Sequences, protocols: tuple[str, ...] = PROTOCOLS, neck: float | None = None
+) -> list[Split]:
     """Return the splits of a data set: both ways across, and the one forward in time.
 
     Across: a sequence without its last fifth is learned from, the other is scored. Forward: of the
     first two thirds of both the same, the last thirds are scored. What is learned from is never
-    later than what is held out, and that never later than what is scored.
+    later than what is held out, and that never later than what is scored. ``neck`` is that of the
+    set unless it is given.
     """
+    neck = NECKS.get(sequences.name, 0.0) if neck is None else neck
     counts = {name: len(frames.frames) for name, frames in sequences.frames.items()}
     found = []
     if "across" in protocols:
@@ -78,7 +82,7 @@ def splits(sequences: Sequences, protocols: tuple[str, ...] = PROTOCOLS) -> list
         until = {name: counts[name] * 2 // 3 for name in SEQUENCES}
         scored = {name: slice(until[name], counts[name]) for name in SEQUENCES}
         found.append(_split(sequences, "forward", "forward", until, scored))
-    return found
+    return [replace(split, neck=neck) for split in found]
 
 
 def _split(
@@ -100,7 +104,7 @@ def _split(
         part: {sequence: sequences.frames[sequence].frames[s] for sequence, s in slices.items()}
         for part, slices in parts.items()
     }
-    return Split(protocol, name, **chosen, frames=numbers, neck=NECKS.get(sequences.name, 0.0))
+    return Split(protocol, name, chosen["learned"], chosen["held_out"], chosen["scored"], numbers)
 
 
 def _frames(sequences: Sequences, slices: Mapping[str, slice]) -> CellFrames:

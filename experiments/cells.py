@@ -12,6 +12,7 @@ import numpy as np
 import recipes
 from numpy.typing import NDArray
 
+from paper_unet.cli import script
 from paper_unet.datasets.cell_tracking import CellFrames, load_cell_frames
 from paper_unet.images import to_unit_range
 from paper_unet.inference.predict import predict_stack
@@ -43,6 +44,11 @@ def add_set_options(options: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--gap", type=float, help="pixels; default: as chosen for the set")
     options.add_argument("--balance", type=float, help="default: as chosen for the set")
+    options.add_argument(
+        "--neck", type=script.pixels, metavar="PIXELS",
+        help="cells that hang together by twice this or less are parted; default: "
+        + ", ".join(f"{neck:g} for {name}" for name, neck in NECKS.items()),
+    )  # fmt: skip
 
 
 def options_of(options: argparse.Namespace, name: str) -> argparse.Namespace:

@@ -110,7 +110,7 @@ def network(options: argparse.Namespace, sequences: cells.Sequences) -> Shown:
     """Load what table 2 left for these data, or train a short one."""
     stages = partial(cells.stages_of, options, sequences, seed=options.seed)
     recipe = recipes.recipe(cells.options_of(options, sequences.name))
-    splits = cell_splits.splits(sequences, ("across",))
+    splits = cell_splits.splits(sequences, ("across",), options.neck)
     for split in splits:
         last = stages(split=split.name)[-1]
         run = options.weights_from / Path(last.out).name

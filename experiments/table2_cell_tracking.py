@@ -194,7 +194,7 @@ def main() -> None:
             Fold(one.name, one.source, split, cells.stages_of(options, one, split.name, seed))
             for seed in range(options.seed, options.seed + options.seeds)
             for one in sets
-            for split in cell_splits.splits(one, tuple(options.protocols))
+            for split in cell_splits.splits(one, tuple(options.protocols), options.neck)
         ]
         rows = row_files.run_rows(run, folds, options)
         if not rows:

@@ -73,9 +73,18 @@ def count_or_none(word: str) -> int:
 
 def minutes(word: str) -> float:
     """Read a time in minutes, for an option."""
+    return _amount(word, "minutes")
+
+
+def pixels(word: str) -> float:
+    """Read a length in pixels, for an option."""
+    return _amount(word, "pixels")
+
+
+def _amount(word: str, unit: str) -> float:
     found = float(word)
     if not (math.isfinite(found) and found >= 0):
-        raise argparse.ArgumentTypeError(f"{word}: give minutes, 0 or more")
+        raise argparse.ArgumentTypeError(f"{word}: give {unit}, 0 or more")
     return found
 
 

@@ -141,6 +141,7 @@ def test_the_neck_is_that_of_the_set_and_a_row_is_known_by_it(house: SimpleNames
         for split in house.cell_splits.splits(some):
             assert split.neck == neck
             assert split.facts.get("neck", 0) == neck
+        assert {split.neck for split in house.cell_splits.splits(some, neck=2.5)} == {2.5}
 
 
 @pytest.mark.parametrize(

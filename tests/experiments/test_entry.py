@@ -42,6 +42,7 @@ WRONG = [
     ("ablation --cell-steps 0", "--cell-steps: steps is 0"),
     ("ablation --adam-lr nan", "--adam-lr: lr is nan"),
     ("ablation --seeds 0", "--seeds: 0: give 1 or more"),
+    ("table2_cell_tracking --neck -1", "--neck: -1: give pixels, 0 or more"),
     ("ablation --minutes nan", "--minutes: nan: give minutes, 0 or more"),
     ("learning_curve --counts 0", "--counts: 0: give 1 or more"),
     ("learning_curve --counts 8 99", "--counts 99: there are 24 to learn from"),

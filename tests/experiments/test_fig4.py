@@ -68,7 +68,8 @@ def options(folder: Path, **changes: Any) -> SimpleNamespace:
         "weights_from": folder / "table2", "work": folder / "work", "seed": 0, "device": "cpu",
         "width": 2, "steps": 1, "tile": 188, "lr": 1e-3, "precision": "float32",
         "network": "paper", "optimizer": "sgd", "finish": 0, "finish_lr": 1e-3,
-        "finish_balance": 1.0, "finish_sets": (HELA,), "gap": None, "balance": None,
+        "finish_balance": 1.0, "finish_sets": (HELA,), "gap": None,
+        "neck": None, "balance": None,
     }  # fmt: skip
     return SimpleNamespace(**settings | changes)
 
