@@ -7,8 +7,8 @@ two protocols stand on either side of that. Across: one sequence is learned from
 scored, both ways; half of the data, and another field of view. Forward: the first two thirds of the
 annotated frames of both are learned from, the last thirds scored; the same field of view, later.
 Frames are never split at random. The last fifth of what could be learned from is held out, and says
-where the map is cut: cells are told apart at a high threshold and grow from there to a low one.
-Nothing that is scored chooses anything.
+where the map is cut: cells are told apart at a high threshold and grow from there to a low one;
+those of PhC-C2DH-U373 are parted at narrow necks, too (--neck). No scored frame chooses thresholds.
 
 Cells that the tracking truth knows and the segmentation does not are ignored while training.
 Prediction follows the authors' release but for that: mean of the raw scores over four flips,
