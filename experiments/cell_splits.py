@@ -71,7 +71,7 @@ def splits(
     later than what is held out, and that never later than what is scored. ``neck`` is that of the
     set unless it is given.
     """
-    neck = NECKS.get(sequences.name, 0.0) if neck is None else neck
+    neck = NECKS[sequences.name] if neck is None else neck
     counts = {name: len(frames.frames) for name, frames in sequences.frames.items()}
     found = []
     if "across" in protocols:
