@@ -22,7 +22,7 @@ import headline
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- begin: written by summary.py -->", "<!-- end -->"
-HEAD = "| experiment | measure | paper | ours | command | wall time | hardware, date |"
+HEAD = "| experiment | measure | paper | ours | command | time | hardware, date |"
 
 Cells = tuple[str, str, str]
 """Measure, the paper's value, ours."""
@@ -207,15 +207,17 @@ ROWS = {
 }
 
 
-def seconds(metrics: dict[str, Any], jobs: int = 1) -> float:
-    """Return the wall time; of runs that were cut and went on, the training of all pieces.
+def spent(metrics: dict[str, Any]) -> str:
+    """Return the wall time, or that of all trainings added up where it is longer.
 
-    ``jobs`` of them ran at once.
+    It is, where several ran at once, or were cut and went on: how many shared a machine in each of
+    these calls is not known.
     """
     rows = metrics.get("rows", [])
-    once = {row["training_seconds"] for row in rows if "training_seconds" in row}
-    pieces = sum(once) / jobs  # the rows of a network that was scored twice repeat its seconds
-    return float(max(metrics["wall_seconds"], pieces))
+    # the rows of a network that was scored twice repeat its seconds
+    trained = sum({row["training_seconds"] for row in rows if "training_seconds" in row})
+    wall = metrics["wall_seconds"]
+    return f"{trained / 60:.0f} min of training" if trained > wall else f"{wall / 60:.0f} min"
 
 
 def made_on(metrics: dict[str, Any]) -> list[str]:
@@ -237,11 +239,8 @@ def lines(results: Path) -> Iterator[str]:
         metrics = json.loads(path.read_text())
         hardware = "; ".join(made_on(metrics))
         link = f"[{name}](results/{name}/)"
-        config = path.parent / "config.json"  # the first results have none
-        jobs = json.loads(config.read_text()).get("jobs", 1) if config.exists() else 1
-        wall = f"{seconds(metrics, jobs) / 60:.0f} min"
         for k, (measure, paper, ours) in enumerate(rows(metrics)):
-            once = (f"`{metrics['command']}`", wall, hardware) if k == 0 else ("", "", "")
+            once = (f"`{metrics['command']}`", spent(metrics), hardware) if k == 0 else ("", "", "")
             cells = (link if k == 0 else "", measure, paper, ours, *once)
             yield f"| {' | '.join(cells)} |"
 
