@@ -37,9 +37,10 @@ def tiff_pixel_size(file: Any, series: Any) -> PixelSize:
         per = [_ratio(page.tags.get(name)) for name in ("YResolution", "XResolution")]
         if file.is_imagej:
             about: dict[str, Any] = file.imagej_metadata or {}
-            unit = about.get("unit")
-            depth = micrometres(about.get("spacing"), unit)
-            y, x = (micrometres(1 / p, unit) if p else None for p in per)
+            unit = about.get("unit")  # of X, and of the axes that do not name another
+            depth = micrometres(about.get("spacing"), about.get("zunit", unit))
+            units = about.get("yunit", unit), unit
+            y, x = (micrometres(1 / p, u) if p else None for p, u in zip(per, units, strict=True))
             return depth, y, x
         tag = page.tags.get("ResolutionUnit")
         factor = RESOLUTION_UNITS.get(int(tag.value)) if tag is not None else None

@@ -37,6 +37,28 @@ def test_pixel_sizes(tmp_path: Path) -> None:
             assert stack.pixel_size == pytest.approx(expected), options
 
 
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        ({"unit": "nm"}, (0.05, 0.005, 0.004)),
+        ({"unit": "nm", "zunit": "um"}, (50, 0.005, 0.004)),
+        ({"unit": "nm", "yunit": "um"}, (0.05, 5, 0.004)),
+        ({"unit": "um", "yunit": "nm", "zunit": "\\u00B5m"}, (50, 0.005, 4)),
+        ({"zunit": "nm"}, (0.05, None, None)),
+        ({"unit": "nm", "zunit": "slice"}, (None, 0.005, 0.004)),
+    ],
+)
+def test_imagej_names_the_unit_of_an_axis_where_it_is_another(
+    tmp_path: Path, units: dict[str, str], expected: tuple[float | None, ...]
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", GREY, imagej=True, resolution=(1 / 4, 1 / 5),
+        metadata={**ZYX, "spacing": 50, **units},
+    )  # fmt: skip
+    with open_stack(tmp_path / "a.tif") as stack:
+        assert stack.pixel_size == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_pixel_size_of_an_ome_zarr(tmp_path: Path, version: int) -> None:
     """Of level 0, times the scale of the whole image; nanometres become micrometres."""
