@@ -99,7 +99,9 @@ class Overlap:
         starts = np.flatnonzero(np.concatenate(([True], changes)))
         lengths = np.diff(starts, append=one.size)
         inside = one[starts] != 0
-        self._take(one[starts][inside], other[starts][inside], lengths[inside])
+        # in one type, whatever the parts have: numpy puts int64 and uint64 together as floats
+        true, cells = (each[starts][inside].astype(np.uint64) for each in (one, other))
+        self._take(true, cells, lengths[inside])
 
     def scores(self) -> CellScores:
         """Return the scores of all that was added.

@@ -54,6 +54,24 @@ def test_what_is_perfect() -> None:
     assert scores.adapted_rand_precision == scores.adapted_rand_recall == 1
 
 
+@pytest.mark.parametrize("dtypes", [("u8", "i8"), ("i8", "u8"), ("u1", "i8", "u8", "?")])
+@pytest.mark.parametrize("side", ["truth", "found"])
+def test_parts_of_different_types(dtypes: tuple[str, ...], side: str) -> None:
+    """Numbers beyond 2^53 stay apart: as floats, those of four cells would be one."""
+    cells = 2**60 + np.arange(1, 5)
+    kinds = [np.dtype(name) for name in dtypes]
+    parts = [(cells if kind.itemsize == 8 else cells > 0).astype(kind) for kind in kinds]
+    plain, mixed = Overlap(), Overlap()
+    for part in parts:
+        for table, other in ((plain, part.astype(np.int64)), (mixed, part)):
+            table.add(*((other, cells) if side == "truth" else (cells, other)))
+    assert mixed.scores() == plain.scores()
+    scores = mixed.scores()
+    several = 4 + ("?" in dtypes)  # in small types they are all 1
+    wanted = (several, 4) if side == "truth" else (4, several)
+    assert (scores.true_cells, scores.found_cells) == wanted
+
+
 def cremi_by_its_formula(found: NDArray[Any], truth: NDArray[Any]) -> float:
     """With full tables, as CREMI's evaluation defines it."""
     table = np.zeros((truth.max() + 1, found.max() + 1))
