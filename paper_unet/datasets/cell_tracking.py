@@ -91,7 +91,8 @@ def load_cell_frames(folder: str | Path, sequence: str, *, around: int = 0) -> C
     Raises
     ------
     InputError
-        If a folder or frame is missing, or the images of a frame differ in size.
+        If a folder or frame is missing, two files are the same frame, or the images of a frame
+        differ in size.
     """
     folder = Path(folder)
     truth = folder / f"{sequence}_GT"
@@ -184,7 +185,7 @@ def paired_frames(truth: Path, result: Path) -> list[tuple[Path, Path]]:
     Raises
     ------
     InputError
-        If a folder has no such files, or an annotated frame has no result.
+        If a folder has no such files or two of the same frame, or an annotated frame has no result.
     """
     references = _frames(truth / "SEG" if (truth / "SEG").is_dir() else truth, "man_seg")
     results = _frames(result, "mask")
@@ -201,8 +202,15 @@ def _frames(folder: Path, prefix: str) -> dict[int, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with {prefix}TTT.tif files")
     pattern = re.compile(rf"{prefix}(\d+)\.tiff?", re.ASCII)
-    matches = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
-    frames = {int(match[1]): path for match, path in matches if match}
+    frames: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not (match := pattern.fullmatch(path.name)):
+            continue
+        if (other := frames.setdefault(int(match[1]), path)) != path:
+            raise InputError(
+                f"{folder}: {other.name} and {path.name} are both frame {int(match[1])}; leave "
+                "one of them there"
+            )
     if not frames:
         raise InputError(f"{folder}: has no {prefix}TTT.tif; give the folder of a sequence")
     return frames

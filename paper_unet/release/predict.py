@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,9 +174,19 @@ def _frame_numbers(source: Path, count: int) -> list[int]:
     -------
     list of int
         In the order of the frames.
+
+    Raises
+    ------
+    InputError
+        If two files are the same frame, such as t001.tif and t1.tif.
     """
     here = address_of(source) is None and source.is_dir()
     names = [path.name for path in source.iterdir()] if here else []
     matches = [re.fullmatch(r"t(\d+)\.(tiff?|png|jpe?g)", name, re.ASCII) for name in names]
-    numbers = sorted({int(match[1]) for match in matches if match})
+    numbers = sorted(int(match[1]) for match in matches if match)
+    if twice := [one for one, other in pairwise(numbers) if one == other]:
+        raise InputError(
+            f"{source}: has two files of frame {twice[0]}, whose masks would be one file; leave "
+            "one of them there"
+        )
     return numbers if len(numbers) == count else list(range(count))

@@ -1,5 +1,6 @@
 """The frames of the Cell Tracking Challenge, and what of them is not annotated."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from paper_unet.datasets import CellFrames, load_cell_frames
-from paper_unet.datasets.cell_tracking import unannotated
+from paper_unet.datasets.cell_tracking import paired_frames, unannotated
 from paper_unet.errors import InputError
 
 PARTIAL = {  # set, sequence: frame: cells with a mask, cells tracked
@@ -83,6 +84,33 @@ def test_other_files_are_no_frames(tmp_path):
     for name in ("01_GT/SEG/man_seg.tif", "01_GT/SEG/xman_seg001.tif", "01_GT/TRA/man_track.txt"):
         (tmp_path / name).write_bytes(b"")
     assert load_cell_frames(tmp_path, "01").frames == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("01/t002.tif", "t2.tif"),
+        ("01_GT/SEG/man_seg002.tif", "man_seg02.tif"),
+        ("01_GT/TRA/man_track002.tif", "man_track002.tiff"),
+    ],
+)
+def test_two_files_of_one_frame(tmp_path, name, twin):
+    images, masks, markers = tiny()
+    file = write_sequence(tmp_path, images, masks, markers) / name
+    file.with_name(twin).write_bytes(file.read_bytes())
+    first, second = sorted((file.name, twin))
+    words = f"{file.parent.name}: {first} and {second} are both frame 2"
+    with pytest.raises(InputError, match=re.escape(words)):
+        load_cell_frames(tmp_path, "01")
+
+
+@pytest.mark.parametrize("name", ["man_seg000.tif", "mask000.tif"])
+def test_two_files_of_one_frame_are_not_scored(tmp_path, name):
+    for file in ("man_seg000.tif", "mask000.tif", name.replace("000", "0")):
+        tifffile.imwrite(tmp_path / file, np.ones((4, 5), np.uint16))
+    words = f"{name.replace('000', '0')} and {name} are both frame 0"
+    with pytest.raises(InputError, match=re.escape(words)):
+        paired_frames(tmp_path, tmp_path)
 
 
 def test_errors_of_a_sequence(tmp_path):

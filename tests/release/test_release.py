@@ -285,6 +285,15 @@ def test_a_folder_of_masks_that_evaluate_cells_takes(
     assert tifffile.imread(film / "01_RES" / "mask007.tif").max() == 2
 
 
+def test_two_files_of_one_frame(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They count from 0 no longer, which gave frame 7 the masks 0 and 1."""
+    (film / "01" / "t7.tif").write_bytes((film / "01" / "t007.tif").read_bytes())
+    assert predict(film, "01_RES") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "01: has two files of frame 7, " in line
+    assert not (film / "01_RES").exists()
+
+
 def test_one_stack_of_all_frames_and_frames_of_a_stack(film: Path) -> None:
     frames = np.stack([cells(), cells()[:, ::-1]]).astype(np.uint16) * 257  # the same grey values
     tifffile.imwrite(film / "film.tif", frames, photometric="minisblack")
