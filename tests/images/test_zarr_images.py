@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,30 @@ def test_several_images_are_named_in_their_order(tmp_path: Path, version: str) -
     with pytest.raises(InputError, match=r"holds 11, give the path of one: 0, 1, 2, .*7, \.\.\.$"):
         open_stack(tmp_path / "in.zarr")
     np.testing.assert_array_equal(read_stack(tmp_path / "in.zarr" / "10"), GREY)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("inner", ["", "0"])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_consolidated_metadata_that_are_older_than_the_array(
+    tmp_path: Path, version: str, inner: str
+) -> None:
+    """What an array says of itself is newer: its shape, and its type."""
+    path = tmp_path / "in.zarr"
+    group = root(path, version)
+    image(group, inner, GREY[:2], version)
+    consolidated = path / inner
+    zarr.consolidate_metadata(consolidated, zarr_format=3 if version == "0.5" else 2)
+    array = zarr.open_array(consolidated / "0", mode="r+")
+    array.resize((1, 1, *GREY.shape))
+    array[0, 0] = GREY
+    np.testing.assert_array_equal(read_stack(path), GREY)
+    shutil.rmtree(consolidated / "0")
+    zarr.create_array(
+        consolidated / "0", data=GREY[None, None].astype(np.uint16) + 300,
+        zarr_format=3 if version == "0.5" else 2,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_stack(path), GREY.astype(np.uint16) + 300)
 
 
 def plate(path: Path, version: str, fields: int) -> None:

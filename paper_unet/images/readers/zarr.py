@@ -280,7 +280,8 @@ def _open_image(path: Path, files: Files, root: str) -> Image:
     if root and not any(files.stamp(joined(root, name)) for name in DOCUMENTS):
         raise InputError(f"{path}: there is nothing of this name in {file_of(path).name}")
     with _reading(path, "the store"):
-        opened = zarr.open(files, path=root, mode="r")
+        # an array's own document: copies of it in that of a group may be older
+        opened = zarr.open(files, path=root, mode="r", use_consolidated=False)
     if isinstance(opened, zarr.Group):
         with _reading(path, "the OME-Zarr metadata"):
             return ome_image(path, opened)

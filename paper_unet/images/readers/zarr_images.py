@@ -76,13 +76,18 @@ def ome_image(path: Path, group: Any) -> Image:
     InputError
         If there is no image, or several.
     """
+    import zarr
+
     if not _attributes(group).get("multiscales"):
         names, many = _images(group)
         if many != 1:
             raise InputError(
                 f"{path}: a Zarr group and no OME-Zarr image; {_held(group, names, many)}"
             )
-        group = group[names[0]]
+        group = zarr.open_group(  # anew: `group[...]` would use copies of its arrays' documents
+            group.store, path=joined(group.path, names[0]), mode="r",
+            zarr_format=group.metadata.zarr_format, use_consolidated=False,
+        )  # fmt: skip
     image = _attributes(group)["multiscales"][0]
     dataset = image["datasets"][0]
     array = group[_inside(path, dataset["path"])]
