@@ -126,7 +126,7 @@ class Option:
 
     def accepted(self, value: Any) -> Any:
         """Return a value in the form in which it is kept; `InputError` if it is not accepted."""
-        if self.optional and (value is None or value == ""):
+        if self.optional and (value is None or (isinstance(value, str) and not value)):
             return None
         value = self._kept(value)
         if self.choices is not None:
@@ -141,17 +141,17 @@ class Option:
         return value
 
     def _kept(self, value: Any) -> Any:
+        value = _plain(value)
         if self.kind is str:
             value = os.fspath(value) if isinstance(value, os.PathLike) else value
         elif self.kind is tuple and isinstance(value, Iterable):
-            value = tuple(value)
+            value = tuple(map(_plain, value))
         whole = {int: (int,), float: (int, float)}.get(self.kind, (self.kind,))
-        numpy_number = hasattr(value, "item") and isinstance(value.item(), whole)
-        fits = isinstance(value, whole) or numpy_number
-        fits = fits and (self.kind is not tuple or len(value) == 2)
+        fits = isinstance(value, whole)
+        if self.kind is tuple:
+            fits = fits and len(value) == 2 and all(map(_is_number, value))
         if not fits or (isinstance(value, bool) and self.kind is not bool):
             raise InputError(f"{self.name} is {_quoted(value)}; it must be {WORDS[self.kind]}")
-        value = value.item() if numpy_number else value
         most = self.limits.high + 1 if self.limits and self.limits.high < math.inf else LARGEST
         if isinstance(value, int) and not -LARGEST <= value < max(LARGEST, most):
             raise InputError(f"{self.name} is {shown(value)}; it must be {WORDS[int]} of 64 bits")
@@ -171,6 +171,15 @@ WORDS: Final[dict[type, str]] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text",
     tuple: "a pair of numbers",
 }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Return a single number of NumPy or PyTorch as Python's."""
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _quoted(value: object) -> str:

@@ -58,6 +58,12 @@ def add(commands: Commands) -> None:
         default="fail",
         help="of a Zarr or HDF5 without some of its chunks: refuse it, or fill them",
     )
+    for name, kind, text in (
+        ("axes", str, "such as ZYX, where what a file says of its axes is no stack"),
+        ("channel", str, "of a file that has several, as `predict --all-classes` has"),
+        ("time", int, "number of the time point, from 0, of a file that has several"),
+    ):
+        command.add_argument(f"--{name}", type=kind, help=text)
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--plot", type=Path, metavar="FILE", help="draw the scores and mismatches")
     command.add_argument(
@@ -84,11 +90,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     pixel_size = _check_outputs(options)
     # what is shown as black and white says nothing of either
     labels, prediction = (
-        read_stack(path, labels=True, missing=options.missing, say=say)
+        read_stack(path, labels=True, missing=options.missing, say=say, **_choices(options, path))
         for path in (options.labels, options.prediction)
     )
     chosen = list(parse_slices(options.slices, len(labels)))
-    labels = _cells(labels[chosen])
+    labels = _cells(labels[chosen], options.labels)
     if options.slices and len(prediction) != len(chosen):
         prediction = prediction[list(parse_slices(options.slices, len(prediction)))]
     interior = _probabilities(prediction, options.prediction, options.value_range)
@@ -152,6 +158,15 @@ CELL_SCORES = {
 }
 
 
+def _choices(options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """Return what of the axes, channel and time point that are given a file needs."""
+    from paper_unet.images import needed_choices
+
+    names = ("axes", "channel", "time")
+    given = {name: getattr(options, name) for name in names}
+    return needed_choices(path, options.missing, **given)
+
+
 def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
     """Score numbers of cells, section by section."""
     from paper_unet.images import open_stack, parse_slices
@@ -163,8 +178,18 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
         )
     table = Overlap()
     with (
-        open_stack(options.labels, labels=True, missing=options.missing) as truth,
-        open_stack(options.prediction, labels=True, missing=options.missing) as found,
+        open_stack(
+            options.labels,
+            labels=True,
+            missing=options.missing,
+            **_choices(options, options.labels),
+        ) as truth,
+        open_stack(
+            options.prediction,
+            labels=True,
+            missing=options.missing,
+            **_choices(options, options.prediction),
+        ) as found,
     ):
         for note in (*truth.notes, *found.notes):
             say(note)
@@ -208,11 +233,18 @@ def _probabilities(
         return as_probability(prediction, found)
 
 
-def _cells(labels: NDArray[Any]) -> NDArray[Any]:
+def _cells(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return where the cells are if they have one value, whichever; else labels as they are."""
     inside: NDArray[Any] = labels != 0
     values = labels[inside]
-    return inside if values.size and (values == values[0]).all() else labels
+    if values.size and (values == values[0]).all():
+        return inside
+    if values.size and labels.dtype.kind in "iu":
+        raise InputError(
+            f"{path}: labels hold {values.min()} to {values.max()} beside 0; numbers of cells are "
+            "compared with --labels, of a mask all cells have one number"
+        )
+    return labels
 
 
 OUTPUTS = {"plot": (".png", ".pdf", ".svg"), "report": (".html",)}

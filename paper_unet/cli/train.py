@@ -40,7 +40,8 @@ def add(commands: Commands) -> None:
         help="sections of the same stacks to score at the end, and whose loss --validate-every "
         "follows: 24:30",
     )
-    command.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    text = "go on from the folder's checkpoint, or begin if it has none"
+    command.add_argument("--resume", action="store_true", help=text)
     command.add_argument("--overwrite", action="store_true", help="replace an earlier run")
     command.add_argument(
         "--tensorboard",
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
     import numpy as np
 
     from paper_unet.inference.scoring import score_sections
-    from paper_unet.training.checkpoint import WEIGHTS
+    from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
     from paper_unet.training.loop import train
     from paper_unet.training.reading import (
         grey_range,
@@ -77,6 +78,8 @@ def _run(options: argparse.Namespace) -> None:
     unseen = None
     if followed:
         unseen = read_training_set(replace(config, slices=validate), sampled)
+    if options.resume and not (Path(config.out) / CHECKPOINT).exists():
+        say(f"{config.out} has no checkpoint: training begins at its first step")
     try:
         model = train(
             config,

@@ -17,7 +17,7 @@ from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.percentiles import PercentileRange, percentile_range
 from paper_unet.images.pyramid import Chunk
-from paper_unet.images.readers import open_stack, read_stack
+from paper_unet.images.readers import needed_choices, open_stack, read_stack
 from paper_unet.images.readers.levels import level_paths
 from paper_unet.images.readers.unfinished import open_unfinished, unfinished_of
 from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
@@ -43,6 +43,7 @@ __all__ = [
     "level_paths",
     "local_path",
     "make_labels",
+    "needed_choices",
     "open_stack",
     "open_unfinished",
     "parse_slices",

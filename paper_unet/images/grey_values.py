@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.errors import InputError
+from paper_unet.errors import InputError, shown
 
 # bool and complex have no grey value; int8 and 64-bit integers are no image format in use
 DTYPES = ("uint8", "uint16", "uint32", "int16", "int32", "float16", "float32", "float64")
@@ -95,16 +95,21 @@ def _check_finite(image: NDArray[Any], name: str) -> None:
     bad = image.size - np.count_nonzero(np.isfinite(image))
     if bad:
         raise InputError(
-            f"{name}: {bad} of {image.size} pixels are NaN or infinite; repair them, or give "
-            "the grey value to take there with `fill`"
+            f"{name}: {bad} of {image.size} pixels are NaN or infinite; repair them, or, to "
+            "predict, give the grey value to take there with `fill`"
         )
 
 
 def _check_range(value_range: tuple[float, float], name: str) -> tuple[float, float]:
-    low, high = value_range
+    try:
+        low, high = (float(value) for value in value_range)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: `value_range` is {shown(repr(value_range))}; it must be a pair of numbers"
+        ) from error
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise InputError(
             f"{name}: grey-value range {low:g} to {high:g}; LOW and HIGH must be finite numbers "
             f"with LOW < HIGH"
         )
-    return float(low), float(high)
+    return low, high

@@ -112,7 +112,7 @@ class InMemory:
                 yield job, wait
 
     def _begin(self, name: str | None, image: NDArray[Any]) -> tuple[_Job, Iterator[Wait]]:
-        channels = self._model.config.in_channels
+        channels, image = self._model.config.in_channels, np.asarray(image)  # a tensor, too
         stacked = image[None] if image.ndim == 2 else image
         if stacked.ndim != 3 or stacked.shape[0] != channels or stacked.size == 0:
             wanted = "(Y, X)" if channels == 1 else f"({channels}, Y, X)"

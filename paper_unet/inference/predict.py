@@ -178,8 +178,9 @@ def predict_stack(
     model : Network
     stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
         Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
-    out : array-like, shape (Z, Y, X), optional
-        Takes each section by assignment, (Y, X) or (K, Y, X); default: a new ndarray.
+    out : array-like, shape (Z, Y, X) or (Z, K, Y, X), optional
+        Takes each section by assignment, (Y, X) or (K, Y, X), in a dtype that holds every value of
+        ``dtype``, or float16; default: a new ndarray.
     engine, tile, tiling, average, halo, precision, value_range, of_class, all_classes, argmax
         As in `predict_image`.
     dtype
@@ -195,7 +196,8 @@ def predict_stack(
     Raises
     ------
     InputError
-        As `predict_image`; the message names the section.
+        As `predict_image`; the message names the section. If ``out`` has another shape, or a dtype
+        that cannot hold the values.
     """
     colour = model.config.in_channels > 1
     opened = isinstance(stack, Stack) and colour  # whose shape is without the channels
@@ -211,6 +213,8 @@ def predict_stack(
         value_range = stack.value_range(value_range)
     kinds = (class_count(model),) if all_classes else ()
     size = (*kinds, stack.shape[0], *stack.shape[-2:])
+    if out is not None:
+        _check_out(out, (stack.shape[0], *kinds, *stack.shape[-2:]), readout.dtype)
     result = np.empty(size, readout.dtype) if out is None else out
     target: Any = np.asarray(result).swapaxes(0, 1) if out is None and kinds else result
     sections = InMemory(model, scorer, value_range, readout)(_named(stack))
@@ -219,6 +223,16 @@ def predict_stack(
     ):
         target[z] = section
     return result
+
+
+def _check_out(out: Sink, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what would broadcast, wrap or cut what is assigned to it, where it says what it is."""
+    found, kind = getattr(out, "shape", shape), getattr(out, "dtype", dtype)
+    if tuple(found) != shape:
+        raise InputError(f"out has shape {tuple(found)}; {shape} is needed")
+    holds = np.can_cast(dtype, kind) or (dtype.kind == "f" and np.dtype(kind).kind == "f")
+    if not holds:
+        raise InputError(f"out is {kind}; it has to hold {dtype}, which `dtype` chooses")
 
 
 def _named(stack: Slices) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -258,5 +272,5 @@ def check_class(model: Network, of_class: int | None, classes: Classes = "one") 
     count = class_count(model)
     if classes == "argmax" and count > 256:
         raise InputError(f"the network has {count} classes; a label image of uint8 has 256")
-    if of_class is not None and not 0 <= of_class < count:
+    if of_class is not None and (not 0 <= of_class < count or of_class != int(of_class)):
         raise InputError(f"no class {of_class}; the network has {count}, from 0 to {count - 1}")

@@ -28,6 +28,7 @@ from paper_unet.system.names import (
 )
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM = "make room, and give the same command again"
 
 REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "check its rights"),
@@ -101,7 +102,8 @@ def open_regular(path: str | Path) -> BinaryIO:
 def _size_of_regular(path: str | Path, status: os.stat_result) -> int:
     if not stat.S_ISREG(status.st_mode):
         kind = kind_of_mode(status.st_mode)
-        raise InputError(f"{path}: is a {kind}, a regular file is needed; copy the data into one")
+        remedy = "name one in it" if stat.S_ISDIR(status.st_mode) else "copy the data into one"
+        raise InputError(f"{path}: is a {kind}, a regular file is needed; {remedy}")
     return status.st_size
 
 
@@ -134,18 +136,19 @@ def write_atomic(path: str | Path, data: bytes, *, overwrite: bool = True, token
     ------
     InputError
         If the folder does not exist, or the name is taken and may not be replaced: by a file
-        unless ``overwrite``, by a folder, a link or anything else always.
+        unless ``overwrite``, by a folder, a link or anything else always; or the disk is full.
     """
     path = Path(path)
     require_folder(path)
     check_free_name(path, overwrite=overwrite, folders=False)
     partial = scratch_name(path, token or secrets.token_hex(16))
     try:
-        named = _write_beside(partial, data, None if overwrite else path)
-        if overwrite:
-            partial.replace(path)
-        elif named == partial:
-            name_without_replacing(partial, path)
+        with naming_full_disk(path, len(data), ROOM):
+            named = _write_beside(partial, data, None if overwrite else path)
+            if overwrite:
+                partial.replace(path)
+            elif named == partial:
+                name_without_replacing(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):

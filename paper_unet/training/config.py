@@ -72,7 +72,11 @@ class TrainConfig(AugmentSettings):
         "values for each pixel of the images: 1 is grey, 3 are red, green and blue (Fig. 1: 1)",
         Limits(1, 4096, closed=True),
     ] = 1
-    axes: Annotated[str | None, "of the images, such as ZYX; wins over what they say"] = None
+    axes: Annotated[
+        str | None,
+        "of the images, such as ZYX; wins over what they say; and of labels that are no stack "
+        "without",
+    ] = None
     series: Annotated[int | None, "of images that have several"] = None
     channel: Annotated[
         str | int | None, "of images that have several: its number, from 0, or its name"

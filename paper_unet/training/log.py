@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paper_unet.errors import InputError
+from paper_unet.system.files import ROOM, naming_full_disk
 from paper_unet.training.config import TrainConfig, learning_rate
 
 LOG = "log.jsonl"
@@ -28,8 +29,9 @@ def append_log(
         "seconds": round(seconds, 3),
         **more,
     }
-    with (out / LOG).open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    line = json.dumps(entry) + "\n"
+    with naming_full_disk(out / LOG, len(line), ROOM), (out / LOG).open("a") as file:
+        file.write(line)
     return entry
 
 

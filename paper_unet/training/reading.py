@@ -12,6 +12,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import (
     PercentileRange,
     Stack,
+    needed_choices,
     open_stack,
     parse_slices,
     percentile_range,
@@ -97,22 +98,27 @@ def read_training_set(config: TrainConfig, sampled: PercentileRange | None = Non
 def read_labels(config: TrainConfig, say: Callable[[str], object] | None = None) -> NDArray[Any]:
     """Read all labels that a configuration names, as stored; ``say`` takes what is said of them."""
     name = str(config.labels)
+    choices = needed_choices(name, config.missing, axes=config.axes, time=config.time)
+    told: dict[str, Any] = {} if say is None else {"say": say}
     try:
-        if say is None:
-            return read_stack(name, labels=True, missing=config.missing)
-        return read_stack(name, labels=True, missing=config.missing, say=say)
+        return read_stack(name, labels=True, missing=config.missing, **choices, **told)
     except InputError as error:
-        if not any(_opens(name, channels) for channels in (3, 4)):
-            raise
-        raise InputError(
-            f"{name}: a mask in colours, and labels are numbers, one for each pixel; give each "
-            "colour a number first (ImageJ: Image > Type > 8-bit Color, whose numbers are read)"
-        ) from error
+        if any(_opens(name, channels=channels) for channels in (3, 4)):
+            raise InputError(
+                f"{name}: a mask in colours, and labels are numbers, one for each pixel; give each "
+                "colour a number first (ImageJ: Image > Type > 8-bit Color, whose numbers are read)"
+            ) from error
+        if _opens(name, labels=True, channel=0, **choices):
+            raise InputError(
+                f"{name}: labels of several channels; save the one that is meant as a file of its "
+                "own (ImageJ: Image > Color > Split Channels)"
+            ) from error
+        raise
 
 
-def _opens(name: str, channels: int) -> bool:
+def _opens(name: str, **choices: Any) -> bool:
     try:
-        open_stack(name, channels=channels).close()
+        open_stack(name, **choices).close()
     except InputError:
         return False
     return True

@@ -275,3 +275,47 @@ def test_a_stack_larger_than_a_tile(vnc_stack: Path, tmp_path: Path) -> None:
     with_large_tiles = predict_image(load_model(), tifffile.imread(vnc_stack)[3], tile=1212)
     np.testing.assert_array_equal(probability, with_large_tiles)
     assert probability.std() > 0.2
+
+
+def test_one_class_of_all_is_scored_as_it_is_alone(
+    tissue: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = tissue / "images.tif", tissue / "labels.tif"
+    for name, more in (("one.tif", []), ("all.ome.tif", ["--all-classes"])):
+        out = tmp_path / name
+        command = ["predict", str(images), "-o", str(out), "--weights", str(weights), *more]
+        assert main(command) == 0
+    capsys.readouterr()
+    assert "choose one with --channel" in refused(
+        capsys, "evaluate", labels, tmp_path / "all.ome.tif"
+    )
+    found = []
+    for words in ([tmp_path / "one.tif"], [tmp_path / "all.ome.tif", "--channel", "1"]):
+        assert main(["evaluate", str(labels), *map(str, words), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+
+
+def test_numbers_of_cells_are_sent_to_the_option_that_compares_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = np.kron(np.arange(4, dtype=np.uint16).reshape(1, 2, 2), np.ones((1, 9, 9), np.uint16))
+    path = write(tmp_path, "numbers.tif", numbers)
+    assert "are compared with --labels" in refused(capsys, "evaluate", path, path)
+    movie = tmp_path / "movie.tif"
+    tifffile.imwrite(movie, np.concatenate([numbers] * 2), imagej=True, metadata={"axes": "TYX"})
+    assert "--time" in refused(capsys, "evaluate", movie, movie, "--labels")
+    assert main(["evaluate", str(movie), str(movie), "--labels", "--axes", "ZYX", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["adapted_rand_error"] == 0
+
+
+def test_a_run_that_is_to_go_on_and_is_not_there_is_said(
+    tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--images", str(tissue / "images.tif")]
+    command += ["--labels", str(tissue / "labels.tif"), "--width", "2", "--tile", "188"]
+    command += ["--steps", "1", "--device", "cpu", "--resume", "--out", str(tmp_path / "new")]
+    assert main(command) == 0
+    assert "new has no checkpoint: training begins at its first step" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "no checkpoint" not in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """Stacks, section by section."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from predict_helpers import NARROW, SECTIONS, Image
 
@@ -93,3 +95,53 @@ def test_progress_is_shown_on_request_only(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "3/3" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((2, 1, 1), np.float32), "out has shape"),
+        (np.zeros((9, *SECTIONS.shape[1:]), np.float32), "out has shape"),
+        (np.zeros(SECTIONS.shape, np.uint8), "out is uint8; it has to hold float32"),
+        (np.zeros(SECTIONS.shape, np.int64), "out is int64"),
+        (np.zeros(SECTIONS.shape, bool), "out is bool"),
+    ],
+)
+def test_what_would_broadcast_or_cut_is_not_filled(out: Image, message: str) -> None:
+    before = out.copy()
+    with pytest.raises(InputError, match=message):
+        predict_stack(NARROW, SECTIONS, out)
+    np.testing.assert_array_equal(out, before)
+
+
+@pytest.mark.parametrize(
+    ("out", "dtype"), [("float64", "float32"), ("float16", "float32"), ("uint16", "uint8")]
+)
+def test_another_dtype_that_holds_the_values_is_filled(out: str, dtype: Any) -> None:
+    filled = np.zeros(SECTIONS.shape, out)
+    predict_stack(NARROW, SECTIONS, filled, dtype=dtype)
+    expected = predict_stack(NARROW, SECTIONS, dtype=dtype)
+    np.testing.assert_array_equal(filled, np.asarray(expected).astype(out))
+
+
+def test_all_classes_go_into_an_array_one_section_after_the_other() -> None:
+    filled = np.zeros((len(SECTIONS), 2, *SECTIONS.shape[1:]), np.float32)
+    predict_stack(NARROW, SECTIONS, filled, all_classes=True)
+    expected = predict_stack(NARROW, SECTIONS, all_classes=True)
+    np.testing.assert_array_equal(filled.swapaxes(0, 1), np.asarray(expected))
+
+
+def test_a_tensor_is_predicted_as_an_array_is() -> None:
+    image: Any = torch.from_numpy(np.ascontiguousarray(SECTIONS[0]))
+    np.testing.assert_array_equal(predict_image(NARROW, image), predict_image(NARROW, SECTIONS[0]))
+
+
+@pytest.mark.parametrize("value_range", ["percentile:1,99", (0, "white"), 5, (1, 2, 3)])
+def test_a_range_that_is_no_pair_of_numbers_is_refused(value_range: Any) -> None:
+    with pytest.raises(InputError, match=r"value_range.*must be a pair of numbers"):
+        predict_image(NARROW, SECTIONS[0], value_range=value_range)
+
+
+def test_a_class_is_a_whole_number() -> None:
+    with pytest.raises(InputError, match=r"no class 0\.5"):
+        predict_image(NARROW, SECTIONS[0], of_class=0.5)  # type: ignore[arg-type]  # that is it

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from train_helpers import CPU, small, write_stacks
@@ -48,6 +49,10 @@ def test_devices_that_are_no_place_to_train_are_refused() -> None:
         ({"lr": math.inf}, "lr is inf"),
         ({"value_range": (1.0,)}, "value_range is .* a pair of numbers"),
         ({"value_range": 5.0}, "value_range is 5.0; it must be a pair of numbers"),
+        ({"value_range": (0, "255")}, "value_range is .* a pair of numbers"),
+        ({"value_range": np.zeros((2, 2))}, "value_range is .* a pair of numbers"),
+        ({"precision": np.uint8}, "precision is .*uint8.*; it must be a text"),
+        ({"images": np.zeros((2, 5, 5))}, "images is array.*; it must be a text"),
         ({"steps": 2.5}, "steps is 2.5; it must be a whole number"),
         ({"width": True}, "width is True; it must be a whole number"),
         ({"lr": math.nan}, "lr is nan"),

@@ -171,3 +171,36 @@ def test_what_starts_from_weights_keeps_their_grey_values(tmp_path: Path) -> Non
     assert train(other, progress=False).grey_ranges["uint16"] == (0, 65_535)
     with pytest.raises(InputError, match="uint16 has no scale of its own"):
         read_training_set(replace(second, start=None))
+
+
+def movie(path: Path, pixels: NDArray[Any], axes: str = "TYX") -> str:
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": axes})
+    return str(path)
+
+
+def test_axes_and_time_points_are_those_of_labels_that_need_them(tmp_path: Path) -> None:
+    images, labels = write_stacks(tmp_path)
+    expected = read_training_set(small(tmp_path, images=images, labels=labels))
+    frames = movie(tmp_path / "frames.tif", tifffile.imread(images))
+    masks = movie(tmp_path / "masks.tif", tifffile.imread(labels))
+    with pytest.raises(InputError, match="time points"):
+        read_training_set(small(tmp_path, images=images, labels=masks))
+    for one in (images, frames):
+        found = read_training_set(small(tmp_path, images=one, labels=masks, axes="ZYX"))
+        np.testing.assert_array_equal(found.classes, expected.classes)
+        np.testing.assert_array_equal(found.images, expected.images)
+    both = np.stack([tifffile.imread(labels), 0 * tifffile.imread(labels)])
+    masks = movie(tmp_path / "times.tif", both, "TZYX")
+    found = read_training_set(small(tmp_path, images=images, labels=masks, time=0))
+    np.testing.assert_array_equal(found.classes, expected.classes)
+
+
+def test_labels_of_two_channels_are_refused_without_an_option_that_is_not_theirs(
+    tmp_path: Path,
+) -> None:
+    images, labels = write_stacks(tmp_path)
+    two = movie(tmp_path / "two.tif", np.stack([tifffile.imread(labels)] * 2, axis=1), "ZCYX")
+    config = small(tmp_path, images=images, labels=two)
+    with pytest.raises(InputError, match="labels of several channels; save the one") as caught:
+        read_training_set(config)
+    assert "`" not in str(caught.value)

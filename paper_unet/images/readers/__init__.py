@@ -133,6 +133,32 @@ def open_stack(
         return reader(path, **choices)
 
 
+def needed_choices(
+    path: str | Path | Address, missing: Missing = "fail", **given: Any
+) -> dict[str, Any]:
+    """Return which choices labels need that were made for the images beside them.
+
+    Parameters
+    ----------
+    path, missing
+        As for `open_stack`, of labels or of a prediction.
+    **given : str, int or None
+        ``axes``, ``channel``, ``time`` as for `open_stack`; None is not given.
+
+    Returns
+    -------
+    dict
+        Those given; none where the file is one stack as it is.
+    """
+    made = {name: value for name, value in given.items() if value is not None}
+    if made:
+        try:
+            open_stack(path, labels=True, missing=missing).close()
+        except InputError:
+            return made
+    return {}
+
+
 def _check_choice(path: Path | Address, reader: type[Stack], chosen: Choice, channels: int) -> None:
     if not reader.chooses:
         given = "`channel`" if chosen.channel is not None else "`time`"
