@@ -130,13 +130,14 @@ def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Ou
     """Return the output that a configuration names, unless it is the input; nothing is made yet."""
     chosen = parse_slices(config.slices, len(stack))
     wanted_classes(config.of_class, config.all_classes, config.argmax)
+    shape, pixel_size = (len(chosen), *stack.shape[1:]), stack.pixel_size
     if config.argmax:
-        make_labels(config.out, config.ome_zarr)
+        pixel_size = make_labels(config.out, config.ome_zarr, shape, pixel_size)
     output = create_output(
         config.out,
-        (len(chosen), *stack.shape[1:]),
+        shape,
         config.stored,
-        pixel_size=stack.pixel_size,
+        pixel_size=pixel_size,
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
         labels=config.argmax,

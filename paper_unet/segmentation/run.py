@@ -98,7 +98,6 @@ def segment_file(
     with stopping() as stop, open_source(config) as stack:
         for file in stack.files:
             refuse_same_file(file, file_of(config.out))
-        make_labels(config.out, config.ome_zarr)
         output = _output(config, stack, "uint32", overwrite)
         output.refuse_input(stack)
         job = make_job(config, stack, output)
@@ -171,11 +170,12 @@ def _nothing_for_nothing(output: Output, journal: Journal, stages: Stages) -> It
 
 def _output(config: SegmentConfig, stack: Stack, dtype: str, overwrite: bool) -> Output:
     chosen = parse_slices(config.slices, len(stack))
+    shape = (len(chosen), *stack.shape[1:])
     return create_output(
         config.out,
-        (len(chosen), *stack.shape[1:]),
+        shape,
         dtype,
-        pixel_size=stack.pixel_size,
+        pixel_size=make_labels(config.out, config.ome_zarr, shape, stack.pixel_size),
         overwrite=overwrite,
         ome_zarr=config.ome_zarr,
         labels=True,

@@ -16,7 +16,8 @@ from ome_zarr_models.v05.labels import Labels
 from packaging.version import Version
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, create_output, make_labels, read_stack
+from paper_unet.images import Output, PixelSize, create_output, make_labels, read_stack
+from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.outputs import zarr as module
 from paper_unet.images.pyramid import thinned
 
@@ -104,11 +105,17 @@ def test_other_types_are_refused(tmp_path: Path, dtype: str, labels: bool) -> No
         create_output(tmp_path / "o.tif", SHAPE, dtype, labels=labels)
 
 
-def image(path: Path, version: str) -> Path:
-    output = create_output(path, (1, 16, 16), "uint8", ome_zarr=version)
-    output.prepare(resume=False)
-    output.write(0, 0, 0, np.zeros((16, 16), np.uint8))
-    output.finish()
+SIZE, UNKNOWN = (0.05, 0.004, 0.004), (None, None, None)
+
+
+def image(
+    path: Path, version: str, pixel_size: PixelSize = SIZE, channels: tuple[str, ...] = ()
+) -> Path:
+    group = zarr.create_group(
+        path, zarr_format=2 if version == "0.4" else 3,
+        attributes=ome_attributes(version, 1, pixel_size, channels=channels),
+    )  # fmt: skip
+    group.create_array("0", shape=((len(channels),) if channels else ()) + SHAPE, dtype="u1")[:] = 7
     return path
 
 
@@ -118,7 +125,7 @@ def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: st
     raw = image(tmp_path / "raw.zarr", version)
     for name in ("cells", "nuclei.zarr", "cells"):
         path = raw / "labels" / name
-        make_labels(path, version)
+        make_labels(path, version, SHAPE, UNKNOWN)
         written(path, pixels, ome_zarr=version, overwrite=True).finish()
     group = zarr.open_group(raw / "labels", mode="r")
     said: Any = group.attrs["ome"] if version == "0.5" else group.attrs
@@ -126,16 +133,53 @@ def test_labels_of_an_image_lie_in_it_and_are_listed(tmp_path: Path, version: st
     if version == "0.5" and COLOURLESS:
         Labels.from_zarr(group)
     np.testing.assert_array_equal(read_stack(raw / "labels" / "cells", labels=True), pixels)
-    assert read_stack(raw).shape == (1, 16, 16)
+    assert read_stack(raw).shape == SHAPE
 
 
 def test_labels_of_another_version_than_the_image(tmp_path: Path) -> None:
     raw = image(tmp_path / "raw.zarr", "0.4")
     with pytest.raises(InputError, match=r"is Zarr of version 2, so its labels are OME-Zarr 0\.4"):
-        make_labels(raw / "labels" / "cells", "0.5")
+        make_labels(raw / "labels" / "cells", "0.5", SHAPE, UNKNOWN)
     assert not (raw / "labels").exists()
 
 
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_labels_of_another_shape_than_the_image(tmp_path: Path, version: str) -> None:
+    path = image(tmp_path / "raw.zarr", version) / "labels" / "cells"
+    for shape in ((1, 37, 50), (3, 37, 50), (2, 50, 37)):
+        ours = " x ".join(map(str, shape))
+        with pytest.raises(InputError, match=f"cells: would be {ours}, .* is 2 x 37 x 50; "):
+            make_labels(path, version, shape, SIZE)
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [(UNKNOWN, SIZE), ((None, 0.005, 0.005), (0.05, 0.005, 0.005)), ((1, 2, 3), (1, 2, 3))],
+)
+def test_labels_have_the_pixels_of_the_image_where_they_have_no_size_of_their_own(
+    tmp_path: Path, version: str, own: PixelSize, wanted: PixelSize
+) -> None:
+    raw = image(tmp_path / "raw.zarr", version)
+    assert make_labels(raw / "labels" / "cells", version, SHAPE, own) == pytest.approx(wanted)
+    unknown = image(tmp_path / "unknown.zarr", version, UNKNOWN)
+    assert make_labels(unknown / "labels" / "cells", version, SHAPE, own) == own
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_the_channels_of_an_image_are_not_its_extent(tmp_path: Path, version: str) -> None:
+    path = image(tmp_path / "raw.zarr", version, channels=("a", "b", "c"))
+    assert make_labels(path / "labels" / "cells", version, SHAPE, UNKNOWN) == pytest.approx(SIZE)
+
+
+def test_a_group_of_no_image_has_no_extent(tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "volumes")
+    path = tmp_path / "volumes" / "labels" / "cells"
+    assert make_labels(path, "0.5", (9, 9, 9), UNKNOWN) == UNKNOWN
+    assert path.parent.is_dir()
+
+
 def test_a_folder_called_labels_that_is_no_image_is_left_alone(tmp_path: Path) -> None:
-    make_labels(tmp_path / "labels" / "cells", "0.5")
+    make_labels(tmp_path / "labels" / "cells", "0.5", SHAPE, UNKNOWN)
     assert not list(tmp_path.iterdir())

@@ -184,6 +184,16 @@ def test_labels_of_an_image(folder: Path) -> None:
     )
 
 
+def test_labels_of_a_part_of_an_image(folder: Path) -> None:
+    predict_file(settings(folder, "image.zarr"))
+    with open_stack(folder / "image.zarr") as stack:
+        deep, high, wide = stack.shape
+    said = rf"would be 1 x {high} x {wide}, .* is {deep} x {high} x {wide}; .* `slices`"
+    with pytest.raises(InputError, match=said):
+        predict_file(settings(folder, "image.zarr/labels/kinds", argmax=True, slices="1"))
+    assert not (folder / "image.zarr" / "labels").exists()
+
+
 def test_names_in_tiff_and_hdf5(folder: Path) -> None:
     names = ["membrane", "cell", "other"]
     network(folder / "net.safetensors", class_names=names)

@@ -20,7 +20,7 @@ from segmentation_helpers import (
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.images import create_output
+from paper_unet.images import create_output, open_stack
 from paper_unet.images.outputs import zarr
 from paper_unet.large.cluster import connect
 from paper_unet.large.report import Report
@@ -184,9 +184,9 @@ def test_the_command_names_what_it_wrote(folder: Path, capsys: pytest.CaptureFix
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_labels_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another image, and its labels."""
-    output = create_output(folder / "raw.zarr", (6, 32, 48), "uint8")
+def labels_in_an_image(folder: Path, **more: Any) -> str:
+    """Return the name of labels in an image that is written for them."""
+    output = create_output(folder / "raw.zarr", (6, 32, 48), "uint8", **more)
     output.prepare(resume=False)
     for z in range(6):
         output.write(z, 0, 0, np.zeros((32, 48), np.uint8))
@@ -194,7 +194,12 @@ def test_labels_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         for task in stage:
             output.run(task)
     output.finish()
-    out = str(folder / "raw.zarr" / "labels" / "cells")
+    return str(folder / "raw.zarr" / "labels" / "cells")
+
+
+def test_labels_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another image, and its labels."""
+    out = labels_in_an_image(folder)
     given = ["--block", "3x16x32", "--method", "watershed"]
     assert main(["segment", str(folder / "p.tif"), "-o", out, *given]) == 0
     found = labels_of(out)
@@ -202,6 +207,19 @@ def test_labels_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert {path.name for path in Path(out).parent.iterdir()} == {"cells", "zarr.json"}
     expected = segment_file(settings(folder, block="3x16x32", method="watershed")).path
     np.testing.assert_array_equal(found, labels_of(expected))
+
+
+def test_labels_of_a_part_of_an_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would lie over its first sections; and without a size they would be of other pixels."""
+    size = (0.05, 0.004, 0.004)
+    out = labels_in_an_image(folder, pixel_size=size)
+    assert main(["segment", str(folder / "p.tif"), "-o", out, "--slices", "2:6"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "would be 4 x 32 x 48" in line and "is 6 x 32 x 48" in line and "--slices" in line
+    assert {path.name for path in (folder / "raw.zarr").iterdir()} == {"0", "1", "2", "zarr.json"}
+    assert main(["segment", str(folder / "p.tif"), "-o", out]) == 0
+    with open_stack(out, labels=True) as stack:
+        assert stack.pixel_size == pytest.approx(size)
 
 
 def test_a_cluster_gives_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paper_unet.images.stack import PixelSize
 
-def make_labels(path: str | Path, version: str) -> None:
+
+def make_labels(
+    path: str | Path, version: str, shape: tuple[int, int, int], pixel_size: PixelSize
+) -> PixelSize:
     """Make the folder ``labels`` of an OME-Zarr image, if an output is to lie there.
 
     Parameters
@@ -14,13 +18,23 @@ def make_labels(path: str | Path, version: str) -> None:
         Of the output: ``IMAGE.zarr/labels/NAME``, or elsewhere: then nothing is made.
     version : "0.4" or "0.5"
         Of OME-Zarr, of the output.
+    shape : tuple of int, (Z, Y, X)
+        Of the output.
+    pixel_size : tuple of float or None, (z, y, x)
+        Of what the output is made of, in micrometres; None where it is not known.
+
+    Returns
+    -------
+    tuple of float or None, (z, y, x)
+        The size that the output's pixels are to have: what is not known is as in the image.
 
     Raises
     ------
     InputError
-        If the image is of another version.
+        If the image is of another version or shape.
     """
     if Path(path).parent.name == "labels":
         from paper_unet.images.outputs import zarr_labels  # takes a second
 
-        zarr_labels.make_labels(path, version)
+        return zarr_labels.make_labels(path, version, shape, pixel_size)
+    return pixel_size

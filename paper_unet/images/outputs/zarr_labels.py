@@ -8,6 +8,10 @@ from typing import Any, Literal
 import zarr
 
 from paper_unet.errors import InputError
+from paper_unet.images.readers.damage import reading
+from paper_unet.images.readers.zarr_images import ome_image, says_image
+from paper_unet.images.readers.zarr_store import RegularFiles
+from paper_unet.images.stack import PixelSize
 
 LABELS = "labels"
 
@@ -19,12 +23,14 @@ def image_of(path: Path) -> Path | None:
     return image if inside and any((image / name).is_file() for name in FORMATS) else None
 
 
-def make_labels(path: str | Path, version: str) -> None:
+def make_labels(
+    path: str | Path, version: str, shape: tuple[int, int, int], pixel_size: PixelSize
+) -> PixelSize:
     """Make the folder that a label image is to lie in; see `paper_unet.images.make_labels`."""
     path = Path(path)
     image = image_of(path)
     if image is None:
-        return
+        return pixel_size
     found = next(kind for name, kind in FORMATS.items() if (image / name).is_file())
     if found != (2 if version == "0.4" else 3):
         wanted = "0.4" if found == 2 else "0.5"
@@ -32,8 +38,34 @@ def make_labels(path: str | Path, version: str) -> None:
             f"{image}: is Zarr of version {found}, so its labels are OME-Zarr {wanted}; give "
             f"`ome_zarr` {wanted}, or a name elsewhere"
         )
+    whole, sizes = _extent(image) or (shape, pixel_size)
+    if whole != shape:
+        theirs, ours = (" x ".join(map(str, sides)) for sides in (whole, shape))
+        raise InputError(
+            f"{path}: would be {ours}, and the image that they are labels of is {theirs}; its "
+            "labels are as large as it is: take all of it (leave `slices` out), or give a name "
+            "elsewhere"
+        )
     if not path.parent.exists():
         zarr.create_group(path.parent, zarr_format=found, attributes=_listing(found, []))
+    z, y, x = (b if a is None else a for a, b in zip(pixel_size, sizes, strict=True))
+    return z, y, x
+
+
+def _extent(image: Path) -> tuple[tuple[int, ...], PixelSize] | None:
+    """Return the length of an image along Z, Y and X, and the size of its pixels; or None.
+
+    The latter of a Zarr that is no image, only a folder in which one called ``labels`` lies.
+    """
+    with reading(image, "the OME-Zarr metadata", "the store is damaged or unfinished"):
+        group = zarr.open(RegularFiles(image, read_only=True), mode="r", use_consolidated=False)
+        if not isinstance(group, zarr.Group) or not says_image(group):
+            return None
+        found = ome_image(image, group)
+    known = dict(zip(found.axes, found.sizes, strict=True)) if found.sizes else {}
+    lengths = dict(zip(found.axes, found.array.shape, strict=True))
+    z, y, x = (known.get(axis) for axis in "ZYX")
+    return tuple(lengths.get(axis, 1) for axis in "ZYX"), (z, y, x)
 
 
 def register(path: Path) -> None:

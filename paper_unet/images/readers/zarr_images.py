@@ -78,7 +78,7 @@ def ome_image(path: Path, group: Any) -> Image:
     """
     import zarr
 
-    if not _attributes(group).get("multiscales"):
+    if not says_image(group):
         names, many = _images(group)
         if many != 1:
             raise InputError(
@@ -104,6 +104,11 @@ def ome_image(path: Path, group: Any) -> Image:
                       for axis in axes)  # fmt: skip
     of_labels = "image-label" in _attributes(group)
     return Image(array, letters, _pixel_size(axes, (dataset, image)), channels, of_labels)
+
+
+def says_image(group: Any) -> bool:
+    """Whether a group is itself an OME-Zarr image."""
+    return bool(_attributes(group).get("multiscales"))
 
 
 def _inside(path: Path, name: object) -> str:
@@ -155,7 +160,7 @@ def _images_below(group: Any) -> Iterator[str]:
 
     for name in _folders(group, "", 1):
         one = group[name]
-        if isinstance(one, zarr.Group) and _attributes(one).get("multiscales"):
+        if isinstance(one, zarr.Group) and says_image(one):
             yield name
 
 
