@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.readers import reader_of
+from paper_unet.images.readers.orientation import without_orientation
 from paper_unet.images.stack import Span, Stack, digest_of
 from paper_unet.system.memory import spending
 
@@ -52,6 +53,8 @@ class FolderStack(Stack):
         for file in self._files:
             with self._section(file) as section:
                 self._check_alike(file, section)
+                if without_orientation(self.notes) == self.notes:  # the first one says it for all
+                    self.notes += section.notes[len(without_orientation(section.notes)) :]
                 self.cache_bytes = max(self.cache_bytes, section.cache_bytes)
 
     def _section(self, file: Path) -> Stack:
@@ -69,7 +72,8 @@ class FolderStack(Stack):
         return stack
 
     def _check_alike(self, file: Path, section: Stack) -> None:
-        if section.own_range != self.own_range or bool(section.notes) != bool(self.notes):
+        noted, first_noted = map(without_orientation, (section.notes, self.notes))
+        if section.own_range != self.own_range or bool(noted) != bool(first_noted):
             raise InputError(
                 f"{file}: its grey values have another meaning than those of {self._files[0].name} "
                 "(bits, white as zero, or calibration); all sections must be alike: convert them"

@@ -16,6 +16,7 @@ from paper_unet.images.choice import WHOLE, Choice, choosing
 from paper_unet.images.grey_values import own_range
 from paper_unet.images.readers.damage import of_system, reason_of
 from paper_unet.images.readers.foreign import foreign, format_of_file
+from paper_unet.images.readers.orientation import of_exif, orientation_note
 from paper_unet.images.readers.png import check_rows, read_header
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import check_regular
@@ -63,7 +64,8 @@ class PictureStack(Stack):
                 f"{path}: JPEG changes values, so it cannot hold labels; save them as PNG or TIFF"
             )
         stored = check_regular(path)
-        mode, bits, size = self._facts()
+        mode, bits, size, turned = self._facts()
+        self.notes += orientation_note(path, turned)
         grey = LABELS if labels else GREY
         channels = self._choose(mode)
         if mode not in (grey if channels == 1 else (COLOUR.get(channels),)):
@@ -99,12 +101,13 @@ class PictureStack(Stack):
         """Forget the pixels."""
         self._pixels = None
 
-    def _facts(self) -> tuple[str, int, tuple[int, int]]:
-        """Return the mode, bits of a value, and the size (Y, X)."""
+    def _facts(self) -> tuple[str, int, tuple[int, int], object]:
+        """Return the mode, bits of a value, the size (Y, X), and the orientation, if any."""
         try:
             with _opened(self.path, self._kind) as image:
                 mode, size = image.mode, (image.height, image.width)
-            return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size
+                turned = of_exif(image.info.get("exif"))  # `getexif` would decode a PNG
+            return mode, read_header(self.path).bits if self._kind == "PNG" else 8, size, turned
         except (OSError, SyntaxError, ValueError, IndexError, MemoryError) as error:
             if refused := of_system(self.path, "the file", error):
                 raise refused from error
