@@ -187,6 +187,7 @@ ROWS = {
     "table1_isbi2012": table1,
     "table1_width64": table1,
     "table2_cell_tracking": table2,
+    "table2_tile572": table2,
     "table2_width64": table2,
     "cells_study": cells_study,
     "ablation": ablation,
