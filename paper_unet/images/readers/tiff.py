@@ -18,12 +18,13 @@ from paper_unet.images.axes import Axes, letters_of, read_in_order, stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
 from paper_unet.images.readers.damage import reading, reason_of
+from paper_unet.images.readers.tiff_alike import count_alike, naming_unlike
 from paper_unet.images.readers.tiff_budget import check_planes
 from paper_unet.images.readers.tiff_channels import channel_names, labels_said
 from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
-from paper_unet.images.readers.tiff_structure import check_structure
+from paper_unet.images.readers.tiff_structure import Structure, check_structure
 from paper_unet.images.readers.tiff_values import Values, values_of
 from paper_unet.images.stack import Span, Stack, digest_of
 
@@ -55,22 +56,24 @@ class TiffStack(Stack):
         chosen: Choice = WHOLE,
     ) -> None:
         super().__init__(path, channels=channels, labels=labels, chosen=chosen)
-        pages = check_structure(path, self.budget)
+        structure = check_structure(path, self.budget)
         with _silenced(), _decoding(path, "the file"):
             self._file = open_tiff(path, self.budget)
             try:
-                self._open(pages, axes, series)
+                with naming_unlike(path, structure):
+                    self._open(structure, axes, series)
             except BaseException:
                 self._file.close()
                 raise
 
-    def _open(self, pages: int, axes: str | None, series: int | None) -> None:
-        path = self.path
+    def _open(self, structure: Structure, axes: str | None, series: int | None) -> None:
+        path, pages = self.path, structure.pages
         if self._file.is_ome and self._file.ome_metadata:
             samples = self._file.pages.first.samplesperpixel
             check_planes(path, self._file.ome_metadata, pages, samples, self.budget)
         self._series = choose_series(path, self._file, pages, series, axes)
-        self._others = other_files(path, self._file, self._series)
+        others = other_files(path, self._file, self._series)
+        self._others = list(others)
         self._page = self._series.keyframe
         several = self._page.samplesperpixel if self.chosen.channel is not None else 1
         channels = max(self.channels, several)  # of which one may be taken
@@ -84,7 +87,8 @@ class TiffStack(Stack):
         found = self._stack_axes(axes, channels)
         self.shape, self._axes, self.taken = found.shape, found, found.taken
         size = self._order_pages(channels)
-        offset = self._find_pixels(pages, size, channels)
+        others[Path(self._file.filehandle.path)] = structure
+        offset = self._find_pixels(others, pages, size, channels)
         self._segments = Segments(
             self._file, self._series, offset, size, stored, channels, found.channels_first
         )
@@ -148,11 +152,18 @@ class TiffStack(Stack):
             )
         return math.prod(shape[:-2]), *size
 
-    def _find_pixels(self, pages: int, size: tuple[int, int, int], channels: int) -> int | None:
+    def _find_pixels(
+        self,
+        structures: dict[Path, Structure],
+        pages: int,
+        size: tuple[int, int, int],
+        channels: int,
+    ) -> int | None:
         """Offset of the pixels if there is one page for all slices, else None: pages for each."""
         values = channels * math.prod(size)
         count = size[0] * channels // self._page.samplesperpixel
-        found = 1 if self._series.is_truncated else _count_pages(self._series, count)
+        seen = 1 if self._series.is_truncated else count
+        found = count_alike(self.path, structures, self._series, seen, self.labels)
         if found == count:
             return None
         if self._others:
@@ -235,14 +246,3 @@ def _check_segment(path: Path, segments: Segments) -> None:
             f"{path}: compressed in pieces of {segments.largest / 1e9:.1f} GB, each of which must "
             "be decoded at once; convert it to a tiled TIFF or to Zarr"
         )
-
-
-def _count_pages(series: Any, expected: int) -> int:
-    """Count the slices that have a page; a missing one is None, or the list ends early."""
-    found = 0
-    for k in range(expected):
-        try:
-            found += series.pages[k] is not None
-        except IndexError:
-            break
-    return found

@@ -142,7 +142,7 @@ def _named(path: Path, root: ElementTree.Element) -> list[Path]:
 def _pages_of(other: Path, path: Path) -> int:
     check_regular(other)
     try:
-        return check_structure(other)
+        return check_structure(other).pages
     except InputError:
         if other.suffix.lower() in (".ome", ".xml"):
             return 0

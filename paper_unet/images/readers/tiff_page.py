@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.choice import choosing
@@ -84,7 +85,11 @@ def _check_colour(path: Path, page: Any, channels: int, labels: bool) -> None:
 
 def grey_ramp(page: Any) -> int:
     """Return 1 for a palette that goes evenly from black to white, -1 for the reverse, else 0."""
-    table = np.asarray(() if page.colormap is None else page.colormap, np.int64)
+    return ramp_of(np.asarray(() if page.colormap is None else page.colormap, np.int64))
+
+
+def ramp_of(table: NDArray[np.int64]) -> int:
+    """Return the same of a palette, (3, values)."""
     if table.ndim != 2 or len(table) != 3 or (table != table[0]).any() or table.shape[1] < 2:
         return 0
     ramp = np.linspace(0, 255, table.shape[1])

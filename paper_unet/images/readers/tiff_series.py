@@ -12,7 +12,7 @@ import tifffile
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers.tiff_budget import PARSED, check_document
-from paper_unet.images.readers.tiff_structure import check_structure
+from paper_unet.images.readers.tiff_structure import Structure, check_structure
 from paper_unet.system.files import check_regular
 from paper_unet.system.memory import Budget
 
@@ -113,20 +113,26 @@ def choose_series(
         )
     if not 0 <= series < len(found):
         raise InputError(f"{path}: no series {series}; the file has {listing}")
-    return found[series]
+    chosen = found[series]
+    if chosen.kind == "shaped" and (used := _described(found)) < pages:
+        raise InputError(
+            f"{path}: its descriptions declare {used} pages and the file has {pages}; save it again"
+        )
+    return chosen
 
 
-def other_files(path: Path, file: OmeFile, series: Any) -> list[Path]:
+def other_files(path: Path, file: OmeFile, series: Any) -> dict[Path, Structure]:
     """Return the other files of a series, sorted; check that each is whole and of one layout."""
     if series.kind != "ome":
-        return []
+        return {}
     pages = [page for page in series.pages if page is not None and page.parent is not file]
-    others = sorted({Path(page.parent.filehandle.path) for page in pages})
-    for other in others:
-        pages_there, used = check_structure(other), _used(file.series, str(other))
-        if pages_there > used:
+    names = sorted({Path(page.parent.filehandle.path) for page in pages})
+    others = {other: check_structure(other) for other in names}
+    for other, structure in others.items():
+        used = _used(file.series, str(other))
+        if structure.pages > used:
             raise InputError(
-                f"{path}: its slices lie in several files; of the {pages_there} pages of "
+                f"{path}: its slices lie in several files; of the {structure.pages} pages of "
                 f"{other.name} it names {used}; save the stack as one file"
             )
     for page in pages:
@@ -148,6 +154,11 @@ def _imagej_images(
     sizes = [_whole(about.get(name), 1) for name in ("channels", "slices", "frames")]
     if len(found) != 1 or found[0].kind != "imagej" or found[0].keyframe.samplesperpixel != 1:
         if declared and (not found or found[0].kind != "imagej"):
+            if declared == pages:
+                raise InputError(
+                    f"{path}: ImageJ declares {declared} images, and the file has as many pages "
+                    "that are not stored as its first one is; convert it, and save them in one way"
+                )
             raise InputError(
                 f"{path}: ImageJ declares {declared} images and the file has {pages}; "
                 "copy or export it again"
@@ -197,6 +208,8 @@ def _with_all_pages(
         used = max(planes, 1)
     elif series.kind == "ome":
         used = _used(found, file.filehandle.path)
+    elif series.kind == "shaped":
+        used = _described(found)
     else:
         return series
     if pages <= used:
@@ -221,6 +234,13 @@ def _used(found: Sequence[Any], name: str) -> int:
     """Count the pages of a file that some series has; by its own path, links resolved."""
     pages = (page for series in found for page in series.pages if page is not None)
     return len({page.index for page in pages if page.parent.filehandle.path == name})
+
+
+def _described(found: Sequence[Any]) -> int:
+    """Count the pages that tifffile's descriptions declare, smaller copies among them."""
+    levels = (level for series in found for level in series.levels)
+    own = (one for one in levels if len(one.keyframe.treeindex) == 1)  # no page within a page
+    return sum(max(math.prod(one.shape) // (math.prod(one.keyframe.shape) or 1), 1) for one in own)
 
 
 def _whole(value: object, fallback: int) -> int:
