@@ -21,8 +21,8 @@ python experiments/table2_cell_tracking.py --data data --network paper_batch_nor
     --warmup 100 --steps 2500 --finish 3000 --finish-balance 0.5 --finish-sets PhC-C2DH-U373 \
     --precision bfloat16 --seeds 2 --jobs 2
 
-The paper's tile shows more of what is rare, such as cells that touch, and takes three times as long:
-the same with --tile 572. On a GPU, the paper's width and tile:
+The paper's tile shows more of what is rare, such as cells that touch, and takes three times as
+long: the same with --tile 572. On a GPU, the paper's width and tile:
 
 python experiments/table2_cell_tracking.py --data data --device cuda --width 64 --tile 572 \
     --steps 20000 --precision tf32
