@@ -1,9 +1,10 @@
-"""Pictures that are to be shown turned are read as they are stored, and that is said."""
+"""Images that are to be shown turned are read as they are stored, and that is said."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from image_helpers import GREY
 from PIL import Image
 
@@ -13,6 +14,10 @@ SAID = "is to be shown turned or mirrored (orientation {}); its pixels are read 
 
 
 def picture(path: Path, orientation: int | None, section: int = 0) -> Path:
+    if path.suffix == ".tif":
+        tag = [] if orientation is None else [(0x0112, "H", 1, orientation, True)]
+        tifffile.imwrite(path, GREY[section], photometric="minisblack", extratags=tag)
+        return path
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
@@ -46,11 +51,12 @@ def test_damaged_exif_is_no_reason_to_refuse_the_pixels(
 
 
 @pytest.mark.parametrize("orientations", [(6, 6), (1, 8), (3, 1), (3, 8)])
-def test_a_folder_says_it_once(tmp_path: Path, orientations: tuple[int, int]) -> None:
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_a_folder_says_it_once(tmp_path: Path, kind: str, orientations: tuple[int, int]) -> None:
     for number, orientation in enumerate(orientations):
-        picture(tmp_path / f"{number}.png", orientation, number)
+        picture(tmp_path / f"{number}.{kind}", orientation, number)
     with open_stack(tmp_path) as stack:
         np.testing.assert_array_equal(np.stack(list(stack)), GREY[:2])
         (note,) = stack.notes
         first = next(k for k, one in enumerate(orientations) if one != 1)
-        assert f"{first}.png: {SAID.format(orientations[first])}" in note
+        assert f"{first}.{kind}: {SAID.format(orientations[first])}" in note

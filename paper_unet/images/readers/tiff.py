@@ -18,6 +18,7 @@ from paper_unet.images.axes import Axes, letters_of, read_in_order, stack_axes
 from paper_unet.images.choice import WHOLE, Choice
 from paper_unet.images.pixel_size import tiff_pixel_size
 from paper_unet.images.readers.damage import reading, reason_of
+from paper_unet.images.readers.orientation import TAG, orientation_note
 from paper_unet.images.readers.tiff_alike import count_alike, naming_unlike
 from paper_unet.images.readers.tiff_budget import check_planes
 from paper_unet.images.readers.tiff_channels import channel_names, labels_said
@@ -82,7 +83,8 @@ class TiffStack(Stack):
         self._values = Values(stored, None, lambda planes: planes, ())
         if channels == 1:  # a palette or white as zero is of one value alone
             self._values = values_of(path, self._file, self._page, self.labels)
-        self.dtype, self.notes = self._values.dtype, self._values.notes
+        turned = orientation_note(path, self._page.tags.valueof(TAG))
+        self.dtype, self.notes = self._values.dtype, (*self._values.notes, *turned)
         self.own_range = self._values.own_range
         found = self._stack_axes(axes, channels)
         self.shape, self._axes, self.taken = found.shape, found, found.taken
