@@ -55,7 +55,7 @@ def origin(metrics: dict[str, Any]) -> Iterator[str]:
     where = "; ".join(summary.made_on(metrics))
     commit = metrics["environment"].get("commit")
     versions = f"torch {metrics['environment']['torch']}" + (f", commit {commit}" if commit else "")
-    yield f"{summary.seconds(metrics) / 60:.0f} minutes. {where}. {versions}."
+    yield f"{summary.spent(metrics)}. {where}. {versions}."
 
 
 def measured(name: str, metrics: dict[str, Any]) -> Iterator[str]:
