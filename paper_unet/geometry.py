@@ -143,7 +143,7 @@ class Context:
                 legal = f"a legal side is {self.lattice}k + {self.base}"
             raise InputError(
                 f"{side} pixels do not fit the network {name}; {legal}, {self.smallest} or more: "
-                f"use {nearest}; prediction pads images of any other size by itself"
+                f"use {nearest}; prediction takes images of any size"
             )
         return side - 2 * self.lost
 
@@ -268,8 +268,8 @@ def output_size(side: int) -> int:
         nearest = f"{below}" if below == above else f"{below} or {above}"
         raise InputError(
             f"an input side of {side} pixels does not fit the network; a legal side is 16k + 60 "
-            f"with k >= 8 (188, 204, ..., 572, 588, ...): use {nearest}, or predict_image, which "
-            "takes any size"
+            f"with k >= 8 (188, 204, ..., 572, 588, ...): use {nearest}; prediction takes images "
+            "of any size"
         )
     return side - 2 * HALO
 
