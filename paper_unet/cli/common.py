@@ -175,6 +175,11 @@ def with_flags(text: str, command: argparse.ArgumentParser) -> str:
     return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[1]), text)
 
 
+def saying(command: argparse.ArgumentParser) -> Callable[[str], None]:
+    """Return what tells a line of the library by a command's options."""
+    return lambda line: say(with_flags(line, command))
+
+
 def add_settings(
     command: argparse.ArgumentParser, kind: type, *, required: tuple[str, ...] = ()
 ) -> None:

@@ -204,6 +204,11 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
                 "crop one of them, or choose with --slices"
             )
         pairs = list(zip(chosen, of_found, strict=True))
+        for path, stack, numbers in (
+            (options.labels, truth, chosen),
+            (options.prediction, found, of_found),
+        ):
+            _doubt(path, stack[numbers[len(numbers) // 2]])
         for z, k in progress_bar(pairs, desc="scores", unit="section"):
             table.add(truth[z], found[k])
     scores = table.scores().to_dict()
@@ -216,6 +221,14 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
         f"{scores['found_cells']:.0f} cells found in the {scores['voxels']:.0f} voxels of "
         f"{scores['true_cells']:.0f} true ones"
     )
+
+
+def _doubt(path: Path, section: NDArray[Any]) -> None:
+    """Say if a section has hardly a number for each cell."""
+    from paper_unet.metrics import doubt_of_numbers
+
+    if section.dtype.kind in "bui" and (doubt := doubt_of_numbers(section)):
+        say(f"careful: {path}: {doubt}")
 
 
 def _probabilities(
@@ -268,7 +281,8 @@ def _check_outputs(options: argparse.Namespace) -> float | None:
             )
     pixel_size = None
     for source in (options.labels, options.prediction) if outputs else ():
-        with open_stack(source, labels=True, missing=options.missing) as stack:
+        choices = _choices(options, source)
+        with open_stack(source, labels=True, missing=options.missing, **choices) as stack:
             pixel_size = pixel_size or stack.pixel_size[2]
             for path in outputs.values():
                 refuse_same_file(file_of(source), path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import (
@@ -14,8 +13,7 @@ from paper_unet.cli.common import (
     add_settings,
     given_settings,
     go_on_with,
-    say,
-    with_flags,
+    saying,
 )
 from paper_unet.cli.parts import add_parts, has_parts, run_parts
 from paper_unet.errors import InputError
@@ -81,7 +79,7 @@ def _run(options: argparse.Namespace) -> None:
     settings = given_settings(options, ReleaseSettings)
     in_parts = has_parts(options)
     keep_freed_memory()
-    report = Report(say=partial(_say, options.command), progress=True)
+    report = Report(say=saying(options.command), progress=True)
     if options.release:
         if options.dask is not None:
             raise InputError("--release computes in this process; leave --dask out")
@@ -116,10 +114,6 @@ def _what(config: PredictConfig) -> str:
         return "probability of each class, a channel for each"
     kind = "the cell class" if config.of_class is None else f"class {config.of_class}"
     return f"probability of {kind}"
-
-
-def _say(command: argparse.ArgumentParser, line: str) -> None:
-    say(with_flags(line, command))
 
 
 def _executor(dask: str | None, config: PredictConfig) -> AbstractContextManager[Executor | None]:

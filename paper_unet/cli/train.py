@@ -17,6 +17,7 @@ from paper_unet.cli.common import (
     go_on_with,
     print_scores,
     say,
+    saying,
 )
 from paper_unet.errors import InputError
 from paper_unet.metrics.table import headline
@@ -56,6 +57,9 @@ def _run(options: argparse.Namespace) -> None:
     import numpy as np
 
     from paper_unet.inference.scoring import score_sections
+    from paper_unet.large.greys import warn_of_scaling
+    from paper_unet.metrics import doubts
+    from paper_unet.networks.weights_file import load_model
     from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
     from paper_unet.training.loop import train
     from paper_unet.training.reading import (
@@ -74,6 +78,9 @@ def _run(options: argparse.Namespace) -> None:
     held_out = _held_out(config, validate)
     sampled = sampled_range(config)  # once: all that follows is scaled by the same range
     _describe(config, grey_range(config, sampled))
+    if config.start:
+        asked = config.value_range is not None or config.percentiles is not None
+        warn_of_scaling(saying(options.command), load_model(config.start).record, asked)
     followed = config.validate_every > 0
     unseen = None
     if followed:
@@ -105,6 +112,8 @@ def _run(options: argparse.Namespace) -> None:
         scores = score_sections(model, images, labels, value_range=own, progress=True)
         found = headline(scores)
         print_scores(found)
+        for line in doubts(scores):
+            say(f"careful: {line}")
         model.record["held_out"] = {"sections": validate, **found}
         save_scores(Path(config.out), model)
 

@@ -19,7 +19,7 @@ from paper_unet.errors import InputError, shown
 from paper_unet.export.graph import Probabilities, SameSize
 from paper_unet.export.onnx_file import INPUT, OPSET, OUTPUT
 from paper_unet.export.settings import ExportSettings
-from paper_unet.export.tensors import Tensors, cover
+from paper_unet.export.tensors import Tensors, cover, grey_ranges
 from paper_unet.networks.base import Network
 from paper_unet.networks.card import PAPER, PAPER_DOI, model_card
 from paper_unet.networks.classes import output_names
@@ -171,7 +171,7 @@ def _tiling(graph: Probabilities) -> str:
 
 def _input(model: Network, graph: Probabilities, dtype: str) -> dict[str, Any]:
     """Describe the input: grey values as they are stored, and how they become [0, 1]."""
-    low, high = model.grey_ranges[dtype]
+    low, high = grey_ranges(model)[dtype]
     sides = graph.tile_sides if isinstance(graph, SameSize) else graph.sides
     size = {"min": sides.smallest, "step": sides.step}
     as_float = {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}}

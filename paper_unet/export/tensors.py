@@ -42,6 +42,18 @@ class Tensors:
     probability: NDArray[np.float32]
 
 
+def grey_ranges(model: Network) -> dict[str, tuple[float, float]]:
+    """Return the grey values that a network knows, by type, and those of float32 if it learnt so.
+
+    Floating values without a range are in [0, 1]; whatever their width, a package names float32.
+    """
+    known = dict(model.grey_ranges)
+    learnt = str(model.record.get("grey_type", ""))
+    if learnt.startswith("float"):
+        known["float32"] = known.get(learnt, (0.0, 1.0))
+    return known
+
+
 def grey_type(model: Network, wanted: str | None = None) -> str:
     """Return the type of the images of a package: the wanted one, or what the network learnt from.
 
@@ -50,7 +62,7 @@ def grey_type(model: Network, wanted: str | None = None) -> str:
     InputError
         If the network knows no range of the wanted type.
     """
-    known = [name for name in model.grey_ranges if name in INTEGERS or name == "float32"]
+    known = [name for name in grey_ranges(model) if name in INTEGERS or name == "float32"]
     if wanted is not None and wanted not in known:
         raise InputError(
             f"`grey_type` is {wanted}; the network knows the grey values of {', '.join(known)}"
@@ -62,10 +74,14 @@ def grey_type(model: Network, wanted: str | None = None) -> str:
 
 def _learnt_from(model: Network, known: list[str]) -> str:
     """Return the type of the images of the training, as far as the record says it."""
-    config = model.record.get("config")
+    learnt = str(model.record.get("grey_type", ""))
+    if (learnt := "float32" if learnt.startswith("float") else learnt) in known:
+        return learnt
+    config = model.record.get("config")  # the record of an older version has no more
     given = config.get("value_range") if isinstance(config, Mapping) else None
     others = [name for name in known if name != "uint8"]
-    same = [name for name in known if given and list(model.grey_ranges[name]) == list(given)]
+    ranges = grey_ranges(model)
+    same = [name for name in known if given and list(ranges[name]) == list(given)]
     if len(same) == 1:
         return same[0]
     if "uint8" in known and (not others or config is None):
@@ -79,7 +95,7 @@ def _learnt_from(model: Network, known: list[str]) -> str:
 
 def make_tensors(model: Network, graph: Probabilities, dtype: str) -> Tensors:
     """Return a made-up section of electron microscopy, and what this package predicts for it."""
-    low, high = model.grey_ranges[dtype]
+    low, high = grey_ranges(model)[dtype]
     offset = graph.sides.base or 2 * max(0, getattr(graph, "halo", 0) - 96)
     shape = (SHAPE[0] + offset, SHAPE[1] + offset)
     section = synthetic_stack(sections=1, shape=shape).images[0] / 255
@@ -94,7 +110,9 @@ def make_tensors(model: Network, graph: Probabilities, dtype: str) -> Tensors:
     else:
         classes = range(model.config.out_channels) if not model.sigmoid else (None,)
         given = image if len(image) > 1 else image[0]
-        found = np.stack([predict_image(model, given, of_class=k) for k in classes])[None]
+        found = np.stack(
+            [predict_image(model, given, of_class=k, value_range=(low, high)) for k in classes]
+        )[None]
     return Tensors(image[None], unit[None], found)
 
 

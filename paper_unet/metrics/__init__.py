@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from paper_unet.metrics._classify import Mismatch
     from paper_unet.metrics._probability import as_probability, probability_range
     from paper_unet.metrics._results import Isbi2012Scores, ThresholdScores, WarpingCounts
-    from paper_unet.metrics.doubts import doubts
+    from paper_unet.metrics.doubts import doubt_of_numbers, doubts
     from paper_unet.metrics.evaluated import Evaluated
     from paper_unet.metrics.isbi2012 import isbi2012_scores, warping_mismatches
     from paper_unet.metrics.seg import SegScores, seg_measure
@@ -25,6 +25,7 @@ __all__ = [
     "WarpingCounts",
     "as_probability",
     "cell_scores",
+    "doubt_of_numbers",
     "doubts",
     "isbi2012_scores",
     "probability_range",
@@ -38,7 +39,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(  # type: ignore[no-untyped-call]
         "_classify": ["Mismatch"],
         "_probability": ["as_probability", "probability_range"],
         "_results": ["Isbi2012Scores", "ThresholdScores", "WarpingCounts"],
-        "doubts": ["doubts"],
+        "doubts": ["doubt_of_numbers", "doubts"],
         "evaluated": ["Evaluated"],
         "isbi2012": ["isbi2012_scores", "warping_mismatches"],
         "seg": ["SegScores", "seg_measure"],

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from skimage.measure import label
 
 from paper_unet.metrics._results import Isbi2012Scores
+
+MOST_PIECES, LEAST_PIXELS = 8, 4
+"""Pieces that a cell may have in a section, and pixels that a piece must have, on average.
+
+In a map of probabilities of uint8 a value has hundreds of pieces, in one of uint16 a piece a pixel.
+"""
 
 LEAST_V_RAND = 0.2
 """Below it cells are hardly told apart; a map that is one region has about so much or less."""
@@ -48,6 +55,30 @@ def doubts(
         found += _of_labels(labels, names)
         found += _of_map(scores, labels, interior, names)
     return tuple(found)
+
+
+def doubt_of_numbers(section: npt.NDArray[np.generic]) -> str:
+    """Say why a section may hold something else than a number for each cell.
+
+    Parameters
+    ----------
+    section : ndarray of integers or bool, shape (Y, X)
+        0 is background.
+
+    Returns
+    -------
+    str
+        Empty if there is no doubt: the pixels of a value lie together in few pieces.
+    """
+    inside = section[section != 0]
+    values = len(np.unique(inside))
+    pieces = int(label(section, background=0, connectivity=1).max()) if values else 0
+    if pieces <= MOST_PIECES * values and inside.size >= LEAST_PIXELS * pieces:
+        return ""
+    return (
+        f"its {values} values beside 0 lie in {pieces} pieces of {inside.size / pieces:.1f} pixels "
+        "on average, and a cell is one: these may be probabilities or a mask; segment it first"
+    )
 
 
 def _of_labels(labels: npt.NDArray[np.generic], names: Sequence[int]) -> Iterator[str]:

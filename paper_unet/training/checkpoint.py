@@ -135,9 +135,10 @@ def _refuse_other_settings(
 ) -> None:
     """Refuse other settings or data, but for the number of steps."""
     now = {**comparable(config), **made_from}
+    if "auto" in (now["device"], then.get("device")):  # then what it was is not known
+        then = {**then, "device": now["device"]}
     differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
-    if differing and differing != ["steps"]:
-        key = differing[0]
+    if key := next((k for k in differing if k != "steps"), None):
         raise InputError(
             f"{path}: was trained with {key} = {then.get(key)!r}, now {now.get(key)!r}; give the "
             "same settings and data to resume, or another folder"

@@ -188,14 +188,13 @@ class TrainConfig(AugmentSettings):
 
     def __post_init__(self) -> None:
         read_percentiles(self)
-        self._set(tile=self.tile or None)
         if isinstance(self.channel, int) and not isinstance(self.channel, bool):
             self._set(channel=str(self.channel))
         super().__post_init__()
         meanings_of(self.label_map, self.ignore)
         kind = network_class(self.network)
         own = 560 if kind.context.padded else PAPER_TILE
-        self._set(init=self.init or kind.initial, tile=self.tile or own)
+        self._set(init=self.init or kind.initial, tile=own if self.tile is None else self.tile)
         if self.lr is None:
             fast = self.optimizer == "sgd" and self.label_kind == "membrane"
             self._set(lr=MEMBRANE_RATE if fast else OTHER_RATE)
@@ -226,7 +225,7 @@ class TrainConfig(AugmentSettings):
     @property
     def input_side(self) -> int:
         """Side of a tile, pixels: ``tile``, which is never unset once it is checked."""
-        return self.tile or PAPER_TILE
+        return PAPER_TILE if self.tile is None else self.tile
 
     @property
     def rate(self) -> float:

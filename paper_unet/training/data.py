@@ -210,9 +210,12 @@ def training_set_of_classes(
     ignore = checked_mask(ignore, classes.shape)
     counted = classes if ignore is None else classes[~ignore]
     low, high = int(counted.min()), int(counted.max())
-    most = IGNORED if ignore is None else IGNORED - 1
-    if most < high < count:
-        raise InputError(f"labels hold classes up to {high}; accepted are 0 to {most}")
+    if IGNORED < high < count:
+        raise InputError(f"labels hold classes up to {high}; accepted are 0 to {IGNORED}")
+    if ignore is not None and ignore.any() and count > IGNORED:
+        raise InputError(
+            f"the network has {count} classes; with pixels that are ignored it may have {IGNORED}"
+        )
     if low < 0 or high >= count:
         raise InputError(
             f"labels hold classes from {low} to {high}; the network has {count}, from 0 to "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 from paper_unet.errors import InputError
 from paper_unet.networks.base import Network, initialise
+from paper_unet.networks.known_weights import terms_of
 from paper_unet.networks.table import make_network
 from paper_unet.networks.weights_file import load_model
 from paper_unet.training.config import TrainConfig
@@ -42,10 +45,13 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> Network:
     if not config.start:
         return model
     trained = load_model(config.start)
-    if trained.variant != model.variant or trained.config != model.config:
+    theirs, ours = _told_apart_by(trained), _told_apart_by(model)
+    if unlike := [key for key in ours if theirs.get(key) != ours[key]]:
+        its = ", ".join(f"{key} {theirs.get(key)}" for key in unlike)
+        asked = ", ".join(f"{key} {ours[key]}" for key in unlike)
         raise InputError(
-            f"{config.start}: holds the network {trained.variant} {trained.config}, the settings "
-            f"ask for {model.variant} {model.config}; give the settings of the weights"
+            f"{config.start}: holds a network of {its}, the settings ask for {asked}; give the "
+            "settings of the weights"
         )
     model.load_state_dict(trained.state_dict())
     model.grey_ranges = dict(trained.grey_ranges)
@@ -57,6 +63,18 @@ def start_network(config: TrainConfig, in_channels: int = 1) -> Network:
             "a network with padding keeps its own: give it with `centre`"
         )
     return model
+
+
+def _told_apart_by(model: Network) -> dict[str, object]:
+    """Return what weights have to agree in; drop-out has none."""
+    facts = {"network": model.variant, **asdict(model.config)}
+    del facts["dropout"]
+    return facts
+
+
+def start_terms(config: TrainConfig) -> str:
+    """Return the terms of the weights that training starts from; they hold for what it makes."""
+    return terms_of(load_model(config.start).record, config.start) if config.start else ""
 
 
 @torch.no_grad()

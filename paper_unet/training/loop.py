@@ -32,7 +32,7 @@ from paper_unet.training.collapse import Collapse
 from paper_unet.training.config import TrainConfig, learning_rate
 from paper_unet.training.data import TrainingSet
 from paper_unet.training.held_out import HeldOut
-from paper_unet.training.initial_weights import absorb_shift, start_network
+from paper_unet.training.initial_weights import absorb_shift, start_network, start_terms
 from paper_unet.training.log import append_log
 from paper_unet.training.reading import grey_dtype, read_training_set, sampled_range
 from paper_unet.training.run_folder import (
@@ -137,8 +137,12 @@ def train(
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             **({"scaling": sampled.record()} if sampled else {}),
         }
+        if config.images and (dtype := grey_dtype(config)):
+            model.record["grey_type"] = dtype
         if config.start:
             model.record["start_sha256"] = made_from["start"]
+            if terms := start_terms(config):
+                model.record["terms"] = terms
         save_model(out / WEIGHTS, model, token=claim.token)
     return model.eval()
 

@@ -16,7 +16,7 @@ from paper_unet.export.bioimageio import _allowed, _tiling
 from paper_unet.export.graph import SameSize
 from paper_unet.export.run import export_file
 from paper_unet.export.settings import ExportSettings
-from paper_unet.export.tensors import grey_type
+from paper_unet.export.tensors import grey_ranges, grey_type
 from paper_unet.networks.card import model_card
 from paper_unet.networks.keras import KerasUNet
 from paper_unet.networks.known_weights import TERMS
@@ -160,6 +160,12 @@ def test_whose_grey_values_they_are() -> None:
     assert grey_type(model, "uint8") == "uint8"
     with pytest.raises(InputError, match="knows the grey values of uint16, uint8, int16"):
         grey_type(model, "float64")
+    model.record["grey_type"] = "uint8"  # fine-tuned: the last training decides
+    assert grey_type(model) == "uint8"
+    model.record["grey_type"] = "float64"  # in [0, 1]; a package names float32
+    assert grey_type(model) == "float32" and grey_ranges(model)["float32"] == (0.0, 1.0)
+    model.grey_ranges["float64"] = (-2.0, 3.0)
+    assert grey_ranges(model)["float32"] == (-2.0, 3.0)
 
 
 @pytest.mark.parametrize(

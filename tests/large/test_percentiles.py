@@ -273,6 +273,23 @@ def test_the_sample_is_read_once_for_a_training(
     assert load_model(folder / "run/weights.safetensors").record["scaling"] == expected
 
 
+def test_training_on_from_weights_of_percentiles_warns_as_prediction_does(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "images.tif", noise("uint8", (1, 200, 200)))
+    write(folder / "labels.tif", np.eye(200, dtype=np.uint8)[None] * 255)
+    given = ["train", "--images", str(folder / "images.tif"), "--labels"]
+    given += [str(folder / "labels.tif"), "--width", "2", "--tile", "188", "--steps", "1"]
+    given += ["--device", "cpu", "--out", str(folder / "run")]
+    assert main([*given, "--range", WORD]) == 0
+    assert "warning" not in capsys.readouterr().err
+    given = [*given[:-1], str(folder / "on"), "--start", str(folder / "run/weights.safetensors")]
+    assert main(given) == 0
+    assert "percentiles [2.0, 98.5]; give --range percentile:LOW,HIGH" in capsys.readouterr().err
+    assert main([*given, "--range", WORD, "--overwrite"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "given", [5, ("a", "b"), (1, 2, 3), (99, 1), (True, 50), (1, float("nan"))]
 )

@@ -231,3 +231,21 @@ def test_probabilities_are_refused_as_numbers(
     other = save(tmp_path / "p.tif", np.full((1, 4, 4), 0.5, np.float32))
     assert main(["evaluate", one, other, "--labels"]) == 2
     assert "segment probabilities first" in capsys.readouterr().err
+
+
+def test_whole_numbers_that_may_be_probabilities_are_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prediction of uint8 or uint16, or a mask, has no number for each cell."""
+    cells = np.kron(np.arange(1, 26).reshape(1, 5, 5), np.ones((1, 8, 8), int)).astype(np.uint16)
+    cells[:, ::8] = cells[:, :, ::8] = 0
+    truth = save(tmp_path / "t.tif", cells)
+    grey = np.random.default_rng(1).integers(0, 255, cells.shape)
+    for name, found in (("u8", grey), ("u16", 200 * grey), ("mask", 255 * (cells > 0))):
+        path = save(tmp_path / f"{name}.tif", found.astype(np.uint16))
+        assert main(["evaluate", truth, path, "--labels", "--json"]) == 0
+        said = capsys.readouterr()
+        assert f"careful: {path}: its " in said.err and "t.tif: its" not in said.err
+        assert json.loads(said.out)
+    assert main(["evaluate", truth, truth, "--labels"]) == 0
+    assert "careful" not in capsys.readouterr().err

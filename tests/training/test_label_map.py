@@ -156,8 +156,12 @@ def test_many_classes(tmp_path: Path) -> None:
     assert read(tmp_path, labels, "class", classes=256).classes.max() == 255
     values[0, 0, 0] = 7
     labels = store(tmp_path, "m.tif", values)
-    with pytest.raises(InputError, match="accepted are 0 to 254"):
+    with pytest.raises(InputError, match=r"has 256 classes; with pixels that are ignored .* 255"):
         read(tmp_path, labels, "class", classes=256, ignore=7)
+    low = store(tmp_path, "low.tif", np.where(values == 255, 1, values).astype(np.uint16))
+    with pytest.raises(InputError, match="has 300 classes"):  # 255 would be one of them
+        read(tmp_path, low, "class", classes=300, ignore=7)
+    assert read(tmp_path, low, "class", classes=255, ignore=7).classes[0, 0, 0] == IGNORED
     labels = store(tmp_path, "n.tif", np.where(CELLS, 256, 0).astype(np.uint16))
     with pytest.raises(InputError, match="accepted are 0 to 255"):
         read(tmp_path, labels, "class", classes=300)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from foreign_helpers import KINDS, everything, make
 from process_helpers import run_python
 from train_helpers import easy_data, files_of, interrupted, log_of, result, run, small, without_time
@@ -51,6 +52,24 @@ def test_more_steps_are_taken_while_the_rate_has_not_begun_to_fall(
     run(small(tmp_path / "a", steps=24), resume=True)
     run(small(tmp_path / "b", steps=24))
     assert (tmp_path / "a" / WEIGHTS).read_bytes() == (tmp_path / "b" / WEIGHTS).read_bytes()
+
+
+def test_a_warm_up_that_follows_from_the_steps_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the steps, of which there may be more."""
+    interrupted(small(tmp_path, warmup=None), 9, monkeypatch)
+    with pytest.raises(InputError, match="was trained with warmup = 6, now 10"):
+        run(small(tmp_path, warmup=None, steps=20), resume=True)
+    run(small(tmp_path, warmup=6, steps=20), resume=True)
+
+
+def test_a_device_may_be_named_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    interrupted(small(tmp_path, device="auto"), 9, monkeypatch)
+    run(small(tmp_path, device="cpu"), resume=True)
 
 
 def test_more_steps_than_a_rate_was_lowered_for_are_another_run(tmp_path: Path) -> None:

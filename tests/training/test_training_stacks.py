@@ -14,6 +14,10 @@ from train_helpers import blobs, small, write_stacks
 
 from paper_unet import load_model, predict_image, separate_touching, train
 from paper_unet.errors import InputError
+from paper_unet.export.run import export_file
+from paper_unet.export.settings import ExportSettings
+from paper_unet.export.tensors import grey_ranges, grey_type
+from paper_unet.networks.known_weights import TERMS, terms_of
 from paper_unet.networks.tensor_file import read_tensors
 from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS, comparable
 from paper_unet.training.data import training_set
@@ -171,6 +175,55 @@ def test_what_starts_from_weights_keeps_their_grey_values(tmp_path: Path) -> Non
     assert train(other, progress=False).grey_ranges["uint16"] == (0, 65_535)
     with pytest.raises(InputError, match="uint16 has no scale of its own"):
         read_training_set(replace(second, start=None))
+
+
+@pytest.mark.parametrize(("dtype", "value_range", "kind"), [
+    (np.uint8, None, "uint8"), (np.uint16, (50, 300), "uint16"), (np.float32, None, "float32"),
+    (np.float64, (0.2, 0.9), "float32"),
+])  # fmt: skip
+def test_the_type_of_the_grey_values_is_that_of_a_package(
+    tmp_path: Path, dtype: Any, value_range: Any, kind: str
+) -> None:
+    images, labels = write_stacks(tmp_path)
+    grey = tifffile.imread(images).astype(dtype)
+    grey = grey / 255 if kind == "float32" else grey
+    tifffile.imwrite(images, grey, photometric="minisblack", metadata={"axes": "ZYX"})
+    config = small(
+        tmp_path / "a", images=images, labels=labels, value_range=value_range, steps=1, warmup=0
+    )
+    train(config, progress=False)
+    model = load_model(tmp_path / "a" / WEIGHTS)
+    assert grey_type(model) == kind
+    expected = value_range or ((0, 255) if kind == "uint8" else (0, 1))
+    assert grey_ranges(model)[kind] == expected
+
+
+def test_what_is_trained_on_from_uint16_learns_the_type_of_the_last_images(tmp_path: Path) -> None:
+    images, labels = write_stacks(tmp_path, np.uint16)
+    some: dict[str, Any] = {"labels": labels, "steps": 1, "warmup": 0}
+    train(small(tmp_path / "a", images=images, value_range=(50, 300), **some), progress=False)
+    images, _ = write_stacks(tmp_path)
+    start = str(tmp_path / "a" / WEIGHTS)
+    train(small(tmp_path / "b", images=images, start=start, **some), progress=False)
+    assert grey_type(load_model(tmp_path / "b" / WEIGHTS)) == "uint8"
+
+
+def test_terms_of_the_first_weights_are_those_of_what_is_made_of_them(tmp_path: Path) -> None:
+    """By name, as the bundled ones have them, and by the record of a file, again and again."""
+    images, labels = write_stacks(tmp_path)
+    some: dict[str, Any] = {"images": images, "labels": labels, "steps": 1, "warmup": 0}
+    train(small(tmp_path / "a", start="isbi2012", width=16, **some), progress=False)
+    start = str(tmp_path / "a" / WEIGHTS)
+    train(small(tmp_path / "b", start=start, width=16, dropout=0.1, **some), progress=False)
+    for made in ("a", "b"):
+        weights = tmp_path / made / WEIGHTS
+        assert terms_of(load_model(weights).record, weights) == TERMS
+    with pytest.raises(InputError, match="terms of their own"):
+        export_file(
+            start, tmp_path / "a.bioimage.zip", settings=ExportSettings(licence="CC-BY-4.0")
+        )
+    train(small(tmp_path / "c", **some), progress=False)
+    assert "terms" not in load_model(tmp_path / "c" / WEIGHTS).record
 
 
 def movie(path: Path, pixels: NDArray[Any], axes: str = "TYX") -> str:
