@@ -123,6 +123,7 @@ def _describe(config: TrainConfig, value_range: tuple[float, float] | None) -> N
     import numpy as np
 
     from paper_unet.images import describe_section, parse_slices, to_unit_range
+    from paper_unet.metrics import doubt_of_numbers
     from paper_unet.training.reading import open_images
 
     with open_images(config) as stack:
@@ -130,6 +131,10 @@ def _describe(config: TrainConfig, value_range: tuple[float, float] | None) -> N
         first = parse_slices(config.slices, len(stack))[0]
         for line in describe_section(stack, first, value_range):
             say(line)
+    if config.label_kind == "instance" and config.labels:
+        labels, ignored = _labels_of(config, [first])
+        if doubt := doubt_of_numbers(labels[0] if ignored is None else labels[0] * ~ignored[0]):
+            say(f"careful: {config.labels}: section {first}: {doubt}")
 
 
 def _labels_of(config: TrainConfig, sections: list[int]) -> Labels:

@@ -77,7 +77,7 @@ def doubt_of_numbers(section: npt.NDArray[np.generic]) -> str:
         return ""
     return (
         f"its {values} values beside 0 lie in {pieces} pieces of {inside.size / pieces:.1f} pixels "
-        "on average, and a cell is one: these may be probabilities or a mask; segment it first"
+        "on average, and a cell is one: these may be probabilities or a mask, to be segmented first"
     )
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from train_helpers import blobs, small, write_stacks
 
 from paper_unet import load_model, predict_image, separate_touching, train
+from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.export.run import export_file
 from paper_unet.export.settings import ExportSettings
@@ -224,6 +225,25 @@ def test_terms_of_the_first_weights_are_those_of_what_is_made_of_them(tmp_path: 
         )
     train(small(tmp_path / "c", **some), progress=False)
     assert "terms" not in load_model(tmp_path / "c" / WEIGHTS).record
+
+
+def test_a_mask_given_as_numbers_of_cells_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((4, 90, 90), np.uint8)
+    for k in range(16):
+        mask[:, 20 * (k // 4) + 5 :, 20 * (k % 4) + 5 :][:, :12, :12] = 255
+    images, labels = write_stacks(tmp_path, labels=mask)
+    given = ["train", "--images", images, "--labels", labels, "--width", "2", "--tile", "188"]
+    given += ["--steps", "1", "--device", "cpu", "--overwrite", "--out", str(tmp_path / "run")]
+    assert main([*given, "--label-kind", "instance"]) == 0
+    said = capsys.readouterr().err
+    assert f"careful: {labels}: section 0: its 1 values beside 0 lie in 16 pieces" in said
+    assert main(given) == 0
+    assert "careful" not in capsys.readouterr().err
+    write_stacks(tmp_path, labels=ndimage.label(mask[0])[0].astype("u1")[None].repeat(4, 0))
+    assert main([*given, "--label-kind", "instance"]) == 0
+    assert "careful" not in capsys.readouterr().err
 
 
 def movie(path: Path, pixels: NDArray[Any], axes: str = "TYX") -> str:
