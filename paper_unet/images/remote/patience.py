@@ -97,10 +97,15 @@ class Server:
             raise RefusedError(failure)
         if tries >= (TRIES if self.answered else AT_FIRST) or seconds > LONGEST:
             self.lost = True
+            what_now = "look at the address; when it is well, run the same command again"
+            if self.answered:  # before; so something may have been done
+                what_now = (
+                    "what a prediction has finished is kept: when it is well again, run the same "
+                    "command"
+                )
             raise UnreachableError(
                 f"{self.address}: the server {failure.what}, {tries} times within {seconds:.0f} s; "
-                "what is finished is kept: when it is well again, run the same command and it "
-                "goes on"
+                f"{what_now}"
             )
         if self.address.host not in SAID:
             SAID.add(self.address.host)
