@@ -223,7 +223,9 @@ def test_a_server_that_goes_on_failing(
 def test_a_server_that_is_not_there_is_not_waited_for_long(tmp_path: Path) -> None:
     with file_server(tmp_path) as url:
         pass
-    with pytest.raises(InputError, match=r"the server cannot be reached, 4 times within .*; look at the address"):
+    with pytest.raises(
+        InputError, match=r"the server cannot be reached, 4 times within .*; look at the address"
+    ):
         read_stack(f"{url}/v3.zarr")
 
 
