@@ -70,14 +70,20 @@ def doubt_of_numbers(section: npt.NDArray[np.generic]) -> str:
     str
         Empty if there is no doubt: the pixels of a value lie together in few pieces.
     """
-    inside = section[section != 0]
-    values = len(np.unique(inside))
-    pieces = int(label(section, background=0, connectivity=1).max()) if values else 0
-    if pieces <= MOST_PIECES * values and inside.size >= LEAST_PIXELS * pieces:
+    inside = section != 0
+    names, numbers = np.unique(section[inside], return_inverse=True)
+    values, pixels = len(names), len(numbers)
+    if not values:
+        return ""
+    dense = np.zeros(section.shape, np.int64)  # names may be of any size
+    dense[inside] = numbers + 1
+    found = label(dense, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    pieces = int(found.max())
+    if pieces <= MOST_PIECES * values and pixels >= LEAST_PIXELS * pieces:
         return ""
     return (
-        f"its {values} values beside 0 lie in {pieces} pieces of {inside.size / pieces:.1f} pixels "
-        "on average, and a cell is one: these may be probabilities or a mask, to be segmented first"
+        f"its {values} values beside 0 lie in {pieces} pieces of {pixels / pieces:.1f} pixels on "
+        "average, and a cell is one: these may be probabilities or a mask, to be segmented first"
     )
 
 
