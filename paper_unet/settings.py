@@ -201,7 +201,7 @@ _READ: dict[Any, tuple[Option, ...]] = {}
 def _option(name: str, hint: Any, default: Any) -> Option:
     kind, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     optional = get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind)
-    if optional:
+    if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     given: dict[Any, Any] = {type(extra): extra for extra in extras}
     choices = given.get(Choices)

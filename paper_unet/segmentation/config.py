@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,7 +46,7 @@ class SegmentConfig:
         int, "3: cells run through sections; 2: each section has its own", Limits(2, 3, closed=True)
     ] = 3
     threshold: Annotated[
-        str,
+        str | float,
         "probability above which a voxel is in a cell; from:SCORES.json takes the best one for "
         "V_rand out of what an evaluation printed as JSON, from:SCORES.json:rand_error another",
     ] = "0.5"
@@ -105,12 +106,15 @@ class SegmentConfig:
     ] = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.channel, int):
+        if isinstance(self.channel, int) and not isinstance(self.channel, bool):
             object.__setattr__(self, "channel", str(self.channel))
+        number: object = self.threshold  # which NumPy's are, too
+        if isinstance(number, Real) and not isinstance(number, bool):
+            object.__setattr__(self, "threshold", str(float(number)))
         check(self)
         if self.dims == 2 and self.connectivity == 3:
             raise InputError("connectivity is 3; within a section it must be 1 or 2")
-        if not self.threshold.startswith(FROM):
+        if not str(self.threshold).startswith(FROM):
             threshold_of(self.threshold)
         block_of(self.block)
         if self.memory is not None:
@@ -128,12 +132,12 @@ def block_of(text: str) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def threshold_of(text: str) -> float:
+def threshold_of(given: str | float) -> float:
     """Return a threshold, which a file of scores may hold.
 
     Parameters
     ----------
-    text : str
+    given : str or float
         A number in [0, 1), or ``from:FILE`` or ``from:FILE:METRIC``, where FILE holds what
         ``paper-unet evaluate --json`` prints.
 
@@ -142,6 +146,7 @@ def threshold_of(text: str) -> float:
     InputError
         If it is neither.
     """
+    text = str(given)
     if text.startswith(FROM):
         return _checked(_from_scores(text.removeprefix(FROM)), text)
     try:

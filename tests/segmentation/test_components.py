@@ -174,9 +174,18 @@ def test_a_threshold_out_of_a_file_of_scores(tmp_path: Path, capsys: Any) -> Non
         np.testing.assert_array_equal(labels_of(tmp_path / "o.tif"), renumbered(expected))
 
 
+@pytest.mark.parametrize("given", [0.25, np.float32(0.25), np.float64(0.25)])
+def test_a_threshold_is_a_number_or_text(folder: Path, given: float) -> None:
+    assert settings(folder, threshold=given) == settings(folder, threshold="0.25")
+    assert settings(folder, threshold=0) == settings(folder, threshold=0.0)
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
+        ({"threshold": 1.5}, r"threshold is '1.5'; give a number in \[0, 1\)"),
+        ({"threshold": True}, "threshold is True"),
+        ({"channel": True}, "channel is True"),
         ({"threshold": "half"}, "threshold is 'half'"),
         ({"threshold": "1"}, r"threshold is '1'; give a number in \[0, 1\)"),
         ({"threshold": "nan"}, "threshold is 'nan'"),
