@@ -70,9 +70,14 @@ class Job:
         return (int(self.dims == 3), 1, 1)
 
     @property
+    def by_distance(self) -> bool:
+        """Whether the sides of a voxel count."""
+        return self.method == "watershed" and self.seeds == "distance"
+
+    @property
     def margin(self) -> Triple:
         """Voxels around a block from which seeds are known exactly."""
-        if self.method == "components" or self.seeds == "probability":
+        if not self.by_distance:
             return (0, 0, 0)
         z, y, x = (math.ceil(self.seed_distance / step) + 1 for step in self.sampling)
         return (z if self.dims == 3 else 0, y, x)

@@ -149,9 +149,9 @@ def _block(config: SegmentConfig, output: Output) -> Triple:
 def _sampling(stack: Stack) -> tuple[float, float, float]:
     """Return the sides of a voxel in those along x; 1 where the file does not say."""
     z, y, x = stack.pixel_size
-    if z is None or y is None or x is None:
+    if y is None or x is None:
         return 1.0, 1.0, 1.0
-    return z / x, y / x, 1.0
+    return 1.0 if z is None else z / x, y / x, 1.0
 
 
 def _facts(config: SegmentConfig, stack: Stack, output: Output, job: Job) -> dict[str, Any]:

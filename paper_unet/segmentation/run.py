@@ -111,7 +111,7 @@ def segment_file(
             job, anew = begin(config, stack, output, job, journal, overwrite)
             if anew:
                 drop_all(output.path)
-            _announce(report, job, journal, needed, allowed)
+            _announce(report, stack, job, journal, needed, allowed)
             stages = Stages(
                 job, output.path, config.min_size, executor, report, stop, verify=verify,
                 memory=allowed - base,
@@ -183,12 +183,19 @@ def _output(config: SegmentConfig, stack: Stack, dtype: str, overwrite: bool) ->
     )
 
 
-def _announce(report: Report, job: Job, journal: Journal, needed: int, allowed: int) -> None:
+def _announce(
+    report: Report, stack: Stack, job: Job, journal: Journal, needed: int, allowed: int
+) -> None:
     size, block = (" x ".join(map(str, sides)) for sides in (job.blocks.shape, job.blocks.block))
     report.say(
         f"{size} voxels in {len(job.blocks)} block(s) of {block}; {job.method} in {job.dims}-D, "
         f"threshold {job.threshold:g}"
     )
+    if job.by_distance and job.dims == 3 and len(stack) > 1 and None in stack.pixel_size:
+        report.say(
+            f"{job.source}: does not say how deep a section is; for the seeds it is as deep as a "
+            "pixel is wide"
+        )
     report.say(f"memory: about {megabytes(needed)} of {megabytes(allowed)} allowed")
     if journal.done:
         report.say(f"going on: {len(journal.done)} of {len(job.blocks)} blocks are there already")

@@ -9,9 +9,12 @@ from scipy import ndimage
 from segmentation_helpers import labels_of, renumbered, settings, smooth, touching, write
 from skimage.segmentation import watershed
 
+from paper_unet.images import create_output
+from paper_unet.large.report import Report
 from paper_unet.metrics import cell_scores
 from paper_unet.segmentation import segment_file
 from paper_unet.segmentation.flood import adopted, deep
+from paper_unet.segmentation.plan import make_job, open_source
 
 CHOICES = {"threshold": "0.45", "seed_distance": 1.5, "seed_threshold": 0.7, "method": "watershed"}
 
@@ -115,6 +118,31 @@ def test_the_sides_of_a_voxel_count(tmp_path: Path) -> None:
     inside[2:5, 4:28, 4:28] = True
     assert not deep(inside, 3.0, (1.0, 1.0, 1.0), 3).any()
     assert deep(inside, 3.0, (10.0, 1.0, 1.0), 3)[2:5, 10:20, 10:20].all()
+
+
+@pytest.mark.parametrize(("dims", "depth"), [(2, None), (2, 3.0), (3, None), (3, 3.0)])
+def test_the_sides_of_a_pixel_count_where_the_depth_is_not_known(
+    tmp_path: Path, dims: int, depth: float | None
+) -> None:
+    """A plate of 9 x 24 pixels, each twice as high as wide: its middle is 10 from the sides."""
+    volume = np.zeros((3, 16, 48), np.float32)
+    volume[:, 4:13, 12:36] = 0.9
+    output = create_output(tmp_path / "p.tif", volume.shape, "float32", pixel_size=(depth, 2, 1))
+    output.prepare(resume=False)
+    for z, section in enumerate(volume):
+        output.write(z, 0, 0, section)
+    output.finish()
+    lines: list[str] = []
+    config = settings(tmp_path, dims=dims, method="watershed", seed_distance=9.0)
+    with open_source(config) as stack:
+        assert (stack.pixel_size[0] is None) == (depth is None)
+        output = create_output(tmp_path / "o.tif", volume.shape, "uint32", labels=True)
+        job = make_job(config, stack, output)
+    assert job.sampling == pytest.approx((depth or 1, 2, 1))
+    assert deep(volume > 0.5, 9.0, job.sampling, 2)[:, 8, 24].all()
+    segment_file(config, report=Report(say=lines.append))
+    said = [line for line in lines if "does not say how deep a section is" in line]
+    assert len(said) == (dims == 3 and depth is None)
 
 
 def test_without_background_all_is_far_from_it() -> None:
