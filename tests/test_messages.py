@@ -15,6 +15,8 @@ from paper_unet.cli import build_parser, main
 from paper_unet.cli.common import with_flags
 from paper_unet.errors import InputError
 from paper_unet.images import open_stack, to_unit_range
+from paper_unet.model import UNet
+from paper_unet.networks.weights_file import save_model
 
 PACKAGE = Path(paper_unet.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
@@ -106,3 +108,32 @@ def test_no_message_tells_users_to_install_a_checkout() -> None:
     said = {text for path in PACKAGE.rglob("*.py") for text in texts(ast.parse(path.read_text()))}
     assert any("pip install" in text for text in said)
     assert not [text for text in said if "install -e" in text]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predict in.h5 -o out.tif",
+        "predict in.h5 -o masks --release --weights net.safetensors",
+        "segment p.h5 -o cells.tif",
+        "evaluate cells.h5 p.h5",
+        "evaluate cells.h5 cells.h5 --labels",
+        "train --images in.h5 --labels cells.h5 --out run --steps 1 --width 1 --tile 188",
+    ],
+)
+def test_commands_say_how_what_they_open_is_read(
+    tmp_path: Path, monkeypatch, capsys, caplog, words: str
+) -> None:
+    """As of an HDF5 file of one data set: that it is taken."""
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)
+    cells = np.zeros((2, 48, 48), np.uint8)
+    cells[:, 8:40, 8:40] = 255
+    for name in ("in", "p", "cells"):
+        with h5py.File(f"{name}.h5", "w") as file:
+            file["volumes/found"] = cells
+    save_model("net.safetensors", UNet.release(width=1))
+    assert main(words.split()) == 0
+    said = capsys.readouterr().err + caplog.text
+    for name in re.findall(r"\w+\.h5", words):
+        assert f"{name}: its data set /volumes/found is read" in said

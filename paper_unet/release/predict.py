@@ -76,6 +76,8 @@ def predict_release(
             refuse_same_file(file, config.out)
         frames = list(parse_slices(config.slices, len(stack)))
         with _output(config, stack, frames, overwrite) as write:
+            for note in stack.notes:
+                report.say(note)
             _segment(config, settings, stack, frames, write, stop, report)
     return len(frames)
 

@@ -186,6 +186,8 @@ def _output(config: SegmentConfig, stack: Stack, dtype: str, overwrite: bool) ->
 def _announce(
     report: Report, stack: Stack, job: Job, journal: Journal, needed: int, allowed: int
 ) -> None:
+    for note in stack.notes:
+        report.say(note)
     size, block = (" x ".join(map(str, sides)) for sides in (job.blocks.shape, job.blocks.block))
     report.say(
         f"{size} voxels in {len(job.blocks)} block(s) of {block}; {job.method} in {job.dims}-D, "
