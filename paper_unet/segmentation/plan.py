@@ -40,8 +40,15 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
     Raises
     ------
     InputError
-        If blocks do not fit the output, or the values or the threshold mean nothing.
+        If blocks do not fit the output, or the values or the threshold mean nothing; if the source
+        says that it holds labels, and nobody says what these mean.
     """
+    if stack.says_labels and config.value_range is None:
+        raise InputError(
+            f"{config.source}: says that it holds numbers of cells or classes, and accepted are "
+            "probabilities: predict without `argmax`, or say which values mean 0 and 1 with "
+            "`value_range` 0 1"
+        )
     chosen = parse_slices(config.slices, len(stack))
     scale = scale_of_probabilities(
         stack.dtype, config.value_range or stack.own_range, config.source

@@ -14,6 +14,7 @@ from segmentation_helpers import labels_of, renumbered, settings, smooth, touchi
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
+from paper_unet.images import create_output
 from paper_unet.large.report import Report
 from paper_unet.segmentation import SegmentConfig, segment_file
 from paper_unet.segmentation.blocks import Blocks, within
@@ -140,6 +141,29 @@ def test_values_that_are_no_probabilities(
     with pytest.raises(InputError, match=reason):
         segment_file(settings(tmp_path, value_range=given))
     assert [path.name for path in tmp_path.iterdir()] == ["p.tif"]
+
+
+@pytest.mark.parametrize("name", ["c.tif", "c.ome.tif", "c.zarr", "c.h5", "c.precomputed"])
+def test_classes_are_no_probabilities_unless_that_is_said(
+    tmp_path: Path, capsys: Any, name: str
+) -> None:
+    """As argmax writes them: 1 of 255 gave no cell."""
+    classes = np.zeros((2, 16, 16), np.uint8)
+    classes[:, 2:6, 2:6] = classes[:, 9:14, 9:14] = 1
+    output = create_output(tmp_path / name, classes.shape, "uint8", labels=True)
+    output.prepare(resume=False)
+    for z, section in enumerate(classes):
+        output.write(z, 0, 0, section)
+    for task in (task for stage in output.stages() for task in stage):
+        output.run(task)
+    output.finish()
+    command = ["segment", str(tmp_path / name), "-o", str(tmp_path / "cells.tif")]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "says that it holds numbers of cells or classes" in line and "--range 0 1" in line
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert main([*command, "--range", "0", "1"]) == 0
+    assert "2 cells" in capsys.readouterr().out
 
 
 def test_nothing_above_the_threshold_is_said(tmp_path: Path) -> None:
