@@ -10,7 +10,7 @@ from paper_unet.images.grey_count import GreyCount, count_section, describe_sect
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.inside import absolute, file_of, local_path, place_of
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
-from paper_unet.images.outputs.labels_folder import make_labels
+from paper_unet.images.outputs.labels_folder import labels_kept, make_labels
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.outputs.stored import Stored, stored_files
 from paper_unet.images.outputs.tasks import Task
@@ -40,6 +40,7 @@ __all__ = [
     "create_tiff",
     "describe_section",
     "file_of",
+    "labels_kept",
     "level_paths",
     "local_path",
     "make_labels",

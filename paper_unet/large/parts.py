@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from paper_unet.errors import InputError, shown
-from paper_unet.images import Stored, file_of
+from paper_unet.images import Stored, file_of, labels_kept
 from paper_unet.large.config import PredictConfig
 from paper_unet.large.estimate import announce
 from paper_unet.large.executor import Executor, LocalExecutor
@@ -131,7 +131,7 @@ def predict_part(
     refuse_bucket(config)
     executor, report = executor or LocalExecutor(), report or Report()
     refuse_same_file(file_of(config.source), file_of(config.out))
-    with stopping() as stop, open_input(config) as stack:
+    with stopping() as stop, open_input(config) as stack, labels_kept(config.out):
         refuse_inputs(config, stack)
         output = described_output(config, stack, overwrite)
         settled = settle(config, stack, output, executor)

@@ -13,6 +13,7 @@ from paper_unet.images import (
     Stack,
     create_output,
     file_of,
+    labels_kept,
     make_labels,
     parse_slices,
     percentile_range,
@@ -88,6 +89,7 @@ def predict_file(
     with (
         stopping() as stop,
         open_input(config) as stack,
+        labels_kept(config.out),
     ):
         refuse_inputs(config, stack)
         output = described_output(config, stack, overwrite)
@@ -127,7 +129,10 @@ def refuse_inputs(config: PredictConfig, stack: Stack) -> None:
 
 
 def described_output(config: PredictConfig, stack: Stack, overwrite: bool) -> Output:
-    """Return the output that a configuration names, unless it is the input; nothing is made yet."""
+    """Return the output that a configuration names, unless it is the input; nothing is made yet.
+
+    But the folder for labels of an image, by `make_labels`.
+    """
     chosen = parse_slices(config.slices, len(stack))
     wanted_classes(config.of_class, config.all_classes, config.argmax)
     shape, pixel_size = (len(chosen), *stack.shape[1:]), stack.pixel_size

@@ -14,6 +14,7 @@ from paper_unet.images import (
     Stack,
     create_output,
     file_of,
+    labels_kept,
     make_labels,
     parse_slices,
 )
@@ -95,7 +96,7 @@ def segment_file(
     """
     executor, report = executor or LocalExecutor(), report or Report()
     refuse_same_file(file_of(config.source), file_of(config.out))
-    with stopping() as stop, open_source(config) as stack:
+    with stopping() as stop, open_source(config) as stack, labels_kept(config.out):
         for file in stack.files:
             refuse_same_file(file, file_of(config.out))
         output = _output(config, stack, "uint32", overwrite)

@@ -1,6 +1,7 @@
 """Several classes at once: a channel for each, or a label image; on disk as in memory."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,21 @@ def test_labels_of_a_part_of_an_image(folder: Path) -> None:
     with pytest.raises(InputError, match=said):
         predict_file(settings(folder, "image.zarr/labels/kinds", argmax=True, slices="1"))
     assert not (folder / "image.zarr" / "labels").exists()
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize("given", [{"memory": "1MB"}, {"shard": 7}])
+def test_what_is_refused_leaves_nothing_in_the_image(
+    folder: Path, given: dict[str, Any], version: str
+) -> None:
+    predict_file(settings(folder, "image.zarr", ome_zarr=version))
+    before = content(folder / "image.zarr")
+    config = settings(folder, "image.zarr/labels/kinds", argmax=True, ome_zarr=version, **given)
+    for run in (predict_file, partial(predict_part, part="1/2")):
+        with pytest.raises(InputError):
+            run(config)
+        assert content(folder / "image.zarr") == before
+        assert not (folder / "image.zarr" / "labels").exists()
 
 
 def test_names_in_tiff_and_hdf5(folder: Path) -> None:

@@ -291,3 +291,31 @@ def test_packed_arrays_come_back() -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"memory": "1MB"}, "give a smaller `block`"),
+        ({"block": "2x20x16"}, "multiples of 16"),
+        ({"value_range": (3.0, 3.0)}, "the lower one first"),
+        ({"shard": 7}, "`shard` is 7"),
+        ({}, "values are NaN"),  # seen when all is begun
+    ],
+)
+def test_what_is_refused_leaves_nothing_in_the_image(
+    folder: Path, version: str, given: dict[str, Any], reason: str
+) -> None:
+    segment_file(settings(folder, "in.zarr", ome_zarr=version))
+    write(folder / "p.tif", np.full((6, 32, 48), np.nan if not given else 0.5, np.float32))
+    before = {path.relative_to(folder): path.is_dir() for path in folder.rglob("*")}
+    config = settings(folder, "in.zarr/labels/cells", ome_zarr=version, **given)
+    with pytest.raises(InputError, match=reason):
+        segment_file(config)
+    assert {path.relative_to(folder): path.is_dir() for path in folder.rglob("*")} == before
+    write(folder / "p.tif", smooth((6, 32, 48)))
+    segment_file(settings(folder, "in.zarr/labels/cells", ome_zarr=version))
+    with pytest.raises(InputError, match="give a smaller `block`"):
+        segment_file(settings(folder, "in.zarr/labels/more", ome_zarr=version, memory="1MB"))
+    assert (folder / "in.zarr" / "labels" / "cells").is_dir()

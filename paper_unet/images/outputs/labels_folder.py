@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from paper_unet.images.stack import PixelSize
+from paper_unet.system.address import Address
 
 
 def make_labels(
     path: str | Path, version: str, shape: tuple[int, int, int], pixel_size: PixelSize
 ) -> PixelSize:
     """Make the folder ``labels`` of an OME-Zarr image, if an output is to lie there.
+
+    It is made before all checks of the output, which finds its folder; `labels_kept` around them
+    takes it away again if nothing is written.
 
     Parameters
     ----------
@@ -38,3 +44,23 @@ def make_labels(
 
         return zarr_labels.make_labels(path, version, shape, pixel_size)
     return pixel_size
+
+
+@contextmanager
+def labels_kept(path: str | Path | Address) -> Iterator[None]:
+    """Take the folder ``labels`` away that `make_labels` made meanwhile, if nothing lies in it.
+
+    Parameters
+    ----------
+    path : str, Path or Address
+        Of the output, wherever it lies.
+    """
+    folder = Path(str(path)).parent
+    there = folder.name != "labels" or folder.exists()
+    try:
+        yield
+    finally:
+        if not there and folder.is_dir():
+            from paper_unet.images.outputs import zarr_labels
+
+            zarr_labels.remove_empty(folder)

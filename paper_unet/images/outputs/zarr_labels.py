@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,16 @@ def make_labels(
     return z, y, x
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that `make_labels` has made, unless anything else lies in it."""
+    with suppress(OSError):
+        found = list(folder.iterdir())
+        if {path.name for path in found} <= OF_LISTING:
+            for path in found:
+                path.unlink()
+            folder.rmdir()
+
+
 def _extent(image: Path) -> tuple[tuple[int, ...], PixelSize] | None:
     """Return the length of an image along Z, Y and X, and the size of its pixels; or None.
 
@@ -81,6 +92,8 @@ def register(path: Path) -> None:
 
 
 FORMATS: dict[str, Literal[2, 3]] = {"zarr.json": 3, ".zattrs": 2}
+OF_LISTING = {*FORMATS, ".zgroup"}
+"""Documents of a folder of labels that are listed in it."""
 
 
 def _listing(kind: int, names: list[str]) -> dict[str, Any]:
