@@ -7,10 +7,11 @@ import json
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.cli.common import Commands, add_command, print_scores, say
+from paper_unet.cli.common import Commands, add_command, print_scores, say, with_flags
 from paper_unet.errors import InputError, naming, without_secrets
 from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 from paper_unet.system.progress import progress_bar
@@ -81,18 +82,22 @@ def add(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from paper_unet.images import parse_slices, read_stack
+    from paper_unet.images import open_probabilities, parse_slices, pixels_of, read_stack
     from paper_unet.metrics import Evaluated, isbi2012_scores
 
     if options.numbers:
         _evaluate_cells_in_3d(options)
         return
     pixel_size = _check_outputs(options)
-    # what is shown as black and white says nothing of either
-    labels, prediction = (
-        read_stack(path, labels=True, missing=options.missing, say=say, **_choices(options, path))
+    tell = partial(_say, options.command)
+    of_labels, of_prediction = (
+        {"missing": options.missing, **_choices(options, path)}
         for path in (options.labels, options.prediction)
     )
+    # what is shown as black and white says nothing of labels
+    labels = read_stack(options.labels, labels=True, say=tell, **of_labels)
+    with open_probabilities(options.prediction, **of_prediction) as stack:
+        prediction = pixels_of(stack, tell)
     chosen = list(parse_slices(options.slices, len(labels)))
     labels = _cells(labels[chosen], options.labels)
     if options.slices and len(prediction) != len(chosen):
@@ -122,6 +127,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         )  # fmt: skip
         write_atomic(options.report, page.encode(), overwrite=options.overwrite)
         say(f"wrote {options.report}")
+
+
+def _say(command: argparse.ArgumentParser, line: str) -> None:
+    say(with_flags(line, command))
 
 
 def _facts(
@@ -192,7 +201,7 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
         ) as found,
     ):
         for note in (*truth.notes, *found.notes):
-            say(note)
+            _say(options.command, note)
         chosen = parse_slices(options.slices, len(truth))
         of_found = range(len(found))
         if options.slices and len(found) != len(chosen):

@@ -17,8 +17,9 @@ from paper_unet.images.outputs.tasks import Task
 from paper_unet.images.outputs.tiff_writer import StackWriter, create_tiff
 from paper_unet.images.percentiles import PercentileRange, percentile_range
 from paper_unet.images.pyramid import Chunk
-from paper_unet.images.readers import needed_choices, open_stack, read_stack
+from paper_unet.images.readers import needed_choices, open_stack, pixels_of, read_stack
 from paper_unet.images.readers.levels import level_paths
+from paper_unet.images.readers.probabilities import open_probabilities
 from paper_unet.images.readers.unfinished import open_unfinished, unfinished_of
 from paper_unet.images.stack import PixelSize, Stack, Window, parse_slices
 
@@ -45,10 +46,12 @@ __all__ = [
     "local_path",
     "make_labels",
     "needed_choices",
+    "open_probabilities",
     "open_stack",
     "open_unfinished",
     "parse_slices",
     "percentile_range",
+    "pixels_of",
     "place_of",
     "read_stack",
     "scale_of",

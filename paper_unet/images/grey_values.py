@@ -15,6 +15,10 @@ OF_LABELS = ("int8", "int64", "uint64")
 """Types that numbers of cells and classes may have beside these; grey values of them are none."""
 
 
+class NotGreyError(InputError):
+    """Values that are no grey values, and may be labels: of such a type, or places in a palette."""
+
+
 def own_range(dtype: np.dtype[Any], bits: int) -> tuple[float, float] | None:
     """Return the grey values that are black and white where a file says it by its bits.
 

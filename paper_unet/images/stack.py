@@ -57,6 +57,8 @@ class Stack(ABC):
     own_range : tuple of two floats or None
         The grey values that are black and white by the file itself: of fewer than 8 bits. None
         where the rule of the dtype holds, see `paper_unet.images.to_unit_range`.
+    white_is_zero : bool
+        Whether it is stored so; grey values are then inverted, labels are not.
     notes : tuple of str
         What a user has to know about how the values are read, such as that they are inverted; each
         a line.
@@ -87,6 +89,7 @@ class Stack(ABC):
     pixel_size: PixelSize = UNKNOWN_SIZE
     cache_bytes: int = 0
     own_range: tuple[float, float] | None = None
+    white_is_zero: bool = False
     notes: tuple[str, ...] = ()
     format: str = ""
     several: bool = False

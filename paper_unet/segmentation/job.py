@@ -23,7 +23,7 @@ class Job:
     Attributes
     ----------
     source : Path or Address
-    axes, series, channel, time, missing, memory
+    labels, axes, series, channel, time, missing, memory
         As `paper_unet.images.open_stack` takes them; memory in bytes.
     first : int
         Section of the source that is section 0 here.
@@ -39,6 +39,7 @@ class Job:
     """
 
     source: Path | Address
+    labels: bool
     axes: str | None
     series: int | None
     channel: str | int | None

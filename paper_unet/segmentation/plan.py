@@ -10,7 +10,14 @@ from importlib.metadata import version
 from typing import Any
 
 from paper_unet.errors import InputError
-from paper_unet.images import Output, Stack, absolute, create_output, open_stack, parse_slices
+from paper_unet.images import (
+    Output,
+    Stack,
+    absolute,
+    create_output,
+    open_probabilities,
+    parse_slices,
+)
 from paper_unet.large.journal import Journal
 from paper_unet.large.memory import bytes_of, megabytes
 from paper_unet.large.verify import check_pieces
@@ -26,9 +33,9 @@ OF_WATERSHED = ("seeds", "seed_distance", "seed_threshold", "context", "block")
 
 
 def open_source(config: SegmentConfig) -> Stack:
-    """Open the probabilities, as they are stored."""
-    return open_stack(
-        config.source, axes=config.axes, series=config.series, missing=config.missing, labels=True,
+    """Open the probabilities."""
+    return open_probabilities(
+        config.source, axes=config.axes, series=config.series, missing=config.missing,
         channel=config.channel, time=config.time,
         budget=None if config.memory is None else Budget(bytes_of(config.memory)),
     )  # fmt: skip
@@ -55,6 +62,7 @@ def make_job(config: SegmentConfig, stack: Stack, output: Output) -> Job:
     )
     return Job(
         source=absolute(config.source),
+        labels=stack.labels,
         axes=config.axes,
         series=config.series,
         channel=config.channel,

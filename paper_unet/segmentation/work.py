@@ -215,7 +215,7 @@ def _labelled(job: Job, index: int) -> tuple[NDArray[Any], list[Labels]]:
 
 
 def _read(job: Job, box: Box) -> NDArray[Any]:
-    """Read the values of a box, as they are stored."""
+    """Read the values of a box, as the stack has them."""
     stack = _opened(job)
     sections, rows, columns = box
     values = np.empty(size_of(box), stack.dtype)
@@ -230,7 +230,7 @@ def _opened(job: Job) -> Stack:
     if _stack is None or _stack[0] != job.run:
         close()
         _stack = job.run, open_stack(
-            job.source, axes=job.axes, series=job.series, missing=job.missing, labels=True,
+            job.source, labels=job.labels, axes=job.axes, series=job.series, missing=job.missing,
             channel=job.channel, time=job.time,
             budget=None if job.memory is None else Budget(job.memory),
         )  # fmt: skip

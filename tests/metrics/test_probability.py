@@ -129,10 +129,24 @@ def test_labels_of_one_value_whichever(
 def test_masks_that_imagej_shows_inverted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    """With an inverting table, 255 is the object: labels and probabilities are what is stored."""
+    """With an inverting table, 255 is the object: labels and masks are what is stored."""
     for name in ("labels", "map"):
         white = "miniswhite" if kind in (name, "both") else "minisblack"
         tifffile.imwrite(tmp_path / f"{name}.tif", LABELS * 255, photometric=white)
     code, found, _ = command(tmp_path, capsys)
     assert code == 0
     assert re.search(r"pixel error, lower is better +0\.000000", found)
+
+
+def test_probabilities_with_white_as_zero_are_inverted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS * 255, photometric="minisblack")
+    stored = np.rint(CERTAIN * 255).astype("u1")
+    found = []
+    for kind, values in (("minisblack", stored), ("miniswhite", 255 - stored)):
+        tifffile.imwrite(tmp_path / "map.tif", values, photometric=kind)
+        code, scores, said = command(tmp_path, capsys)
+        assert (code, "inverted, a value v is read as 255 - v" in said) == (0, kind == "miniswhite")
+        found.append(scores)
+    assert found[0] == found[1]

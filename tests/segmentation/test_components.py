@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 from segmentation_helpers import labels_of, renumbered, settings, smooth, touching, write
 
@@ -141,6 +143,70 @@ def test_values_that_are_no_probabilities(
     with pytest.raises(InputError, match=reason):
         segment_file(settings(tmp_path, value_range=given))
     assert [path.name for path in tmp_path.iterdir()] == ["p.tif"]
+
+
+def image_with_white_as_zero(path: Path, stored: NDArray[Any]) -> None:
+    """A TIFF, or a folder of one for each section."""
+    if path.suffix:
+        tifffile.imwrite(path, stored, photometric="miniswhite")
+        return
+    path.mkdir()
+    for z, section in enumerate(stored):
+        tifffile.imwrite(path / f"{z}.tif", section, photometric="miniswhite")
+
+
+@pytest.mark.parametrize("name", ["white.tif", "white"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_probabilities_with_white_as_zero_are_those_with_black(
+    tmp_path: Path, capsys: Any, dtype: str, name: str
+) -> None:
+    """As `predict` reads grey values: the background was segmented."""
+    top = np.iinfo(dtype).max
+    stored = np.rint(smooth((2, 24, 24)) * top).astype(dtype)
+    write(tmp_path / "black.tif", stored)
+    image_with_white_as_zero(tmp_path / name, top - stored)
+    found = []
+    for source in ("black.tif", name):
+        out = tmp_path / f"cells-{source}.tif"
+        assert main(["segment", str(tmp_path / source), "-o", str(out)]) == 0
+        assert ("white is stored as zero; inverted" in capsys.readouterr().err) == (source == name)
+        found.append(labels_of(out))
+    assert found[0].max() > 1
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["mask.tif", "mask"])
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_with_white_as_zero_is_read_as_it_is_stored(
+    tmp_path: Path, capsys: Any, value: int, name: str
+) -> None:
+    """ImageJ writes 255 so where a cell is; in the second section alone."""
+    mask = np.zeros((2, 600, 24), np.uint8)
+    mask[1, 550:560, 3:9] = mask[1, 580:590, 3:9] = value
+    image_with_white_as_zero(tmp_path / name, mask)
+    command = ["segment", str(tmp_path / name), "-o", str(tmp_path / "o.tif"), "--range", "0"]
+    assert main([*command, str(value)]) == 0
+    said = capsys.readouterr()
+    assert "2 cells" in said.out and "white as zero; it is read as it is stored" in said.err
+    np.testing.assert_array_equal(labels_of(tmp_path / "o.tif") > 0, mask > 0)
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8", "i1", "palette", "palette.png"])
+def test_what_is_no_grey_value_is_read_as_it_is_stored(tmp_path: Path, kind: str) -> None:
+    mask = np.zeros((1, 16, 16), np.uint8)
+    mask[:, 2:6, 2:6] = mask[:, 9:14, 9:14] = 1
+    path = tmp_path / ("p.png" if kind == "palette.png" else "p.tif")
+    colours = np.random.default_rng(0).integers(0, 2**16, (3, 256)).astype(np.uint16)
+    if kind == "palette.png":
+        picture = Image.fromarray(mask[0], "P")
+        picture.putpalette([200, 3, 7, 9, 9, 9])
+        picture.save(path)
+    elif kind == "palette":
+        tifffile.imwrite(path, mask, photometric="palette", colormap=colours)
+    else:
+        write(path, mask.astype(kind))
+    config = SegmentConfig(str(path), str(tmp_path / "o.tif"), value_range=(0, 1))
+    assert segment_file(config).cells == 2
 
 
 @pytest.mark.parametrize("name", ["c.tif", "c.ome.tif", "c.zarr", "c.h5", "c.precomputed"])

@@ -223,19 +223,24 @@ def read_stack(
         path, axes=axes, series=series, channels=channels, labels=labels, missing=missing,
         channel=channel, time=time,
     ) as stack:  # fmt: skip
-        for note in stack.notes:
-            say(note)
-        colours = () if channels == 1 else (channels,)
-        shape = (len(stack), *colours, *stack.shape[1:])
-        need = math.prod(shape) * stack.dtype.itemsize + stack.cache_bytes
-        stack.budget.allow(need, path, f"reads all of {stack.dtype} of shape {shape}")
-        try:
-            pixels = np.empty(shape, stack.dtype)
-        except (MemoryError, ValueError) as error:
-            raise InputError(
-                f"{path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "
-                f"slice by slice, or copy it again if this size is wrong"
-            ) from error
-        for z in range(len(stack)):
-            pixels[z] = stack[z]
+        return pixels_of(stack, say)
+
+
+def pixels_of(stack: Stack, say: Callable[[str], object] = LOG.warning) -> NDArray[Any]:
+    """Read all of a stack that is open, as `read_stack` does."""
+    for note in stack.notes:
+        say(note)
+    colours = () if stack.channels == 1 else (stack.channels,)
+    shape = (len(stack), *colours, *stack.shape[1:])
+    need = math.prod(shape) * stack.dtype.itemsize + stack.cache_bytes
+    stack.budget.allow(need, stack.path, f"reads all of {stack.dtype} of shape {shape}")
+    try:
+        pixels = np.empty(shape, stack.dtype)
+    except (MemoryError, ValueError) as error:
+        raise InputError(
+            f"{stack.path}: {stack.dtype} of shape {stack.shape} does not fit in memory; read it "
+            f"slice by slice, or copy it again if this size is wrong"
+        ) from error
+    for z in range(len(stack)):
+        pixels[z] = stack[z]
     return pixels

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.axes import Axes
 from paper_unet.images.cache import KEPT, ChunkCache
-from paper_unet.images.grey_values import DTYPES, OF_LABELS
+from paper_unet.images.grey_values import DTYPES, OF_LABELS, NotGreyError
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp
 from paper_unet.system.names import UNFINISHED
@@ -314,7 +314,7 @@ def read_as(
         return np.dtype("uint8"), (0.0, 1.0)
     accepted = (*DTYPES, *OF_LABELS) if labels else DTYPES
     if name not in accepted:
-        raise InputError(
+        raise NotGreyError(
             f"{path}: values of {name}; accepted are {', '.join(accepted)}: convert it, masks to "
             "uint8"
         )

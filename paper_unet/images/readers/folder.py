@@ -49,7 +49,8 @@ class FolderStack(Stack):
             self.shape, self.dtype = (len(self._files), *first.shape[1:]), first.dtype
             self.pixel_size = None, *first.pixel_size[1:]
             self.own_range, self.notes = first.own_range, first.notes
-            self.taken = first.taken
+            self._noted = bool(without_orientation(first.notes))
+            self.taken, self.white_is_zero = first.taken, first.white_is_zero
         for file in self._files:
             with self._section(file) as section:
                 self._check_alike(file, section)
@@ -72,8 +73,8 @@ class FolderStack(Stack):
         return stack
 
     def _check_alike(self, file: Path, section: Stack) -> None:
-        noted, first_noted = map(without_orientation, (section.notes, self.notes))
-        if section.own_range != self.own_range or bool(noted) != bool(first_noted):
+        noted = bool(without_orientation(section.notes))
+        if section.own_range != self.own_range or noted != self._noted:
             raise InputError(
                 f"{file}: its grey values have another meaning than those of {self._files[0].name} "
                 "(bits, white as zero, or calibration); all sections must be alike: convert them"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.choice import WHOLE, Choice, choosing
-from paper_unet.images.grey_values import own_range
+from paper_unet.images.grey_values import NotGreyError, own_range
 from paper_unet.images.readers.damage import of_system, reason_of
 from paper_unet.images.readers.foreign import foreign, format_of_file
 from paper_unet.images.readers.orientation import of_exif, orientation_note
@@ -123,7 +123,7 @@ class PictureStack(Stack):
         if self.channels == 1:
             names = NAMES.get(mode, ()) if bits == 8 else ()
             one = f"choose {choosing('C', len(names), names)}; or " if names else ""
-            return InputError(
+            return (NotGreyError if mode in LABELS else InputError)(
                 f"{about}grey of up to 16 bits is accepted: {one}convert it (ImageJ: Image > "
                 "Type > 8-bit), or use a network of as many channels"
             )

@@ -26,7 +26,7 @@ from paper_unet.images.readers.tiff_page import check_page, needs_codecs
 from paper_unet.images.readers.tiff_segments import Segments
 from paper_unet.images.readers.tiff_series import choose_series, open_tiff, other_files
 from paper_unet.images.readers.tiff_structure import Structure, check_structure
-from paper_unet.images.readers.tiff_values import Values, values_of
+from paper_unet.images.readers.tiff_values import Values, counts_from_white, values_of
 from paper_unet.images.stack import Span, Stack, digest_of
 
 LARGEST_SEGMENT = 2**30
@@ -83,6 +83,7 @@ class TiffStack(Stack):
         self._values = Values(stored, None, lambda planes: planes, ())
         if channels == 1:  # a palette or white as zero is of one value alone
             self._values = values_of(path, self._file, self._page, self.labels)
+            self.white_is_zero = counts_from_white(self._page)
         turned = orientation_note(path, self._page.tags.valueof(TAG))
         self.dtype, self.notes = self._values.dtype, (*self._values.notes, *turned)
         self.own_range = self._values.own_range

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paper_unet.errors import InputError
 from paper_unet.images.choice import choosing
-from paper_unet.images.grey_values import DTYPES, OF_LABELS
+from paper_unet.images.grey_values import DTYPES, OF_LABELS, NotGreyError
 
 MINISWHITE, MINISBLACK, RGB, PALETTE, MASK, YCBCR = 0, 1, 2, 3, 4, 6
 PHOTOMETRIC = 262
@@ -35,7 +35,8 @@ def check_page(path: Path, page: Any, channels: int, labels: bool = False) -> No
     dtype = None if page.dtype is None else page.dtype.name
     accepted = (*DTYPES, *OF_LABELS) if labels else DTYPES
     if dtype not in accepted and not (dtype == "bool" and page.bitspersample == 1):
-        raise InputError(
+        white = photometric(page) == MINISWHITE  # what cannot be inverted is not read as it is
+        raise (InputError if white else NotGreyError)(
             f"{path}: values of {dtype or 'an unknown type'}; accepted are {', '.join(accepted)}: "
             f"convert it, masks to uint8"
         )
@@ -80,7 +81,8 @@ def _check_colour(path: Path, page: Any, channels: int, labels: bool) -> None:
         )
     if photometric(page) not in models:
         name = getattr(page.photometric, "name", page.photometric)
-        raise InputError(f"{path}: colour model {name}; {model}")
+        places = channels == 1 and photometric(page) in (PALETTE, MASK)
+        raise (NotGreyError if places else InputError)(f"{path}: colour model {name}; {model}")
 
 
 def grey_ramp(page: Any) -> int:

@@ -66,12 +66,13 @@ def values_of(path: Path, file: Any, page: Any, labels: bool) -> Values:
     plain = Values(
         dtype, own_range(dtype, bits), lambda stored: stored.astype(dtype, copy=False), ()
     )
-    if not labels and _counts_from_white(page):
+    if not labels and counts_from_white(page):
         plain = _inverted(path, plain, bits)
     return _calibrated(path, file.imagej_metadata if file.is_imagej else None, plain, labels)
 
 
-def _counts_from_white(page: Any) -> bool:
+def counts_from_white(page: Any) -> bool:
+    """Whether a grey page has white as zero."""
     model = photometric(page)
     return model == MINISWHITE or (model == PALETTE and grey_ramp(page) == -1)
 
