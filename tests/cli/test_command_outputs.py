@@ -70,6 +70,19 @@ def test_a_picture_of_a_zarr_without_some_chunks(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").is_file()
 
 
+def test_a_picture_of_one_class_of_several(tmp_path: Path) -> None:
+    """The channel that is scored is chosen when the picture's name is compared, too."""
+    cells = np.zeros((2, 64, 64), np.uint8)
+    cells[0, 8:56, 8:56] = 255
+    tifffile.imwrite(tmp_path / "labels.tif", cells)
+    both = np.stack([255 - cells, cells])
+    tifffile.imwrite(tmp_path / "all.tif", both, metadata={"axes": "CZYX"}, ome=True)
+    words = [str(tmp_path / name) for name in ("labels.tif", "all.tif")]
+    more = ["--channel", "1", "--plot", str(tmp_path / "plot.png")]
+    assert main(["evaluate", *words, *more]) == 0
+    assert (tmp_path / "plot.png").is_file()
+
+
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "file" not in kind])
 def test_a_picture_takes_the_place_of_files_alone(
