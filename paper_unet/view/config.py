@@ -15,10 +15,10 @@ class ViewConfig:
     axes: Annotated[str | None, "of the image, such as ZYX; wins over what it says itself"] = None
     series: Annotated[int | None, "of an image that has several"] = None
     channel: Annotated[
-        str | int | None, "of an image that has several: its number, from 0, or its name"
+        str | int | None, "of each file that has several: its number, from 0, or its name"
     ] = None
     time: Annotated[
-        int | None, "number of the time point, from 0, of an image that has several", Limits(0)
+        int | None, "number of the time point, from 0, of each file that has several", Limits(0)
     ] = None
     port: Annotated[int, "of the page; 0: one that is free", Limits(0, 65535, closed=True)] = 0
     refresh: Annotated[

@@ -6,8 +6,10 @@ No other module of this package knows the library; this one does not, either.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import combinations
 from threading import Lock
 from typing import Any, Final, Literal
 
@@ -21,6 +23,7 @@ from paper_unet.images import (
     file_of,
     level_paths,
     local_path,
+    open_probabilities,
     open_stack,
     open_unfinished,
     unfinished_of,
@@ -38,8 +41,11 @@ SAMPLE: Final = 1024
 SHOWN_AS: Final = {"float16": "float32", "float64": "float32", "int64": "uint64", "bool": "uint8"}
 """Types that the page does not know, and what is sent in their place."""
 
-CHOSEN: Final = ("axes", "series", "channel", "time")
-"""Settings of the page that say what of the image is shown."""
+OF_IMAGE: Final = ("axes", "series")
+"""Settings of the page that say how the image is read."""
+
+OF_SEVERAL: Final = ("channel", "time")
+"""Settings of the page that say what is shown of each file that has several."""
 
 MOST_REDUCED: Final = 64
 """Voxels, at most, that one of a smaller version is computed from; beyond, levels on disk help."""
@@ -55,7 +61,8 @@ class Layer:
     kind : {"image", "probability", "labels"} or None
         None: labels if the file says so, or its integers have 32 bits or more, else a probability.
     config : ViewConfig, optional
-        Which axes, series, channel and time point of it are shown.
+        Which axes and series of an image are shown, and which channel and time point of whatever
+        has several.
 
     Attributes
     ----------
@@ -68,6 +75,8 @@ class Layer:
         What a user has to know.
     problem : str
         Why the last look could not open what a run has written; "" if it could.
+    chosen : dict
+        Which channel and time point were needed to open it.
 
     Raises
     ------
@@ -79,31 +88,58 @@ class Layer:
         self._path, self._file, self._lock = path, file_of(path), Lock()
         self.name = (address_of(path) or self._file).name
         self._levels: list[Stack] = []
-        self._choices: dict[str, Any] = {}
-        if config is not None:
-            self._choices = {name: getattr(config, name) for name in CHOSEN}
+        config = config or ViewConfig()
+        names = OF_IMAGE if kind == "image" else ()
+        self._choices: dict[str, Any] = {name: getattr(config, name) for name in names}
+        given = {name: getattr(config, name) for name in OF_SEVERAL}
+        self._given = {name: value for name, value in given.items() if value is not None}
         self.live, self.problem = False, ""
-        self._open(kind == "image")
-        self.kind: Kind = kind or ("labels" if self._is_labels() else "probability")
+        self._open(kind)
+        self.kind: Kind = kind or ("labels" if _is_labels(self.stack) else "probability")
 
-    def _open(self, image: bool) -> None:
+    def _open(self, kind: Kind | None) -> None:
         """Open what there is now, then let go of what was open; if that fails, all stays."""
         state = self._written()  # what is written from here on is seen the next time
         live = not self._file.exists() and unfinished_of(self._path) is not None
         if live:
-            levels = [open_unfinished(self._path)]
+            first, self.chosen = self._needing(partial(open_unfinished, self._path))
+            levels = [first]
         else:
-            levels = list(self._with_levels(_opened(self._path, image, self._choices)))
+            levels = list(self._with_levels(self._opened(kind)))
         with self._lock:
             old, self._levels = self._levels, levels
         for stack in old:
             stack.close()
         self.live, self._state, self.notes = live, state, levels[0].notes
 
+    def _opened(self, kind: Kind | None) -> Stack:
+        """Open a stack, an image in grey or in colour."""
+        opened = _open_image if kind == "image" else partial(_open_output, kind)
+        try:
+            stack, self.chosen = self._needing(partial(opened, self._path, **self._choices))
+        except InputError:
+            self.chosen = self._given
+            for channels in (3, 4) if kind == "image" else ():
+                with suppress(InputError):
+                    return opened(self._path, channels=channels, **self._choices, **self._given)
+            raise
+        return stack
+
+    def _needing(self, opened: Callable[..., Stack]) -> tuple[Stack, dict[str, Any]]:
+        """Open a stack as it is, or by the fewest of the given choices; return these, too."""
+        for count in range(len(self._given) + 1):
+            for names in combinations(self._given, count):
+                made = {name: self._given[name] for name in names}
+                try:
+                    return opened(**made), made
+                except InputError as error:
+                    refused = error
+        raise refused
+
     def _with_levels(self, first: Stack) -> Iterator[Stack]:
         """Yield a stack and the smaller versions beside it, as long as each is half as large."""
         yield first
-        size, chosen = first.shape, self._choices
+        size, chosen = first.shape, {**self._choices, **self.chosen}
         if (
             first.letters
         ):  # its smaller versions are arrays: they may name neither axes nor channels
@@ -118,10 +154,6 @@ class Layer:
                     continue
                 level.close()
             return
-
-    def _is_labels(self) -> bool:
-        whole = self.stack.dtype.kind in "iu"
-        return whole and (self.stack.dtype.itemsize >= 4 or self.stack.says_labels)
 
     @property
     def stack(self) -> Stack:
@@ -223,6 +255,11 @@ class Layer:
         )
         return (low, high) if high > low else (low, low + 1.0)
 
+    def check_choice(self, name: str) -> None:
+        """Raise InputError unless what is chosen by a setting is all that this image has."""
+        if not self.live:
+            _open_image(self._path, **self._choices, **{name: self._given[name]}).close()
+
     def changed(self) -> bool:
         """Look whether a run has written more, and forget what was read before; of live layers.
 
@@ -234,7 +271,7 @@ class Layer:
         if not finished and self._written() == self._state:
             return False
         try:
-            self._open(False)
+            self._open(self.kind)
         except InputError as error:
             self.problem = str(error)
             return False
@@ -261,17 +298,21 @@ class Layer:
                 stack.close()
 
 
-def _opened(path: str, image: bool, choices: dict[str, Any]) -> Stack:
-    """Open a stack, an image in grey or in colour, and all else as it is stored."""
-    if not image:
-        return open_stack(path, labels=True, missing="fill")
-    try:
-        return open_stack(path, missing="fill", **choices)
-    except InputError:
-        for channels in (3, 4):
-            with suppress(InputError):
-                return open_stack(path, channels=channels, missing="fill", **choices)
-        raise
+def _is_labels(stack: Stack) -> bool:
+    return stack.dtype.kind in "iu" and (stack.dtype.itemsize >= 4 or stack.says_labels)
+
+
+def _open_image(path: str, **choices: Any) -> Stack:
+    return open_stack(path, missing="fill", **choices)
+
+
+def _open_output(kind: Kind | None, path: str, **choices: Any) -> Stack:
+    """Open labels as they are stored, and probabilities as they are meant."""
+    stack = open_stack(path, labels=True, missing="fill", **choices)
+    if kind == "labels" or _is_labels(stack) or not stack.white_is_zero:
+        return stack
+    stack.close()
+    return open_probabilities(path, missing="fill", **choices)
 
 
 def _mean(window: NDArray[Any], rows: int, columns: int) -> NDArray[np.float64]:

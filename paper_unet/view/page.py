@@ -13,7 +13,7 @@ from paper_unet.errors import InputError
 from paper_unet.images import local_path
 from paper_unet.system.libraries import needed
 from paper_unet.view.config import ViewConfig
-from paper_unet.view.layers import MOST_REDUCED, Layer
+from paper_unet.view.layers import MOST_REDUCED, OF_SEVERAL, Layer
 
 LOOPBACK: Final = "127.0.0.1"
 CHUNK_LOG2: Final = 18
@@ -83,9 +83,13 @@ class Page:
         try:
             self._layers = [Layer(image, "image", config)]
             for path in outputs:
-                self._layers.append(Layer(path, None))
+                self._layers.append(Layer(path, None, config))
             for path in labels:
-                self._layers.append(Layer(path, "labels"))
+                self._layers.append(Layer(path, "labels", config))
+            for name in OF_SEVERAL:
+                needed_by = [layer for layer in self._layers if name in layer.chosen]
+                if getattr(config, name) is not None and not needed_by:
+                    self._layers[0].check_choice(name)
             for layer in self._layers:
                 for note in layer.notes:
                     say(note)

@@ -9,6 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from paper_unet.cli import main
+from paper_unet.errors import InputError
 from paper_unet.images import Output, create_output, open_stack
 from paper_unet.view import ViewConfig
 from paper_unet.view.layers import Layer
@@ -49,6 +50,82 @@ def test_one_channel_of_several_is_shown(tmp_path: Path, ending: str, more: dict
         np.testing.assert_array_equal(shown(layer), CHANNELS[1])
         halves = CHANNELS[1].reshape(2, 300, 2, 350, 2).mean(axis=(2, 4))
         np.testing.assert_allclose(shown(layer, 2), halves, rtol=1e-5)
+        layer.close()
+
+
+def classes(path: Path, **more: Any) -> Output:
+    """What --all-classes writes, before it is finished."""
+    output = create_output(path, SHAPE, "float32", channels=("membrane", "cell"), **more)
+    output.prepare(resume=False)
+    for z in range(SHAPE[0]):
+        output.write(z, 0, 0, CHANNELS[:, z])
+        output.sync(z, (0, SHAPE[1]), (0, SHAPE[2]))
+    return output
+
+
+@pytest.mark.parametrize("ending", ["zarr", "tif", "ome.tif", "h5"])
+@pytest.mark.parametrize("kind", [None, "labels"])
+def test_one_class_of_an_output_is_shown(tmp_path: Path, ending: str, kind: Any) -> None:
+    """While it is written, and then; an output of one channel needs no choice."""
+    path = tmp_path / f"1a.{ending}"
+    output = classes(path)
+    live = Layer(str(path), kind, ViewConfig(channel=1))
+    assert (live.live, live.chosen) == (True, {"channel": "1"})
+    np.testing.assert_array_equal(shown(live), CHANNELS[1])
+    live.close()
+    finish(output)
+    layer = Layer(str(path), kind, ViewConfig(channel=1, time=3))
+    assert layer.chosen == {"channel": "1"}
+    assert layer.levels == (2 if ending == "zarr" else 1)
+    np.testing.assert_array_equal(shown(layer), CHANNELS[1])
+    layer.close()
+    tifffile.imwrite(tmp_path / "one.tif", CHANNELS[0], metadata={"axes": "ZYX"})
+    layer = Layer(str(tmp_path / "one.tif"), kind, ViewConfig(channel=1))
+    assert layer.chosen == {}
+    layer.close()
+
+
+def test_a_channel_is_of_the_files_that_have_several(tmp_path: Path) -> None:
+    pytest.importorskip("neuroglancer")
+    from paper_unet.view import Page
+
+    finish(classes(tmp_path / "1a.zarr"))
+    for name, values in (("in.tif", CHANNELS[0]), ("movie.tif", CHANNELS)):
+        axes = "ZYX" if values.ndim == 3 else "TZYX"
+        tifffile.imwrite(tmp_path / name, values, metadata={"axes": axes})
+    image, movie, every = (str(tmp_path / name) for name in ("in.tif", "movie.tif", "1a.zarr"))
+    with pytest.raises(InputError, match=r"1a.zarr: 2 channels .* choose one with `channel`"):
+        Page(image, [every])
+    with pytest.raises(InputError, match=r"in.tif: .*`channel`"):
+        Page(image, [image], config=ViewConfig(channel=1))
+    with pytest.raises(InputError, match=r"1a.zarr: has 2 channels and none is '2'"):
+        Page(image, [every], config=ViewConfig(channel=2))
+    for source, config in [
+        (image, ViewConfig(channel=1)), (movie, ViewConfig(channel="cell", time=1)),
+    ]:  # fmt: skip
+        with Page(source, [every], config=config) as page:
+            first, second = page._layers
+            np.testing.assert_array_equal(shown(first), CHANNELS[0 if source == image else 1])
+            np.testing.assert_array_equal(shown(second), CHANNELS[1])
+
+
+def test_a_channel_of_an_image_in_colour(tmp_path: Path) -> None:
+    """It has several, so one is taken; without a choice it is shown in colour."""
+    colours = (CHANNELS[0, :1, :, :, None] * [255, 100, 0]).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "c.tif", colours[0], photometric="rgb")
+    for config, shape in ((ViewConfig(channel=1), (700, 600, 1)), (None, (700, 600, 1, 3))):
+        layer = Layer(str(tmp_path / "c.tif"), "image", config)
+        assert layer.shape == shape
+        layer.close()
+
+
+def test_probabilities_with_white_as_zero_are_inverted_and_labels_are_not(tmp_path: Path) -> None:
+    stored = (CHANNELS[0] * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "w.tif", stored, photometric="miniswhite")
+    for kind, expected in ((None, 255 - stored), ("labels", stored)):
+        layer = Layer(str(tmp_path / "w.tif"), kind)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(shown(layer), expected)
+        assert len(layer.notes) == (kind is None)
         layer.close()
 
 

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from paper_unet.errors import InputError
+from paper_unet.images.choice import Choice
 from paper_unet.images.inside import split_inside
 from paper_unet.images.outputs import TIFF_SUFFIXES
 from paper_unet.images.stack import Stack
@@ -28,7 +29,7 @@ def unfinished_of(path: str | Path) -> Path | None:
     return partial if partial.exists() else None
 
 
-def open_unfinished(path: str | Path) -> Stack:
+def open_unfinished(path: str | Path, **choices: Any) -> Stack:
     """Open what a run has written so far of an output; what is not there yet, or all, is 0.
 
     To be looked at, and for nothing else: the run may be stopped, and what it wrote is not compared
@@ -38,6 +39,8 @@ def open_unfinished(path: str | Path) -> Stack:
     ----------
     path : str or Path
         The name that the output will have.
+    **choices : int, str or None
+        ``channel`` and ``time``, as for `paper_unet.images.open_stack`.
 
     Returns
     -------
@@ -57,6 +60,8 @@ def open_unfinished(path: str | Path) -> Stack:
     if partial is None or kind is None:
         raise InputError(f"{path}: no run is writing it; give an image, or its output")
     more: dict[str, Any] = {"missing": "fill"} if file.suffix.lower() not in TIFF_SUFFIXES else {}
+    if choices:
+        more["chosen"] = Choice(**choices)
     stack: Stack = resolve_name(kind)(partial, labels=True, **more)
     stack.notes += (f"{path}: is being written; what there is so far is shown",)
     return stack
