@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def ome_attributes(
     labels: bool = False,
     channels: tuple[str, ...] = (),
     dtype: np.dtype[Any] | type = np.float32,
+    places: Sequence[tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Return the attributes of the group that holds the levels ``0``, ``1``, ...
 
@@ -38,12 +40,17 @@ def ome_attributes(
         What the values of a pixel are called, where the levels are (C, Z, Y, X); else empty.
     dtype : numpy.dtype
         Of the channels: probabilities, whose range is shown.
+    places : sequence of (float, float), optional
+        Along z, y and x how far apart the pixels of level 0 are, and where the first one lies, in
+        the unit of the axis; default: by their size, from 0.
 
     Returns
     -------
     dict
         As JSON, with the scale of each level, and the shift of its pixels' centres.
     """
+    if places is None:
+        places = [(1.0 if size is None else float(size), 0.0) for size in pixel_size]
     # imported where needed: these take a second
     if version == "0.4":
         from ome_zarr_models.v04.axes import Axis as Axis04
@@ -52,15 +59,16 @@ def ome_attributes(
         from ome_zarr_models.v04.multiscales import Multiscale as Multiscale04
 
         pyramid = _pyramid(
-            Multiscale04, Dataset04, Axis04, levels, pixel_size, labels, channels, version="0.4"
-        )
+            Multiscale04, Dataset04, Axis04, levels, pixel_size, places, labels, channels,
+            version="0.4",
+        )  # fmt: skip
         more = {**_label(version, labels), **_omero(channels, np.dtype(dtype))}
         return {**_json(Image04(multiscales=[pyramid])), **more}
     from ome_zarr_models.v05.axes import Axis
     from ome_zarr_models.v05.image import ImageAttrs
     from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 
-    pyramid = _pyramid(Multiscale, Dataset, Axis, levels, pixel_size, labels, channels)
+    pyramid = _pyramid(Multiscale, Dataset, Axis, levels, pixel_size, places, labels, channels)
     image = _json(ImageAttrs(multiscales=[pyramid], version="0.5"))
     more = {**_label(version, labels), **_omero(channels, np.dtype(dtype))}
     return {"ome": {**image, **more}}
@@ -113,8 +121,8 @@ def check_ome(folder: Path, version: str, *, labels: bool = False) -> None:
 
 
 def _pyramid(
-    multiscale: Any, dataset: Any, axis: Any, levels: int, pixel_size: PixelSize, labels: bool,
-    channels: tuple[str, ...], **more: str,
+    multiscale: Any, dataset: Any, axis: Any, levels: int, pixel_size: PixelSize,
+    places: Sequence[tuple[float, float]], labels: bool, channels: tuple[str, ...], **more: str,
 ) -> Any:  # fmt: skip
     before = [axis(name="c", type="channel")] if channels else []
     axes = [
@@ -124,21 +132,26 @@ def _pyramid(
             for name, size in zip("zyx", pixel_size, strict=True)
         ),
     ]
-    sizes = [1.0 if size is None else float(size) for size in pixel_size]
+    sizes, starts = ([place[k] for place in places] for k in (0, 1))
     datasets = [
         dataset.build(
             path=str(k),
             scale=[1.0] * len(before) + _scale(sizes, k),
-            translation=_placed(len(before), None if labels else _shift(sizes, k)),
+            translation=_placed(len(before), starts, None if labels else _shift(sizes, k)),
         )
         for k in range(levels)
     ]
     return multiscale(axes=axes, datasets=datasets, type="nearest" if labels else "mean", **more)
 
 
-def _placed(before: int, shift: list[float] | None) -> list[float] | None:
-    """Put the axes before Z, Y, X to a shift; of labels the first pixel stays where it is."""
-    return None if shift is None else [0.0] * before + shift
+def _placed(before: int, starts: list[float], shift: list[float] | None) -> list[float] | None:
+    """Return where the first pixel lies, also along the axes before Z, Y, X; None if all at 0.
+
+    Of labels it stays where it is.
+    """
+    if shift is None:
+        return [0.0] * before + starts if any(starts) else None
+    return [0.0] * before + [a + b for a, b in zip(starts, shift, strict=True)]
 
 
 def _scale(sizes: list[float], level: int) -> list[float]:
@@ -146,7 +159,7 @@ def _scale(sizes: list[float], level: int) -> list[float]:
 
 
 def _shift(sizes: list[float], level: int) -> list[float] | None:
-    """Where the centre of the first pixel lies; level 0 is at 0.
+    """How far the centre of the first pixel lies from that of level 0; None of this one.
 
     A pixel of level k covers 2^k pixels of level 0, whose centres are 0 to 2^k - 1.
     """

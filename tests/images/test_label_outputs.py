@@ -183,3 +183,58 @@ def test_a_group_of_no_image_has_no_extent(tmp_path: Path) -> None:
 def test_a_folder_called_labels_that_is_no_image_is_left_alone(tmp_path: Path) -> None:
     make_labels(tmp_path / "labels" / "cells", "0.5", SHAPE, UNKNOWN)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    ("unit", "own", "scale", "start"),
+    [
+        ("nanometer", UNKNOWN, [0.05, 0.004, 0.0045], [1.0, 0.2, -0.3]),
+        ("nanometer", (1.0, 2.0, 3.0), [1.0, 2.0, 3.0], [1.0, 0.2, -0.3]),
+        (None, UNKNOWN, [50, 4, 4.5], [1000, 200, -300]),
+        (None, (1.0, 2.0, 3.0), [1.0, 2.0, 3.0], [20.0, 100.0, -200.0]),
+    ],
+)
+def test_labels_lie_where_their_image_does(
+    tmp_path: Path, version: str, unit: str | None, own: PixelSize, scale: Any, start: Any
+) -> None:
+    """At every level: the first pixel of each is that of the image."""
+    raw = image(tmp_path / "raw.zarr", version)
+    move(raw, version, [50, 4, 4.5], [1000, 200, -300], unit)
+    path = raw / "labels" / "cells"
+    size = make_labels(path, version, SHAPE, own)
+    written(path, numbers("uint32"), ome_zarr=version, pixel_size=size).finish()
+    datasets = said_of(path, version)["multiscales"][0]["datasets"]
+    assert len(datasets) == 3
+    for level, dataset in enumerate(datasets):
+        scaled, moved = dataset["coordinateTransformations"]
+        sides = [scale[0], *(k * 2**level for k in scale[1:])]
+        assert scaled["scale"] == pytest.approx(sides)
+        assert moved["translation"] == pytest.approx(start)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_means_of_a_moved_image_are_shifted_by_the_pooling_too(version: str) -> None:
+    places = [(0.05, 1.0), (0.004, 0.2), (0.004, -0.3)]
+    said = ome_attributes(version, 3, SIZE, places=places)
+    datasets = said.get("ome", said)["multiscales"][0]["datasets"]
+    moved = [dataset["coordinateTransformations"][1]["translation"] for dataset in datasets]
+    assert moved == [pytest.approx([1.0, 0.2 + shift, -0.3 + shift]) for shift in (0, 0.002, 0.006)]
+
+
+def said_of(path: Path, version: str) -> Any:
+    attributes: Any = zarr.open_group(path, mode="r").attrs
+    return attributes["ome"] if version == "0.5" else attributes
+
+
+def move(path: Path, version: str, scale: Any, start: Any, unit: str | None) -> None:
+    """Let an image say where its pixels lie."""
+    group, said = zarr.open_group(path, mode="r+"), dict(said_of(path, version))
+    about = said["multiscales"][0]
+    about["axes"] = [
+        {"name": k, "type": "space", **({"unit": unit} if unit else {})} for k in "zyx"
+    ]
+    about["datasets"][0]["coordinateTransformations"] = [
+        {"type": "scale", "scale": scale}, {"type": "translation", "translation": start},
+    ]  # fmt: skip
+    group.attrs.update({"ome": said} if version == "0.5" else said)

@@ -20,7 +20,7 @@ from paper_unet.errors import InputError
 from paper_unet.images.ome_metadata import check_ome, ome_attributes
 from paper_unet.images.outputs.chunk_files import ChunkFiles
 from paper_unet.images.outputs.pyramid_output import OpenedPyramid, PyramidOutput
-from paper_unet.images.outputs.zarr_labels import register
+from paper_unet.images.outputs.zarr_labels import places_in, register
 from paper_unet.images.outputs.zarr_shards import check_shard, files_of, side_for
 from paper_unet.images.readers.damage import NO_DAMAGE
 from paper_unet.images.readers.zarr_store import RegularFiles
@@ -154,7 +154,7 @@ class ZarrOutput(PyramidOutput):
         old = self._format == 2
         attributes = ome_attributes(
             self.version, len(self.levels), self.pixel_size, labels=self.labels,
-            channels=self.channels, dtype=self.dtype,
+            channels=self.channels, dtype=self.dtype, places=self._places,
         )  # fmt: skip
         if self.about:
             attributes["paper_unet"] = self.about
@@ -172,6 +172,11 @@ class ZarrOutput(PyramidOutput):
                 dimension_names=None if old else tuple("czyx"[-len(shape) :]),
             )
         check_ome(self.partial, self.version, labels=self.labels)
+
+    @property
+    def _places(self) -> list[tuple[float, float]] | None:
+        """Where pixels lie, if another image says it: of its labels."""
+        return places_in(self.path, self.pixel_size) if self.labels else None
 
     @property
     def _before(self) -> tuple[int, ...]:

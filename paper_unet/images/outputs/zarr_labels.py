@@ -10,7 +10,7 @@ import zarr
 
 from paper_unet.errors import InputError
 from paper_unet.images.readers.damage import reading
-from paper_unet.images.readers.zarr_images import ome_image, says_image
+from paper_unet.images.readers.zarr_images import Along, Image, ome_image, says_image
 from paper_unet.images.readers.zarr_store import RegularFiles
 from paper_unet.images.stack import PixelSize
 
@@ -39,7 +39,10 @@ def make_labels(
             f"{image}: is Zarr of version {found}, so its labels are OME-Zarr {wanted}; give "
             f"`ome_zarr` {wanted}, or a name elsewhere"
         )
-    whole, sizes = _extent(image) or (shape, pixel_size)
+    about = _image(image)
+    along = {} if about is None else _along(about)
+    lengths = {} if about is None else dict(zip(about.axes, about.array.shape, strict=True))
+    whole = shape if about is None else tuple(lengths.get(axis, 1) for axis in "ZYX")
     if whole != shape:
         theirs, ours = (" x ".join(map(str, sides)) for sides in (whole, shape))
         raise InputError(
@@ -49,7 +52,10 @@ def make_labels(
         )
     if not path.parent.exists():
         zarr.create_group(path.parent, zarr_format=found, attributes=_listing(found, []))
-    z, y, x = (b if a is None else a for a, b in zip(pixel_size, sizes, strict=True))
+    z, y, x = (
+        along[axis].size if size is None and axis in along else size
+        for axis, size in zip("ZYX", pixel_size, strict=True)
+    )
     return z, y, x
 
 
@@ -63,20 +69,50 @@ def remove_empty(folder: Path) -> None:
             folder.rmdir()
 
 
-def _extent(image: Path) -> tuple[tuple[int, ...], PixelSize] | None:
-    """Return the length of an image along Z, Y and X, and the size of its pixels; or None.
+def places_in(path: Path, pixel_size: PixelSize) -> list[tuple[float, float]] | None:
+    """Return where the pixels of labels lie in the image that has them; None if none has.
 
-    The latter of a Zarr that is no image, only a folder in which one called ``labels`` lies.
+    Parameters
+    ----------
+    path : Path
+        Of the labels.
+    pixel_size : tuple of float or None, (z, y, x)
+        Theirs, in micrometres.
+
+    Returns
+    -------
+    list of (float, float) or None
+        Along z, y and x, how far apart they are, and where the first one lies: in micrometres, or
+        where their size is not known as the image has it.
     """
+    image = image_of(path)
+    about = None if image is None else _image(image)
+    if about is None:
+        return None
+    along = _along(about)
+    return [
+        _place(size, along.get(axis, Along())) for axis, size in zip("ZYX", pixel_size, strict=True)
+    ]
+
+
+def _place(size: float | None, image: Along) -> tuple[float, float]:
+    if size is None and image.size is None and image.step > 0:
+        return image.step, image.start
+    unit = image.size or size or 1.0
+    return size or 1.0, image.start * unit / image.step if image.step else 0.0
+
+
+def _along(image: Image) -> dict[str, Along]:
+    return dict(zip(image.axes, image.along, strict=True)) if image.along else {}
+
+
+def _image(image: Path) -> Image | None:
+    """Return what is said of an image; None of a Zarr that is none, where ``labels`` is a name."""
     with reading(image, "the OME-Zarr metadata", "the store is damaged or unfinished"):
         group = zarr.open(RegularFiles(image, read_only=True), mode="r", use_consolidated=False)
         if not isinstance(group, zarr.Group) or not says_image(group):
             return None
-        found = ome_image(image, group)
-    known = dict(zip(found.axes, found.sizes, strict=True)) if found.sizes else {}
-    lengths = dict(zip(found.axes, found.array.shape, strict=True))
-    z, y, x = (known.get(axis) for axis in "ZYX")
-    return tuple(lengths.get(axis, 1) for axis in "ZYX"), (z, y, x)
+        return ome_image(image, group)
 
 
 def register(path: Path) -> None:

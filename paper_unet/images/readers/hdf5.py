@@ -24,7 +24,9 @@ from paper_unet.images.readers.hdf5_file import (
     labels_said,
     open_file,
     pixel_size_of,
+    starts_of,
 )
+from paper_unet.images.readers.origin import origin_note
 from paper_unet.images.stack import Span, Stack
 from paper_unet.system.files import file_stamp, open_regular
 from paper_unet.system.names import UNFINISHED
@@ -89,6 +91,7 @@ class Hdf5Stack(Stack):
         self.shape, self.taken = self._axes.shape, self._axes.taken
         if self.channels == 1:  # journals of colour have none
             self.pixel_size = pixel_size_of(data_set, self._axes)
+        self.notes += origin_note(path, starts_of(data_set, self._axes), ["nm"] * 3)
         self._rows, self._chunks = None, None
         size = self._source.stat().st_size
         if data_set.chunks is None:

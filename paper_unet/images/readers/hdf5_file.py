@@ -233,22 +233,31 @@ def labels_said(data_set: Any) -> bool:
 
 def pixel_size_of(data_set: Any, axes: Axes) -> PixelSize:
     """Return the size of a pixel by the attributes of a data set."""
-    places = [axes.z, axes.y, axes.x]
-    in_space = sorted(place for place in places if place is not None)
     for attribute, unit in SIZE_ATTRIBUTES.items():
-        values = np.ravel(_attribute(data_set, attribute)).tolist()
-        if len(values) == data_set.ndim:
-            by_place = dict(enumerate(values))
-        elif len(values) == len(in_space):
-            by_place = dict(zip(in_space, values, strict=True))
-        elif len(values) == 3 and axes.z is None:
-            by_place = {min(axes.y, axes.x): values[1], max(axes.y, axes.x): values[2]}
-        else:
-            continue
-        z, y, x = (micrometres(by_place.get(k), unit) if k is not None else None for k in places)
+        z, y, x = (micrometres(one, unit) for one in _along(data_set, attribute, axes))
         if (z, y, x) != UNKNOWN_SIZE:
             return z, y, x
     return UNKNOWN_SIZE
+
+
+def starts_of(data_set: Any, axes: Axes) -> list[Any]:
+    """Return where the first pixel lies along Z, Y and X, as CREMI says it (nanometres)."""
+    return _along(data_set, "offset", axes)
+
+
+def _along(data_set: Any, attribute: str, axes: Axes) -> list[Any]:
+    """Return what an attribute has for Z, Y and X; None where it has nothing."""
+    places = [axes.z, axes.y, axes.x]
+    in_space = sorted(place for place in places if place is not None)
+    values = np.ravel(_attribute(data_set, attribute)).tolist()
+    by_place: dict[int, Any] = {}
+    if len(values) == data_set.ndim:
+        by_place = dict(enumerate(values))
+    elif len(values) == len(in_space):
+        by_place = dict(zip(in_space, values, strict=True))
+    elif len(values) == 3 and axes.z is None:
+        by_place = {min(axes.y, axes.x): values[1], max(axes.y, axes.x): values[2]}
+    return [None if k is None else by_place.get(k) for k in places]
 
 
 def check_block(path: Path, data_set: Any, size: int) -> bool:

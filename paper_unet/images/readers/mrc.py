@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.pixel_size import micrometres
 from paper_unet.images.readers.foreign import MRC, foreign, format_of_file
+from paper_unet.images.readers.origin import origin_note
 from paper_unet.images.stack import PixelSize, Span, Stack
 from paper_unet.system.files import open_regular
 from paper_unet.system.libraries import needed
@@ -87,6 +88,7 @@ class MrcStack(Stack):
                 "left out",
             )
         self.pixel_size = _pixel_size(header)
+        self.notes += origin_note(self.path, [header["origin"][k] for k in "zyx"], ["angstrom"] * 3)
 
     def _find_type(self, header: Any, order: str) -> np.dtype[Any]:
         mode = int(header["mode"])

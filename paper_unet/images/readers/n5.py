@@ -31,8 +31,10 @@ from paper_unet.images.readers.n5_attributes import (
     find_data_set,
     is_n5,
     pixel_size_of,
+    starts_of,
 )
 from paper_unet.images.readers.n5_blocks import N5Blocks, compression_of
+from paper_unet.images.readers.origin import origin_note
 from paper_unet.images.stack import Span
 from paper_unet.system.files import file_stamp
 from paper_unet.system.names import where_links_lead
@@ -74,6 +76,7 @@ class N5Stack(ChunkedStack):
         self.shape, self.taken = ordered.shape, ordered.taken
         if channels == 1:  # journals of colour have none
             self.pixel_size = pixel_size_of(found, ordered)
+        self.notes += origin_note(path, *starts_of(found, ordered))
         check_chunk(path, found.block, self.dtype)
         kind = compression_of(path, found.attributes)
         self._blocks = N5Blocks(path, found.folder, found.shape, found.block, self.dtype, kind)

@@ -221,6 +221,18 @@ def pixel_size_of(found: DataSet, axes: Axes) -> PixelSize:
     return UNKNOWN_SIZE
 
 
+def starts_of(found: DataSet, axes: Axes) -> tuple[list[Any], list[Any]]:
+    """Return where the first pixel lies along Z, Y and X, as COSEM says it, and the units."""
+    about, count = _transform(found), len(found.shape)
+    starts, units = about.get("translate"), about.get("units")
+    if not isinstance(starts, list) or len(starts) != count:
+        starts = [None] * count
+    each = units if isinstance(units, list) and len(units) == count else [units] * count
+    places = [k for k in (axes.z, axes.y, axes.x) if k is not None]
+    nothing = [None] * (3 - len(places))
+    return [*nothing, *(starts[k] for k in places)], [*nothing, *(each[k] for k in places)]
+
+
 def _by_attributes(
     attributes: dict[str, Any], count: int, factors: Any = None
 ) -> list[float | None]:

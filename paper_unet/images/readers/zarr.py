@@ -27,7 +27,8 @@ from paper_unet.images.readers.chunked import (
     read_as,
 )
 from paper_unet.images.readers.damage import reading
-from paper_unet.images.readers.zarr_images import Image, axes_of, ome_image
+from paper_unet.images.readers.origin import origin_note
+from paper_unet.images.readers.zarr_images import Along, Image, axes_of, ome_image
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.images.stack import Span
 from paper_unet.system.address import Address
@@ -109,9 +110,13 @@ class ZarrStack(ChunkedStack):
         )  # fmt: skip
         self.shape, self.taken = self._axes.shape, self._axes.taken
         self.letters = given.upper() if given else image.axes
-        if image.sizes:  # by position: another letter may stand for Z
-            z, y, x = self._axes.z, self._axes.y, self._axes.x
-            self.pixel_size = None if z is None else image.sizes[z], image.sizes[y], image.sizes[x]
+        if image.along:  # by position: another letter may stand for Z
+            places = self._axes.z, self._axes.y, self._axes.x
+            along = [Along() if k is None else image.along[k] for k in places]
+            z, y, x = (one.size for one in along)
+            self.pixel_size = z, y, x
+            starts, units = [one.start for one in along], [one.unit for one in along]
+            self.notes += origin_note(self.path, starts, units, ", but for labels that lie in it")
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
 
     def _find_chunks(self, missing: str) -> None:

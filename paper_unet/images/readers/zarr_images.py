@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from paper_unet.errors import InputError, shown
 from paper_unet.images.axes import letter, unnamed
@@ -26,6 +25,19 @@ MOST_WELLS, MOST_LOOKED, MOST_FOUND = 400, 10_000, 1000
 it holds."""
 
 
+class Along(NamedTuple):
+    """Where pixels lie along an axis: how far apart, and the first one, in the unit of the axis."""
+
+    step: float = 1.0
+    start: float = 0.0
+    unit: object = None
+
+    @property
+    def size(self) -> float | None:
+        """Of a pixel, micrometres; None where it is not known."""
+        return micrometres(self.step, self.unit)
+
+
 class Image(NamedTuple):
     """The array of an image, and what its store says of it.
 
@@ -34,8 +46,8 @@ class Image(NamedTuple):
     array : zarr.Array
     axes : str
         A letter for each.
-    sizes : list of float or None
-        Of a pixel along each axis, micrometres; empty where nothing is said.
+    along : sequence of Along
+        Where its pixels lie along each axis; empty where nothing is said.
     channels : tuple of str
         Their names, as far as there are any.
     labels : bool
@@ -44,7 +56,7 @@ class Image(NamedTuple):
 
     array: Any
     axes: str
-    sizes: Sequence[float | None] = ()
+    along: Sequence[Along] = ()
     channels: tuple[str, ...] = ()
     labels: bool = False
 
@@ -95,7 +107,7 @@ def ome_image(path: Path, group: Any) -> Image:
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes") or ()]
     if not axes and "ome" not in group.attrs and image.get("version") in BEFORE_AXES:
         letters = "TCZYX" if array.ndim == 5 else unnamed(array.ndim)
-        return Image(array, letters, [None] * array.ndim, channels)
+        return Image(array, letters, [Along()] * array.ndim, channels)
     if not axes:
         raise ValueError("no 'axes'")
     if array.ndim != len(axes):
@@ -103,7 +115,7 @@ def ome_image(path: Path, group: Any) -> Image:
     letters = "".join(AXIS_TYPES.get(str(axis.get("type"))) or letter(axis["name"])
                       for axis in axes)  # fmt: skip
     of_labels = "image-label" in _attributes(group)
-    return Image(array, letters, _pixel_size(axes, (dataset, image)), channels, of_labels)
+    return Image(array, letters, _along(axes, (dataset, image)), channels, of_labels)
 
 
 def says_image(group: Any) -> bool:
@@ -208,15 +220,27 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _pixel_size(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[float | None]:
-    """Multiply the scales of a level and of the whole image, micrometres; none if damaged."""
-    scale = np.ones(len(axes))
+def _along(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[Along]:
+    """Apply what a level and then the whole image say of places; nothing if it is damaged."""
+    found = [Along(unit=axis.get("unit")) for axis in axes]
     try:
         for owner in owners:
             for transform in owner.get("coordinateTransformations") or []:
                 if transform["type"] == "scale":
-                    for k, factor in zip(range(len(axes)), transform["scale"], strict=True):
-                        scale[k] *= float(factor)
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return [None] * len(axes)
-    return [micrometres(length, axis.get("unit")) for length, axis in zip(scale, axes, strict=True)]
+                    pairs = zip(found, map(float, transform["scale"]), strict=True)
+                    found = [Along(one.step * k, one.start * k, one.unit) for one, k in pairs]
+                elif transform["type"] == "translation":
+                    pairs = zip(found, _shifts(transform, len(axes)), strict=True)
+                    found = [one._replace(start=one.start + k) for one, k in pairs]
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        return [Along()] * len(axes)
+    return [one if math.isfinite(one.start) else one._replace(start=0.0) for one in found]
+
+
+def _shifts(transform: Any, count: int) -> list[float]:
+    """Return how far a translation leads; nowhere if it is damaged, which leaves the scale."""
+    try:
+        found = [float(one) for one in transform["translation"]]
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return [0.0] * count
+    return found if len(found) == count else [0.0] * count
