@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from paper_unet.images.axes import Axes
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
 MICROMETRES = {
@@ -26,8 +27,21 @@ def micrometres(value: object, unit: object) -> float | None:
     return length if math.isfinite(length) and length > 0 else None
 
 
-def tiff_pixel_size(file: Any, series: Any) -> PixelSize:
-    """Return the pixel size of a series of a `tifffile.TiffFile`: OME's, ImageJ's, or the tags'."""
+def tiff_pixel_size(file: Any, series: Any, axes: Axes) -> PixelSize:
+    """Return the pixel size of a series of a `tifffile.TiffFile`: OME's, ImageJ's, or the tags'.
+
+    A size stays at the axis that has it, whatever given axes call that one. What has none, such as
+    time points that are taken for sections, takes that of its name: there is one for the file.
+    """
+    of_file = dict(zip("ZYX", _by_names(file, series), strict=True))
+    places = zip("ZYX", (axes.z, axes.y, axes.x), strict=True)
+    z, y, x = (
+        of_file.get("" if k is None else series.axes[k], of_file[name]) for name, k in places
+    )
+    return z, y, x
+
+
+def _by_names(file: Any, series: Any) -> PixelSize:
     from tifffile import xml2dict
 
     try:

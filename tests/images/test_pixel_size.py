@@ -1,16 +1,22 @@
 """Pixel sizes are read as the formats write them; what is damaged is unknown, never an error."""
 
 import shutil
+from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tifffile
 import zarr
+from hdf5_helpers import data_set
 from image_helpers import GREY, ZYX
+from n5_helpers import write_n5
+from precomputed_helpers import write_precomputed
 from test_inputs import ome_zarr
 
 from paper_unet.images import open_stack
+from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.pixel_size import micrometres
 
 
@@ -205,3 +211,66 @@ def test_a_folder_has_that_of_its_first_section(tmp_path: Path) -> None:
     )
     with open_stack(tmp_path) as stack:
         assert stack.pixel_size == pytest.approx((None, 0.01, 0.005))
+
+
+def n5(path: Path) -> Path:
+    return write_n5(path / "a.n5", "raw", GREY, resolution=[1000.0, 2000.0, 3000.0])
+
+
+def precomputed(path: Path) -> Path:
+    return write_precomputed(path / "a", GREY, resolution=[1000, 2000, 3000])
+
+
+def ome_zarr_of_123(version: str) -> Callable[[Path], Path]:
+    def write(path: Path) -> Path:
+        group = zarr.create_group(
+            path / "a.zarr", zarr_format=2 if version == "0.4" else 3,
+            attributes=ome_attributes(version, 1, (3, 2, 1)),
+        )  # fmt: skip
+        group.create_array("0", shape=GREY.shape, dtype="u1")[:] = GREY
+        return path / "a.zarr"
+
+    return write
+
+
+def hdf5(attribute: str, unit: float) -> Callable[[Path], Path]:
+    sizes = {attribute: (3 * unit, 2 * unit, unit)}
+    return lambda path: data_set(attrs={**sizes, "axes": "zyx"})(path / "a.h5", GREY)
+
+
+def tiff(**about: Any) -> Callable[[Path], Path]:
+    def write(path: Path) -> Path:
+        tifffile.imwrite(path / "a.tif", GREY, **about)
+        return path / "a.tif"
+
+    return write
+
+
+OF_MICROMETRES = {"resolution": (1e4, 5e3), "resolutionunit": 3}
+DEPTH = {**ZYX, "spacing": 3, "unit": "um"}
+OF_123: dict[str, Callable[[Path], Path]] = {
+    "OME-Zarr 0.5": ome_zarr_of_123("0.5"),
+    "OME-Zarr 0.4": ome_zarr_of_123("0.4"),
+    "HDF5, micrometres": hdf5("element_size_um", 1),
+    "HDF5, nanometres": hdf5("resolution", 1000),
+    "N5": n5,
+    "precomputed": precomputed,
+    "OME-TIFF": tiff(
+        ome=True,
+        metadata={**ZYX, "PhysicalSizeX": 1, "PhysicalSizeY": 2, "PhysicalSizeZ": 3},
+    ),
+    "ImageJ": tiff(imagej=True, resolution=(1, 0.5), metadata=DEPTH),
+    "TIFF": tiff(metadata=DEPTH, **OF_MICROMETRES),
+}
+"""Each format that takes axes, of z = 3, y = 2 and x = 1 micrometre."""
+
+
+@pytest.mark.parametrize("order", ["".join(one) for one in permutations("ZYX")])
+@pytest.mark.parametrize("kind", OF_123)
+def test_an_axis_keeps_its_size_whatever_it_is_called(
+    tmp_path: Path, kind: str, order: str
+) -> None:
+    with open_stack(OF_123[kind](tmp_path), axes=order) as stack:
+        places = [order.index(name) for name in "ZYX"]
+        assert stack.shape == tuple(GREY.shape[k] for k in places)
+        assert stack.pixel_size == pytest.approx(tuple(3 - k for k in places))

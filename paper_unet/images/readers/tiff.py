@@ -97,7 +97,7 @@ class TiffStack(Stack):
         )
         self.cache_bytes = self._segments.cache_bytes
         if self.channels == 1:  # journals of colour have none
-            self.pixel_size = tiff_pixel_size(self._file, self._series)
+            self.pixel_size = tiff_pixel_size(self._file, self._series, self._axes)
         _check_segment(path, self._segments)
 
     @property
