@@ -8,18 +8,38 @@ from typing import Any
 from paper_unet.images.axes import Axes
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 
-MICROMETRES = {
-    "m": 1e6, "meter": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
-    "\\u00b5m": 1.0, "nm": 1e-3, "nanometer": 1e-3, "å": 1e-4, "angstrom": 1e-4,
-    "inch": 25_400.0, "in": 25_400.0,
+PREFIXES = {
+    "yotta": ("Y", 24), "zetta": ("Z", 21), "exa": ("E", 18), "peta": ("P", 15), "tera": ("T", 12),
+    "giga": ("G", 9), "mega": ("M", 6), "kilo": ("k", 3), "hecto": ("h", 2), "deca": ("da", 1),
+    "": ("", 0), "deci": ("d", -1), "centi": ("c", -2), "milli": ("m", -3), "micro": ("µ", -6),
+    "nano": ("n", -9), "pico": ("p", -12), "femto": ("f", -15), "atto": ("a", -18),
+    "zepto": ("z", -21), "yocto": ("y", -24),
 }  # fmt: skip
+"""Of the metre: its symbol, and the power of ten."""
+
+INCH, LIGHT_YEAR, ASTRONOMICAL = 25_400.0, 9_460_730_472_580_800e6, 149_597_870_700e6
+MICROMETRES = {
+    **{
+        name: float(f"1e{power + 6}")
+        for word, (symbol, power) in PREFIXES.items()
+        for name in (f"{symbol}m", f"{word}meter", f"{word}metre")
+    },
+    **dict.fromkeys(("μm", "um", "\\u00b5m", "micron", "microns"), 1.0),
+    **dict.fromkeys(("å", "angstrom", "ångström", "ångstrom"), 1e-4),
+    "in": INCH, "inch": INCH, "thou": INCH / 1000, "pt": INCH / 72, "li": INCH / 12,
+    "ft": 12 * INCH, "foot": 12 * INCH, "yd": 36 * INCH, "yard": 36 * INCH,
+    "mi": 63_360 * INCH, "mile": 63_360 * INCH, "ua": ASTRONOMICAL, "ly": LIGHT_YEAR,
+    **dict.fromkeys(("pc", "parsec"), ASTRONOMICAL * 648_000 / math.pi),
+}  # fmt: skip
+"""Units of length: the symbols of OME-XML, the words of OME-Zarr, and what else files have."""
+
 RESOLUTION_UNITS = {2: 25_400.0, 3: 1e4}  # inch, centimetre
 
 
 def micrometres(value: object, unit: object) -> float | None:
     """Return a length in micrometres; None if it is none, or the unit is unknown."""
-    factor = MICROMETRES.get(str(unit).strip().lower())
+    name = str(unit).strip()  # megametres differ from millimetres in their case alone
+    factor = MICROMETRES.get(name) or MICROMETRES.get(name.lower())
     try:
         length = float(value) * (factor or math.nan)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

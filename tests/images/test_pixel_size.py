@@ -71,7 +71,7 @@ def test_pixel_size_of_an_ome_zarr(tmp_path: Path, version: int) -> None:
     with open_stack(ome_zarr(version)(tmp_path, GREY)) as stack:
         assert stack.pixel_size == pytest.approx((0.05, 0.004, 0.004))
     shutil.rmtree(tmp_path / "image.zarr")
-    with open_stack(ome_zarr(version, unit="parsec")(tmp_path, GREY)) as stack:
+    with open_stack(ome_zarr(version, unit="furlong")(tmp_path, GREY)) as stack:
         assert stack.pixel_size == (None, None, None)
 
 
@@ -80,13 +80,48 @@ def test_pixel_size_of_an_ome_zarr(tmp_path: Path, version: int) -> None:
     [
         (4, "nm", 0.004), ("4.0", "nanometer", 0.004), (1, "\u00b5m", 1), (1, "\u03bcm", 1),
         (1, "\\u00B5m", 1), (2, "mm", 2000), (40, "\u00c5", 0.004), (1, "inch", 25_400),
-        (4, None, None), (4, "pixel", None), (0, "nm", None), (-4, "nm", None),
+        (3, "Mm", 3e12), (3, "MM", 3000), (3, "Pm", 3e21), (3, "pm", 3e-6), (2, "\u212b", 2e-4),
+        (4, None, None), (4, "pixel", None), (4, "reference frame", None),
+        (0, "nm", None), (-4, "nm", None),
         (None, "nm", None), ("wide", "nm", None), (float("inf"), "nm", None),
         (float("nan"), "nm", None), (10**400, "nm", None), ([4], "nm", None),
     ],
 )  # fmt: skip
 def test_lengths_in_micrometres(value: object, unit: object, expected: float | None) -> None:
     assert micrometres(value, unit) == pytest.approx(expected)
+
+
+OF_OME_XML = {
+    "Ym": 1e24, "Zm": 1e21, "Em": 1e18, "Pm": 1e15, "Tm": 1e12, "Gm": 1e9, "Mm": 1e6, "km": 1e3,
+    "hm": 1e2, "dam": 10, "m": 1, "dm": 0.1, "cm": 1e-2, "mm": 1e-3, "µm": 1e-6, "nm": 1e-9,
+    "pm": 1e-12, "fm": 1e-15, "am": 1e-18, "zm": 1e-21, "ym": 1e-24, "Å": 1e-10, "thou": 2.54e-5,
+    "li": 0.0254 / 12, "in": 0.0254, "ft": 0.3048, "yd": 0.9144, "mi": 1609.344,
+    "ua": 1.495978707e11, "ly": 9.4607304725808e15, "pc": 3.0856775814913673e16,
+    "pt": 0.0254 / 72,
+}  # fmt: skip
+OF_OME_ZARR = {
+    "angstrom": 1e-10, "attometer": 1e-18, "centimeter": 1e-2, "decimeter": 0.1, "exameter": 1e18,
+    "femtometer": 1e-15, "foot": 0.3048, "gigameter": 1e9, "hectometer": 1e2, "inch": 0.0254,
+    "kilometer": 1e3, "megameter": 1e6, "meter": 1, "micrometer": 1e-6, "mile": 1609.344,
+    "millimeter": 1e-3, "nanometer": 1e-9, "parsec": 3.0856775814913673e16, "petameter": 1e15,
+    "picometer": 1e-12, "terameter": 1e12, "yard": 0.9144, "yoctometer": 1e-24, "yottameter": 1e24,
+    "zeptometer": 1e-21, "zettameter": 1e21,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("unit", "metres"), [*OF_OME_XML.items(), *OF_OME_ZARR.items()])
+def test_units_of_length_of_ome(unit: str, metres: float) -> None:
+    assert micrometres(3, unit) == pytest.approx(3e6 * metres)
+
+
+def test_picometres_of_an_ome_tiff_and_of_an_ome_zarr(tmp_path: Path) -> None:
+    sizes = {"PhysicalSizeX": 4000, "PhysicalSizeXUnit": "pm", "PhysicalSizeY": 3e-3,
+             "PhysicalSizeYUnit": "thou"}  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.tif", GREY, ome=True, metadata={**ZYX, **sizes})
+    with open_stack(tmp_path / "a.tif") as stack:
+        assert stack.pixel_size == pytest.approx((None, 0.0762, 0.004))
+    with open_stack(ome_zarr(3, unit="picometer")(tmp_path, GREY)) as stack:
+        assert stack.pixel_size == pytest.approx((5e-5, 4e-6, 4e-6))
 
 
 @pytest.mark.parametrize("ratio", [(0, 0), (0, 1), (1, 0)])
