@@ -39,7 +39,7 @@ def _check_output(options: argparse.Namespace) -> None:
     from paper_unet.system.files import check_free_name, refuse_same_file, require_folder
 
     out: Path = options.out
-    if out.suffix != ".safetensors":
+    if out.suffix.lower() != ".safetensors":
         raise InputError(f"{out}: weights are written as .safetensors; end the name in that")
     require_folder(out)
     if options.source.is_file():  # what else it may be, the reader says

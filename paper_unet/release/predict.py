@@ -184,7 +184,8 @@ def _frame_numbers(source: Path, count: int) -> list[int]:
     """
     here = address_of(source) is None and source.is_dir()
     names = [path.name for path in source.iterdir()] if here else []
-    matches = [re.fullmatch(r"t(\d+)\.(tiff?|png|jpe?g)", name, re.ASCII) for name in names]
+    name = re.compile(r"t(\d+)\.(tiff?|png|jpe?g)", re.ASCII | re.IGNORECASE)
+    matches = map(name.fullmatch, names)
     numbers = sorted(int(match[1]) for match in matches if match)
     if twice := [one for one, other in pairwise(numbers) if one == other]:
         raise InputError(

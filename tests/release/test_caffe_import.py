@@ -67,7 +67,7 @@ def changed(name: str, **changes: object) -> list[Spec]:
 def test_import_writes_the_network_and_says_where_it_came_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out = tmp_path / "phseg_v5.caffemodel", tmp_path / "phseg_v5.safetensors"
+    source, out = tmp_path / "phseg_v5.caffemodel", tmp_path / "phseg_v5.SafeTensors"
     source.write_bytes(caffemodel(as_trained(LAYERS)))
     assert main(["import-caffe", str(source), "-o", str(out)]) == 0
     said = capsys.readouterr().out

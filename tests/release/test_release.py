@@ -294,6 +294,14 @@ def test_two_files_of_one_frame(film: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (film / "01_RES").exists()
 
 
+@pytest.mark.parametrize("ending", ["tif", "TIF", "Tiff"])
+def test_frames_are_known_by_their_numbers_in_any_case(film: Path, ending: str) -> None:
+    for path in list((film / "01").iterdir()):
+        path.rename(path.with_name(f"{path.stem.upper()}.{ending}"))
+    assert predict(film, "01_RES", "--slices", "0") == 0
+    assert [path.name for path in (film / "01_RES").iterdir()] == ["mask007.tif"]
+
+
 def test_one_stack_of_all_frames_and_frames_of_a_stack(film: Path) -> None:
     frames = np.stack([cells(), cells()[:, ::-1]]).astype(np.uint16) * 257  # the same grey values
     tifffile.imwrite(film / "film.tif", frames, photometric="minisblack")

@@ -33,7 +33,7 @@ class TiffOutput(BlockOutput):
 
     @property
     def _ome(self) -> bool:
-        return ".ome" in self.path.suffixes[-2:-1]
+        return ".ome" in (one.lower() for one in self.path.suffixes[-2:-1])
 
     def _check(self) -> None:
         super()._check()
