@@ -238,3 +238,21 @@ def move(path: Path, version: str, scale: Any, start: Any, unit: str | None) -> 
         {"type": "scale", "scale": scale}, {"type": "translation", "translation": start},
     ]  # fmt: skip
     group.attrs.update({"ome": said} if version == "0.5" else said)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+@pytest.mark.parametrize(
+    "name", ["a.tif", "a.OME.TIF", "a.btf", "a.h5", "a.h5:/x", "a.precomputed"]
+)
+def test_only_a_zarr_lies_among_the_labels_of_an_image(
+    tmp_path: Path, version: str, name: str
+) -> None:
+    """Another file would lie there unlisted: no reader of the image knows of it."""
+    path = image(tmp_path / "raw.zarr", version) / "labels" / name
+    with pytest.raises(InputError, match=r"labels of the OME-Zarr image raw\.zarr are Zarrs, too"):
+        create_output(path, SHAPE, "uint8", pixel_size=make_labels(path, version, SHAPE, UNKNOWN))
+    assert not (tmp_path / "raw.zarr" / "labels").exists()
+    with pytest.raises(InputError, match=r"labels of the OME-Zarr image raw\.zarr are Zarrs, too"):
+        create_output(path, SHAPE, "uint8")
+    (tmp_path / "labels").mkdir()  # of no image
+    create_output(tmp_path / "labels" / name, SHAPE, "uint8")

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
 from paper_unet.images.inside import split_inside
+from paper_unet.images.outputs.labels_folder import LABELS, check_format
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
@@ -82,7 +83,8 @@ def create_output(
     Raises
     ------
     InputError
-        If the output exists, its folder does not, or name, shape, dtype, pixel size or version
+        If the output exists, its folder does not, it is no Zarr among the labels of an OME-Zarr
+        image, or name, shape, dtype, pixel size or version
         cannot be.
 
     Examples
@@ -109,12 +111,13 @@ def create_output(
         return remote
     path, inside = split_inside(path)  # type: ignore[arg-type]  # no address
     entry = OUTPUTS.get(path.suffix.lower())
-    if entry is None and labels and path.parent.name == "labels":  # of an OME-Zarr image
+    if entry is None and labels and path.parent.name == LABELS:  # of an OME-Zarr image
         entry = OUTPUTS[".zarr"]
     if entry is None:
         raise InputError(
             f"{path}: output of an unknown kind; end its name in one of {', '.join(OUTPUTS)}"
         )
+    check_format(path)
     kind: type[Output] = entry if isinstance(entry, type) else resolve_name(entry)
     stored = np.dtype(dtype).newbyteorder("=")
     more: dict[str, Any] = {} if inside is None else {"inside": inside}

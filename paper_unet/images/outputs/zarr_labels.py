@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import zarr
 
 from paper_unet.errors import InputError
+from paper_unet.images.outputs.labels_folder import FORMATS, image_of
 from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.zarr_images import Along, Image, ome_image, says_image
 from paper_unet.images.readers.zarr_store import RegularFiles
 from paper_unet.images.stack import PixelSize
-
-LABELS = "labels"
-
-
-def image_of(path: Path) -> Path | None:
-    """Return the OME-Zarr image that a label image is to lie in; None if it lies elsewhere."""
-    image = path.parent.parent
-    inside = path.parent.name == LABELS
-    return image if inside and any((image / name).is_file() for name in FORMATS) else None
 
 
 def make_labels(
@@ -127,7 +119,6 @@ def register(path: Path) -> None:
         group.attrs.update(_listing(kind, [*names, path.name]))
 
 
-FORMATS: dict[str, Literal[2, 3]] = {"zarr.json": 3, ".zattrs": 2}
 OF_LISTING = {*FORMATS, ".zgroup"}
 """Documents of a folder of labels that are listed in it."""
 
