@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from paper_unet.system.stop import Stop, Stopped, stopping
 
 FIXED = (
     "of_class", "all_classes", "argmax", "engine", "tile", "tiling", "halo", "average", "dtype",
-    "ome_zarr", "memory", "timings", "percentiles",
+    "ome_zarr", "shard", "memory", "timings", "percentiles",
 )  # fmt: skip
 """What the driver leaves no choice in."""
 
@@ -74,6 +75,8 @@ def predict_release(
     with stopping() as stop, using_threads(config.threads), open_input(config) as stack:
         for file in stack.files:
             refuse_same_file(file, config.out)
+        for note in stack.notes:
+            report.say(note)
         frames = list(parse_slices(config.slices, len(stack)))
         with _output(config, stack, frames, overwrite) as write:
             for note in stack.notes:
@@ -139,9 +142,9 @@ def _output(
 ) -> Iterator[Write]:
     """Take cells frame by frame: one stack of all, or a folder with a mask for each."""
     out = Path(config.out)
+    create = partial(create_tiff, dtype=np.uint16, pixel_size=stack.pixel_size, overwrite=overwrite)
     if _is_stack(out):
-        size = (len(frames), *stack.shape[1:])
-        with create_tiff(out, size, np.uint16, overwrite=overwrite) as writer:
+        with create(out, (len(frames), *stack.shape[1:])) as writer:
             yield lambda z, cells: writer.__setitem__(frames.index(z), cells)
         return
     if out.suffix and not out.is_dir():
@@ -156,7 +159,7 @@ def _output(
     make_folder(out)
 
     def write(z: int, cells: NDArray[np.uint16]) -> None:
-        with create_tiff(masks[z], (1, *cells.shape), np.uint16, overwrite=overwrite) as writer:
+        with create(masks[z], (1, *cells.shape)) as writer:
             writer[0] = cells
 
     yield write

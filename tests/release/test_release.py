@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from paper_unet.cli import main
 from paper_unet.errors import InputError
+from paper_unet.images import open_stack
 from paper_unet.inference.layers import Layers
 from paper_unet.inference.settings import Precision
+from paper_unet.large.config import PredictConfig
 from paper_unet.model import UNet
 from paper_unet.networks.weights_file import save_model
 from paper_unet.release import driver
@@ -28,6 +30,8 @@ from paper_unet.release.driver import (
     release_scores,
     strip_size,
 )
+from paper_unet.release.predict import FIXED
+from paper_unet.settings import options
 from paper_unet.system.stop import Stop
 
 
@@ -344,6 +348,7 @@ def test_frames_in_colour(film: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ("r", ("--average", "flips"), "leave --average out"),
         ("r", ("--memory", "1GB"), "leave --memory out"),
         ("r", ("--timings",), "leave --timings out"),
+        ("r", ("--shard", "512"), "leave --shard out"),
         ("r", ("--dask", "local:1"), "leave --dask out"),
         ("r", ("--slices", "9"), "has 3 slices"),
         ("r", ("--weights", "none.safetensors"), "no such file of weights"),
@@ -358,6 +363,33 @@ def test_what_the_driver_cannot_do_is_refused(
     assert says in line
     assert sorted(path for path in film.iterdir() if path.name != "r") == before
     assert not list(film.glob("r/*"))
+
+
+def test_every_setting_of_a_prediction_is_used_or_refused() -> None:
+    used = {
+        "source", "out", "weights", "slices", "axes", "series", "channel", "time", "value_range",
+        "missing", "fill", "precision", "device", "threads",
+    }  # fmt: skip
+    assert used.isdisjoint(FIXED)
+    assert used.union(FIXED) == {option.name for option in options(PredictConfig)}
+
+
+@pytest.mark.parametrize("out", ["masks", "cells.tif", "cells.ome.tif"])
+def test_the_size_of_a_pixel_goes_to_the_cells_and_notes_are_said(
+    film: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(
+        film / "film.tif", 255 - np.stack([cells(), cells()]), photometric="miniswhite",
+        resolution=(2e4, 1e4), resolutionunit=3,
+        metadata={"axes": "ZYX", "spacing": 0.3, "unit": "um"},
+    )  # fmt: skip
+    assert predict(film, out, source="film.tif") == 0
+    assert "white is stored as zero" in capsys.readouterr().err
+    paths = [film / out] if out != "masks" else sorted((film / "masks").iterdir())
+    assert len(paths) == (2 if out == "masks" else 1)
+    for path in paths:
+        with open_stack(path) as stack:
+            assert stack.pixel_size == pytest.approx((0.3, 1, 0.5))
 
 
 def test_the_bundled_weights_are_not_taken_silently(

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from paper_unet.errors import InputError
 from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
 from paper_unet.images.outputs.output import Output
+from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.claim import Claim, claim_output
 
 
@@ -113,7 +114,12 @@ class StackWriter:
 
 
 def create_tiff(
-    path: str | Path, shape: tuple[int, int, int], dtype: DTypeLike, *, overwrite: bool = False
+    path: str | Path,
+    shape: tuple[int, int, int],
+    dtype: DTypeLike,
+    *,
+    pixel_size: PixelSize = UNKNOWN_SIZE,
+    overwrite: bool = False,
 ) -> StackWriter:
     """Create a TIFF stack to be written slice by slice.
 
@@ -129,6 +135,8 @@ def create_tiff(
         The size of the stack.
     dtype : uint8, uint16, uint32 or float32
         Of its values.
+    pixel_size : tuple of float or None, (z, y, x)
+        In micrometres; None where it is not known.
     overwrite : bool
         Whether an existing file may be replaced; it stays until the new one is complete.
 
@@ -151,4 +159,6 @@ def create_tiff(
     """
     if Path(path).suffix.lower() not in TIFF_SUFFIXES:
         raise InputError(f"{path}: output must be a TIFF file; end its name in .tif")
-    return StackWriter(create_output(path, shape, dtype, overwrite=overwrite))
+    return StackWriter(
+        create_output(path, shape, dtype, pixel_size=pixel_size, overwrite=overwrite)
+    )
