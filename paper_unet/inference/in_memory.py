@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_unet.errors import InputError, naming
+from paper_unet.errors import InputError, naming, shown
 from paper_unet.images import to_unit_range
 from paper_unet.inference.intake import Intake
 from paper_unet.inference.layers import exact_arithmetic
@@ -47,6 +47,15 @@ class _Job:
         self.result[self.done : self.done + len(part)] = part
         self.done += len(part)
         return self.done == len(self.result)
+
+
+def as_array(given: Any, what: str) -> NDArray[Any]:
+    """Return what NumPy takes as an array, such as a list or a tensor; else raise InputError."""
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:  # of several shapes, on a GPU
+        reason = shown(" ".join(str(error).split()), 200)
+        raise InputError(f"{what} cannot be taken as one array: {reason}") from error
 
 
 class InMemory:
@@ -112,7 +121,7 @@ class InMemory:
                 yield job, wait
 
     def _begin(self, name: str | None, image: NDArray[Any]) -> tuple[_Job, Iterator[Wait]]:
-        channels, image = self._model.config.in_channels, np.asarray(image)  # a tensor, too
+        channels, image = self._model.config.in_channels, as_array(image, "the image")
         stacked = image[None] if image.ndim == 2 else image
         if stacked.ndim != 3 or stacked.shape[0] != channels or stacked.size == 0:
             wanted = "(Y, X)" if channels == 1 else f"({channels}, Y, X)"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from paper_unet.errors import InputError, naming
 from paper_unet.geometry import PAPER_TILE, Tiling
 from paper_unet.images import Stack
-from paper_unet.inference.in_memory import InMemory
+from paper_unet.inference.in_memory import InMemory, as_array
 from paper_unet.inference.readout import Readout
-from paper_unet.inference.settings import Average, Classes, Engine, InferenceSettings, Precision
+from paper_unet.inference.settings import (
+    Average,
+    Classes,
+    Engine,
+    InferenceSettings,
+    Precision,
+    check_dtype_of_argmax,
+)
 from paper_unet.inference.streaming import Streaming
 from paper_unet.inference.tiled import Tiled
 from paper_unet.networks.base import Network
@@ -63,8 +70,6 @@ class Slices(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(Z, Y, X)."""
-
-    def __len__(self) -> int: ...
 
     def __getitem__(self, z: int, /) -> NDArray[np.generic]: ...
 
@@ -152,7 +157,7 @@ def predict_image(
 
 def predict_stack(
     model: Network,
-    stack: Slices,
+    stack: Slices | Sequence[Any],
     out: Sink | None = None,
     *,
     engine: Engine = "stream",
@@ -177,7 +182,8 @@ def predict_stack(
     ----------
     model : Network
     stack : array-like, shape (Z, Y, X), or (Z, C, Y, X) for a network of C > 1 channels
-        Anything that gives a section when indexed: an ndarray, a memory map, `open_stack`.
+        Anything that gives a section when indexed: an ndarray, a memory map, an array of Zarr or
+        HDF5, `open_stack`. Of what has no shape, such as a list, an array is made first.
     out : array-like, shape (Z, Y, X) or (Z, K, Y, X), optional
         Takes each section by assignment, (Y, X) or (K, Y, X), in a dtype that holds every value of
         ``dtype``, or float16; default: a new ndarray.
@@ -199,6 +205,7 @@ def predict_stack(
         As `predict_image`; the message names the section. If ``out`` has another shape, or a dtype
         that cannot hold the values.
     """
+    stack = cast(Slices, stack if hasattr(stack, "shape") else as_array(stack, "the stack"))
     colour = model.config.in_channels > 1
     opened = isinstance(stack, Stack) and colour  # whose shape is without the channels
     if len(stack.shape) != (4 if colour and not opened else 3):
@@ -219,7 +226,7 @@ def predict_stack(
     target: Any = np.asarray(result).swapaxes(0, 1) if out is None and kinds else result
     sections = InMemory(model, scorer, value_range, readout)(_named(stack))
     for z, section in enumerate(
-        progress_bar(sections, total=len(stack), unit="section", show=progress)
+        progress_bar(sections, total=stack.shape[0], unit="section", show=progress)
     ):
         target[z] = section
     return result
@@ -236,9 +243,9 @@ def _check_out(out: Sink, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 def _named(stack: Slices) -> Iterator[tuple[str, NDArray[Any]]]:
-    for z in range(len(stack)):
+    for z in range(stack.shape[0]):
         with naming(f"section {z}"):
-            image = np.asarray(stack[z])
+            image = as_array(stack[z], "it")
         yield f"section {z}", image
 
 
@@ -254,7 +261,10 @@ def _readout(
 ) -> Readout:
     classes = wanted_classes(of_class, all_classes, argmax)
     check_class(model, of_class, classes)
-    stored = np.dtype(np.uint8) if argmax else _output_dtype(dtype)
+    stored = _output_dtype(dtype)
+    if argmax:
+        check_dtype_of_argmax(dtype)
+        stored = np.dtype(np.uint8)
     return Readout(model.sigmoid, of_class, stored, classes)
 
 

@@ -86,6 +86,12 @@ class Plan:
     rows: int
 
 
+def check_dtype_of_argmax(dtype: str) -> None:
+    """Raise InputError if numbers of classes are wanted in another dtype than theirs."""
+    if dtype == "uint16":  # float32 stands for what is not given
+        raise InputError("`argmax` writes numbers of uint8; leave `dtype` out")
+
+
 def rounded_up(value: int, step: int) -> int:
     """Return the least multiple of ``step`` that is no less than ``value``."""
     return -(-value // step) * step

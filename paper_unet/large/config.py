@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from paper_unet.errors import InputError
-from paper_unet.inference.settings import InferenceSettings
+from paper_unet.inference.settings import InferenceSettings, check_dtype_of_argmax
 from paper_unet.large.memory import bytes_of
 from paper_unet.networks.known_weights import weights_help
 from paper_unet.settings import Limits, read_percentiles
@@ -102,8 +101,8 @@ class PredictConfig(InferenceSettings):
         super().__post_init__()
         if self.memory is not None:
             bytes_of(self.memory)
-        if self.argmax and self.dtype == "uint16":
-            raise InputError("`argmax` writes numbers of uint8; leave `dtype` out")
+        if self.argmax:
+            check_dtype_of_argmax(self.dtype)
 
     @property
     def stored(self) -> str:

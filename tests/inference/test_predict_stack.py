@@ -1,11 +1,14 @@
 """Stacks, section by section."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
+import zarr
 from numpy.typing import NDArray
 from predict_helpers import NARROW, SECTIONS, Image
 
@@ -145,3 +148,49 @@ def test_a_range_that_is_no_pair_of_numbers_is_refused(value_range: Any) -> None
 def test_a_class_is_a_whole_number() -> None:
     with pytest.raises(InputError, match=r"no class 0\.5"):
         predict_image(NARROW, SECTIONS[0], of_class=0.5)  # type: ignore[arg-type]  # that is it
+
+
+def test_what_numpy_takes_as_an_array_is_a_stack(tmp_path: Path) -> None:
+    expected = predict_stack(NARROW, SECTIONS)
+    tensors = [torch.from_numpy(section) for section in SECTIONS]
+    for given in (list(SECTIONS), tuple(SECTIONS), tensors, torch.from_numpy(SECTIONS)):
+        np.testing.assert_array_equal(predict_stack(NARROW, given), expected)  # type: ignore[arg-type]
+    stored = zarr.create_array(tmp_path / "a.zarr", shape=SECTIONS.shape, dtype="u1")
+    stored[:] = SECTIONS
+    np.testing.assert_array_equal(predict_stack(NARROW, stored), expected)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        written = file.create_dataset("a", data=SECTIONS)
+        np.testing.assert_array_equal(predict_stack(NARROW, written), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([np.zeros((4, 5)), np.zeros((4, 6))], "the stack cannot be taken as one array: "),
+        ("stack.tif", r"the stack has shape \(\); \(Z, Y, X\) is needed"),
+        (None, r"the stack has shape \(\); \(Z, Y, X\) is needed"),
+        (np.zeros((2, 4, 5), object), "section 0: .*object"),
+        (torch.zeros(2, 4, 5, requires_grad=True), "section 0: it cannot be taken as one array"),
+    ],
+)
+def test_what_is_no_stack_is_refused_in_a_line(given: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        predict_stack(NARROW, given)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_image_is_refused_in_a_line() -> None:
+    with pytest.raises(InputError, match="the image cannot be taken as one array: "):
+        predict_image(NARROW, [[1], [1, 2]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "predict", [predict_stack, lambda model, stack, **more: predict_image(model, stack[0], **more)]
+)
+def test_numbers_of_classes_have_their_own_dtype(predict: Any) -> None:
+    for dtype in ("float32", "uint8"):
+        assert predict(NARROW, SECTIONS, argmax=True, dtype=dtype).dtype == np.uint8
+    with pytest.raises(InputError, match="`argmax` writes numbers of uint8; leave `dtype` out"):
+        predict(NARROW, SECTIONS, argmax=True, dtype="uint16")
+    with pytest.raises(InputError, match="dtype is 'int8'; accepted are"):
+        predict(NARROW, SECTIONS, argmax=True, dtype="int8")
