@@ -82,7 +82,7 @@ def labels_kept(path: str | Path | Address) -> Iterator[None]:
         Of the output, wherever it lies.
     """
     folder = Path(str(path)).parent
-    there = folder.name != "labels" or folder.exists()
+    there = folder.name != LABELS or folder.exists()
     try:
         yield
     finally:
