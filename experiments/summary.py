@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Iterator
@@ -208,15 +209,19 @@ ROWS = {
 }
 
 
+AVERAGES = ("flips", "rotations")
+"""Of `ablation.AVERAGES`: rows of the base's networks, whose training is in their own row."""
+
+
 def spent(metrics: dict[str, Any]) -> str:
     """Return the wall time, or that of all trainings added up where it is longer.
 
     It is, where several ran at once, or were cut and went on: how many shared a machine in each of
     these calls is not known.
     """
-    rows = metrics.get("rows", [])
-    # the rows of a network that was scored twice repeat its seconds
-    trained = sum({row["training_seconds"] for row in rows if "training_seconds" in row})
+    again = {f"{metrics.get('base')}, {average}" for average in AVERAGES}
+    rows = [row for row in metrics.get("rows", [metrics]) if row.get("choice") not in again]
+    trained = math.fsum(row.get("training_seconds", 0) for row in rows)
     wall = metrics["wall_seconds"]
     return f"{trained / 60:.0f} min of training" if trained > wall else f"{wall / 60:.0f} min"
 
