@@ -144,7 +144,7 @@ def isbi2012_test(data: Path, quick: bool = False) -> Sections | None:
     if not (folder / "test-volume.tif").exists():
         return None
     labels = folder / "test-labels.tif"
-    truth = read_stack(labels) if labels.exists() else np.empty(0, np.uint8)
+    truth = read_stack(labels, labels=True) if labels.exists() else np.empty(0, np.uint8)
     return Sections(read_stack(folder / "test-volume.tif"), (truth > 0).astype(np.uint8), "test")
 
 
