@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -70,6 +70,9 @@ class Job(Protocol):
     @property
     def pixels(self) -> int:
         """How many pixels are predicted for the scores."""
+
+
+Made = TypeVar("Made", bound=Job)
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
@@ -140,14 +143,19 @@ def read(path: Path) -> dict[str, Any] | None:
 def run_rows(
     run: Callable[[Any], Any], jobs: Iterable[Job], options: argparse.Namespace
 ) -> list[Any]:
-    """Return the results of the rows that are there or can be made in time, in order.
+    """Return the results of `run_jobs` alone."""
+    return [row for _, row in run_jobs(run, jobs, options)]
+
+
+def run_jobs(
+    run: Callable[[Any], Any], jobs: Iterable[Made], options: argparse.Namespace
+) -> list[tuple[Made, Any]]:
+    """Return the jobs whose rows are there or can be made in time, with their results, in order.
 
     Those that are missing are named, one a line, with what they are expected to take. Without any
     time that is all: nothing is returned, so that nothing that is there is written again.
     """
-    every = list(jobs)
-    files = [path_of(options.out, job) for job in every]
-    pairs = list(zip(every, files, strict=True))
+    pairs = [(job, path_of(options.out, job)) for job in jobs]
     todo = [(job, path) for job, path in pairs if _row_of(job, path) is None]
     clock = Clock(options.minutes, options.out, options.device)
     missing = (_one_by_one if options.jobs == 1 else _at_once)(run, todo, clock, options.jobs)
@@ -155,10 +163,11 @@ def run_rows(
         takes = "" if seconds is None else f", about {seconds:.0f} s"
         print(f"missing: {job.name}{takes}", flush=True)
     if missing:
-        print(f"{len(missing)} of {len(every)} rows are missing: the same command goes on")
+        print(f"{len(missing)} of {len(pairs)} rows are missing: the same command goes on")
     if options.minutes == 0:
         return []
-    return [_with_place(row) for pair in pairs if (row := _row_of(*pair)) is not None]
+    found = ((job, _row_of(job, path)) for job, path in pairs)
+    return [(job, _with_place(row)) for job, row in found if row is not None]
 
 
 def _row_of(job: Job, path: Path) -> dict[str, Any] | None:
@@ -174,7 +183,7 @@ def _with_place(row: dict[str, Any]) -> Any:
     return [each | made for each in result] if isinstance(result, list) else result | made
 
 
-Todo = list[tuple[Job, Path]]
+Todo = Sequence[tuple[Job, Path]]
 Missing = list[tuple[Job, float | None]]
 """With the seconds that a row would take, where they are known."""
 

@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -49,7 +50,7 @@ from paper_unet.inference.predict import predict_stack
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.networks.known_weights import locate
+from paper_unet.networks.known_weights import is_known, locate
 from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
@@ -180,14 +181,29 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
 
 
 def networks_by_recipe(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the networks that differ in their seed alone under one name."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    """Return the networks trained here that differ in their seed alone under one name."""
+    groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(row["network"].removesuffix(f"-seed{row.get('seed')}"), []).append(row)
+        name = row["network"].removesuffix(f"-seed{row.get('seed')}")
+        groups.setdefault((name, "seed" in row), []).append(row)
     return {
         f"{name} ({len(mine)} seeds)" if len(mine) > 1 else mine[0]["network"]: mine
-        for name, mine in groups.items()
+        for (name, _), mine in groups.items()
     }
+
+
+def called(weights: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Return what trained networks are called: as their files, with folders where two are alike."""
+    places = {word: Path(word).absolute().with_suffix("").parts for word in weights}
+    places |= {word: ("", word) for word in places if is_known(word)}
+    found = {}
+    for word, place in places.items():
+        others = [other for there, other in places.items() if there != word]
+        others += [("", name) for name in taken]
+        tails = (place[-k:] for k in range(1, len(place)))
+        alone = (tail for tail in tails if all(other[-len(tail) :] != tail for other in others))
+        found[word] = "/".join(next(alone, (word,)))
+    return found
 
 
 def main() -> None:
@@ -219,31 +235,28 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
     """Do everything but the writing of the results."""
     sections = common.isbi2012(options.data, options.quick)
     test = common.isbi2012_test(options.data, options.quick)
+    seeds = {
+        seed: f"width{options.width}{recipes.recipe_name(options)}-seed{seed}"
+        for seed in range(options.seed, options.seed + options.seeds)
+    }
     jobs = [
-        Job(
-            Path(name).stem,
-            (),
-            locate(None if name == "bundled" else name)[0],
-            options.device,
-            sections,
-            test,
-        )
-        for name in options.weights
+        Job(name, (), locate(word)[0], options.device, sections, test)
+        for word, name in called(options.weights, seeds.values()).items()
     ]
-    for seed in range(options.seed, options.seed + options.seeds):
-        name = f"width{options.width}{recipes.recipe_name(options)}-seed{seed}"
+    for seed, name in seeds.items():
         config = recipes.train_config(options, name, seed, start=options.start or None)
         jobs.append(
             Job(name, recipes.stages(options, config), None, options.device, sections, test)
         )
-    rows = row_files.run_rows(run, jobs, options)
-    if not rows:
+    pairs = row_files.run_jobs(run, jobs, options)
+    if not pairs:
         return [], {}
-    sound = [row for row in rows if "diverged" not in row]
+    rows = [row | {"network": job.name} for job, row in pairs]  # a copy's row has its own name
+    sound = [(job, row) for (job, _), row in zip(pairs, rows, strict=True) if "diverged" not in row]
     if not sound:
         raise DivergedError(rows[0]["diverged"])
-    chosen = best(sound)
-    job = next(job for job in jobs if job.name == chosen["network"])
+    chosen = best([row for _, row in sound])
+    job = next(job for job, row in sound if row is chosen)
     weights = job.weights or Path(job.stages[-1].out) / WEIGHTS
     if test is not None and weights.exists():  # a row made elsewhere left none
         model = load_model(weights, pick_device(options.device))
