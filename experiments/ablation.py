@@ -95,14 +95,15 @@ def base_of(options: argparse.Namespace) -> str:
 
 def choices_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return every choice that can be taken away, what it is taken away from first."""
-    found = {base_of(options): CHOICES[BASE]} | {k: v for k, v in CHOICES.items() if k != BASE}
+    base = base_of(options)  # may have the name of a choice
+    found = {base: CHOICES[BASE]} | {k: v for k, v in CHOICES.items() if k not in (BASE, base)}
     if options.network != "paper":
         found = {name: changes for name, changes in found.items() if "network" not in changes}
         found["the paper's network"] = {"network": "paper"}
     if options.optimizer != "sgd":
         found["gradient descent"] = {"optimizer": "sgd", "lr": MEMBRANE_RATE}
     if options.optimizer == "adam":
-        found.pop("Adam")
+        found = {name: v for name, v in found.items() if v != CHOICES["Adam"]}
     return found
 
 
