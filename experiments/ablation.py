@@ -64,7 +64,7 @@ from paper_unet.inference.settings import Average
 from paper_unet.metrics import isbi2012_scores
 from paper_unet.metrics.table import ISBI2012
 from paper_unet.networks.base import Network
-from paper_unet.training.config import MEMBRANE_RATE, TrainConfig
+from paper_unet.training.config import MEMBRANE_RATE, OTHER_RATE, TrainConfig
 
 ISBI, HELA = "ISBI 2012", "DIC-C2DH-HeLa"
 BASE = recipes.PAPERS_RECIPE
@@ -278,8 +278,9 @@ def jobs(options: argparse.Namespace) -> list[Job]:
         for on in options.sets:
             for choice in dict.fromkeys((base_of(options), *(options.choices or choices))):
                 changes = {"steps": steps[on], **choices[choice]}
-                if changes.get("optimizer") == "adam":
-                    changes["lr"] = options.adam_lr
+                adam = changes.get("optimizer", options.optimizer) == "adam"
+                if adam and (options.adam_lr or "optimizer" in changes):
+                    changes["lr"] = options.adam_lr or OTHER_RATE
                 if changes.get("network") == "same_padding":
                     changes["tile"] = round(options.tile / 16) * 16
                 is_base = choice == base_of(options)
@@ -297,7 +298,7 @@ def main() -> None:
     recipes.add_training_options(parser, width=8, steps=800, tile=316)
     recipes.add_recipe_options(parser)
     parser.add_argument("--cell-steps", type=int, default=1600, help="on DIC-C2DH-HeLa")
-    parser.add_argument("--adam-lr", type=float, default=1e-3)
+    parser.add_argument("--adam-lr", type=float, help=f"of runs with Adam; default: {OTHER_RATE:g}")
     parser.add_argument("--seeds", type=script.count, default=3, help="runs per choice")
     parser.add_argument("--sets", nargs="+", default=[ISBI, HELA], choices=[ISBI, HELA])
     parser.add_argument(
@@ -306,6 +307,8 @@ def main() -> None:
     options = recipes.parsed(parser)
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")
+    if options.optimizer == "adam" and None not in (options.lr, options.adam_lr):
+        parser.error("--lr and --adam-lr are one rate with --optimizer adam; give one of them")
     if options.quick:
         vars(options).update(width=2, steps=4, cell_steps=4, tile=252, seeds=1)
     started = time.time()

@@ -41,6 +41,7 @@ WRONG = [
     ("table2_cell_tracking --jobs 0", "--jobs: 0: give 1 or more"),
     ("ablation --cell-steps 0", "--cell-steps: steps is 0"),
     ("ablation --adam-lr nan", "--adam-lr: lr is nan"),
+    ("ablation --optimizer adam --lr 1e-3 --adam-lr 1e-4", "--lr and --adam-lr are one rate"),
     ("ablation --seeds 0", "--seeds: 0: give 1 or more"),
     ("table2_cell_tracking --neck -1", "--neck: -1: give pixels, 0 or more"),
     ("ablation --minutes nan", "--minutes: nan: give minutes, 0 or more"),

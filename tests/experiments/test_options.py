@@ -57,3 +57,24 @@ def test_what_choices_are_taken_away_from_may_have_the_name_of_one(
     assert len({job.stages[0].out for job in found}) == len(found)
     settings = [replace(job.stages[0], out="") for job in found]
     assert settings[0] not in settings[1:]
+
+
+@pytest.mark.parametrize(
+    ("words", "of_base", "of_choice"),
+    [
+        ("--optimizer adam --adam-lr 5e-4", 5e-4, 5e-4),
+        ("--optimizer adam --lr 5e-4", 5e-4, 5e-4),
+        ("--optimizer adam", 1e-3, 1e-3),
+        ("--adam-lr 5e-4", None, 5e-4),
+        ("--lr 2e-3", 2e-3, 1e-3),
+        ("--optimizer rmsprop --lr 2e-3 --adam-lr 5e-4", 2e-3, 5e-4),
+    ],
+)
+@pytest.mark.parametrize("on", ["ISBI 2012", "DIC-C2DH-HeLa"])
+def test_the_rate_of_adam_is_that_of_every_run_with_adam(
+    jobs_of: Any, words: str, of_base: float | None, of_choice: float, on: str
+) -> None:
+    found = jobs_of("ablation", "--quick", "--sets", on, "--seeds", "1", *words.split())
+    base, *others = (job.stages[0] for job in found)
+    assert base.rate == of_base or (of_base is None and base.optimizer == "sgd")
+    assert {run.rate for run in others if run.optimizer == "adam"} == {of_choice}
