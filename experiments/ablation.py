@@ -304,13 +304,11 @@ def main() -> None:
     parser.add_argument(
         "--choices", nargs="+", help="by name, and what they are taken away from; default: all"
     )
-    options = recipes.parsed(parser)
+    options = recipes.parsed(parser, width=2, steps=4, cell_steps=4, tile=252, seeds=1)
     if unknown := set(options.choices or ()) - choices_of(options).keys():
         parser.error(f"--choices: {min(unknown)!r} is none of {', '.join(choices_of(options))}")
     if options.optimizer == "adam" and None not in (options.lr, options.adam_lr):
         parser.error("--lr and --adam-lr are one rate with --optimizer adam; give one of them")
-    if options.quick:
-        vars(options).update(width=2, steps=4, cell_steps=4, tile=252, seeds=1)
     started = time.time()
     with records.recorded(options):
         every = jobs(options)

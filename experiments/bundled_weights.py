@@ -93,9 +93,7 @@ def main() -> None:
     """Train, store, score."""
     parser = common.parser("bundled_weights", __doc__)
     recipes.add_training_options(parser, width=16, steps=24_000, tile=380)
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(width=2, steps=5, tile=252)
+    options = recipes.parsed(parser, width=2, steps=5, tile=252)
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)

@@ -219,10 +219,9 @@ def main() -> None:
         "--seeds", type=script.count, default=1, help="runs per choice and sequence"
     )
     parser.add_argument("--choices", nargs="+", choices=CHOICES, help="by name; default: all")
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(width=4, steps=6, tile=252, sets=["DIC-C2DH-HeLa"])
-        options.choices = options.choices or [BASE, "gap 3"]
+    options = recipes.parsed(
+        parser, width=4, steps=6, tile=252, sets=["DIC-C2DH-HeLa"], choices=[BASE, "gap 3"]
+    )
     started = time.time()
     with records.recorded(options):
         sets = [cells.load(options.data, name, options.quick) for name in options.sets]

@@ -79,7 +79,7 @@ def add_folders(options: argparse.ArgumentParser, name: str = "") -> None:
     options.add_argument(
         "--quick", action=Quick, nargs=0, default=False,
         folders={"out": results / "quick" / name, "work": runs / "quick" / name},
-        help="tiny networks, minutes on a CPU; folders named quick unless others are given",
+        help="tiny networks, minutes on a CPU; folders named quick; what else is given holds",
     )  # fmt: skip
 
 
@@ -104,6 +104,16 @@ class Quick(argparse.Action):
         for name, folder in self._folders.items():
             if getattr(namespace, name) is parser.get_default(name):
                 setattr(namespace, name, folder)
+
+
+def parsed(options: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
+    """Return the arguments; a quick run has these settings but for those that the command gives."""
+    found = options.parse_args()
+    if found.quick:
+        unsaid = object()
+        said = options.parse_args(namespace=argparse.Namespace(**dict.fromkeys(quick, unsaid)))
+        vars(found).update({k: v for k, v in quick.items() if getattr(said, k) is unsaid})
+    return found
 
 
 def be_one_of_several() -> None:

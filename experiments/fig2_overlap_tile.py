@@ -89,9 +89,7 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="image or stack instead of ISBI 2012")
     parser.add_argument("--section", type=int, default=27)
     parser.add_argument("--weights", type=Path, help="default: the bundled ones")
-    options = parser.parse_args()
-    if options.quick:
-        options.tile = min(options.tile, 252)
+    options = common.parsed(parser, tile=252)
     started = time.time()
     with records.recorded(options):
         image, source = read(options)

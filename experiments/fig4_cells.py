@@ -250,10 +250,8 @@ def main() -> None:
         type=Path,
         help="the --work folder of table2_cell_tracking.py; default: the one beside this --work",
     )
-    options = recipes.parsed(parser)
+    options = recipes.parsed(parser, width=4, steps=10, tile=252)
     options.weights_from = options.weights_from or options.work.parent / "table2_cell_tracking"
-    if options.quick:
-        vars(options).update(width=4, steps=10, tile=252)
     started = time.time()
     with records.recorded(options):
         common.be_one_of_several()

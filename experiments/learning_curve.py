@@ -156,9 +156,7 @@ def main() -> None:
     recipes.add_recipe_options(parser)
     parser.add_argument("--counts", type=script.count, nargs="+", default=[1, 2, 4, 8, 16, 24])
     parser.add_argument("--seeds", type=script.count, default=3, help="runs per point")
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(width=2, steps=4, tile=252, seeds=1, counts=[1, 24])
+    options = recipes.parsed(parser, width=2, steps=4, tile=252, seeds=1, counts=[1, 24])
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)

@@ -206,12 +206,10 @@ def main() -> None:
     parser.add_argument("--centres", type=float, nargs="+", default=[TrainConfig.centre])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--seeds", type=script.count, default=1, help="runs per rate and warm-up")
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(
-            rates=[1e-3, 1e-2], warmups=[2], seeds=1, width=2, steps=20, tile=252,
-            sets=[ISBI, cells.SETS[1]],
-        )  # fmt: skip
+    options = recipes.parsed(
+        parser, rates=[1e-3, 1e-2], warmups=[2], seeds=1, width=2, steps=20, tile=252,
+        sets=[ISBI, cells.SETS[1]],
+    )  # fmt: skip
     started = time.time()
     with records.recorded(options):
         every = jobs(options)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import common
 import row_files
 
 from paper_unet.cli import script
@@ -84,14 +85,15 @@ SETTINGS = {
 """Options of some experiments, and the setting of a training that each gives."""
 
 
-def parsed(options: argparse.ArgumentParser) -> argparse.Namespace:
-    """Return the arguments of an experiment that trains; what no training takes ends the script."""
-    found = options.parse_args()
-    if hasattr(found, "finish"):
-        if not found.finish and (found.finish_lr, found.finish_balance) != (None, None):
-            options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
-        if found.quick:
-            found.finish = min(found.finish, 4)
+def parsed(options: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
+    """Return the arguments of an experiment that trains; what no training takes ends the script.
+
+    The settings of a quick run are as in `common.parsed`.
+    """
+    found = common.parsed(options, **quick)
+    of_finish = (getattr(found, "finish_lr", None), getattr(found, "finish_balance", None))
+    if of_finish != (None, None) and not found.finish:
+        options.error("--finish-lr and --finish-balance are of --finish STEPS; give it, too")
     try:
         train_config(found, "", found.seed)
         for name, setting in SETTINGS.items():

@@ -105,8 +105,22 @@ def command(part: Part, options: argparse.Namespace, minutes: float) -> list[str
     words += ["--data", str(options.data), "--out", str(options.out / part.results)]
     words += ["--work", str(options.work / part.results), "--device", options.device]
     words += ["--jobs", str(options.jobs), "--minutes", f"{max(minutes, 0):.3f}"]
-    words += ["--quick"] if options.quick else []
+    words = quickly(words) if options.quick else words
     return [sys.executable, str(HERE / f"{part.script}.py"), *words]
+
+
+SIZES = ("--width", "--tile", "--steps", "--cell-steps", "--seeds")
+"""What a quick run of a script has its own of, where its command does not say."""
+
+
+def quickly(words: list[str]) -> list[str]:
+    """Return the words of a command without its sizes, for tiny networks."""
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word not in SIZES and before not in SIZES
+    ]
+    return [*kept, *(["--finish", "4"] if "--finish" in kept else []), "--quick"]
 
 
 def run(words: list[str]) -> tuple[int, list[str]]:

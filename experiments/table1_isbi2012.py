@@ -216,11 +216,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", nargs="+", default=[], help="trained networks to score: files or names"
     )
-    options = recipes.parsed(parser)
+    options = recipes.parsed(parser, width=4, steps=10, tile=252, weights=["bundled"])
     if not options.seeds and not options.weights:
         parser.error("--seeds 0 trains nothing; give --weights to score")
-    if options.quick:
-        vars(options).update(width=4, steps=10, tile=252, weights=["bundled"])
     started = time.time()
     with records.recorded(options):
         rows, results = score_all(options)

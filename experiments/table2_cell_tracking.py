@@ -185,9 +185,7 @@ def main() -> None:
         "--protocols", nargs="+", default=list(cell_splits.PROTOCOLS), choices=cell_splits.PROTOCOLS
     )
     parser.add_argument("--seeds", type=script.count, default=1, help="runs per fold")
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
+    options = recipes.parsed(parser, width=4, steps=10, tile=252, sets=["DIC-C2DH-HeLa"])
     started = time.time()
     with records.recorded(options):
         sets = [cells.load(options.data, name, options.quick) for name in options.sets]

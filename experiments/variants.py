@@ -253,9 +253,7 @@ def main() -> None:
     )
     parser.add_argument("--networks", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--recipes", nargs="+", default=[PAPER, OWN], choices=[PAPER, OWN])
-    options = recipes.parsed(parser)
-    if options.quick:
-        vars(options).update(width=2, steps=4, tile=252, seeds=1, rounds=1)
+    options = recipes.parsed(parser, width=2, steps=4, tile=252, seeds=1, rounds=1)
     started = time.time()
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
