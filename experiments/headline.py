@@ -50,12 +50,24 @@ def command_of(metrics: dict[str, Any], name: str) -> str:
     return shlex.join(["paper-unet", "reproduce", name, *kept])
 
 
+FOLDS = {"across": 2, "forward": 1}
+"""Of each protocol of table 2."""
+
+
+def lost(found: dict[str, Any], protocol: str = "") -> list[str]:
+    """Return what a mean has to say of runs that are not in it; of table 2, of its folds, too."""
+    some = protocol and len(found["folds"]) < FOLDS[protocol]
+    gone = found.get("diverged")
+    return ["not all folds"] * bool(some) + [f"{gone} collapsed"] * bool(gone)
+
+
 def table1(metrics: dict[str, Any], link: str) -> Iterator[Row]:
     """Give the three errors of Table 1, over seven rotations as in the paper."""
     width = width_of(metrics)
     for name, (title, digits) in ERRORS.items():
         value = metrics["held_out"]["rotations"][name]["mean"]
-        ours = f"{value:.{digits}f} (width {width}; {metrics['recipe']})"
+        about = "; ".join([f"width {width}", metrics["recipe"], *lost(metrics)])
+        ours = f"{value:.{digits}f} ({about})"
         paper = str(metrics["paper_test_volume"][name])
         yield f"Table 1, [{title}]({link})", paper, ours, command_of(metrics, "table1")
 
@@ -64,11 +76,12 @@ def table2(metrics: dict[str, Any], link: str) -> Iterator[Row]:
     """Give SEG of the two sets of cells, by both protocols."""
     names = {"across": "across sequences", "forward": "forward in time"}
     for of_set, found in metrics["summary"].items():
-        scores = {key: found[key]["seg"] for key in names if key in found}
-        shown = [
-            f"{'collapsed' if score is None else f'{score:.4f}'} {names[key]}"
-            for key, score in scores.items()
-        ]
+        shown = []
+        for key in (key for key in names if key in found):
+            score, gone = found[key]["seg"], ", ".join(lost(found[key], key))
+            value = "collapsed" if score is None else f"{score:.4f}"
+            about = f" ({gone})" if gone and score is not None else ""
+            shown.append(f"{value} {names[key]}{about}")
         ours = f"{', '.join(shown)} (width {width_of(metrics)}; {found['recipe']})"
         what = f"Table 2, [SEG of {of_set}]({link})"
         yield what, str(found["paper"]), ours, command_of(metrics, "table2")

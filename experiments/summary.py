@@ -70,15 +70,11 @@ def table1(metrics: dict[str, Any]) -> Iterator[Cells]:
         places = digits.get(name, 4)
         trained = spread(metrics["held_out"]["rotations"].get(name), places)
         found = number(best["held_out"]["rotations"][name], places)
-        lost = metrics.get("diverged", 0)
-        seeds = sum("seed" in row for row in metrics["rows"]) - lost
+        seeds = sum("seed" in r and "diverged" not in r for r in metrics["rows"])
         ours = f"{found} (best: {metrics['best']})"
         ours += f"; {trained} over {seeds} runs" if seeds > 1 else ""
-        ours += f", {lost} collapsed" if lost else ""
+        ours += "".join(f", {gone}" for gone in headline.lost(metrics))
         yield f"{title}, sections 24-29, 7 rotations; {metrics['recipe']}", shown, ours
-
-
-FOLDS = {"across": 2, "forward": 1}
 
 
 def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
@@ -99,8 +95,7 @@ def table2(metrics: dict[str, Any]) -> Iterator[Cells]:
             ways = ", ".join(f"learned from {k}: {', '.join(v)}" for k, v in folds.items())
             ours = spread({"mean": row["seg"], "sd": row["sd_over_seeds"]})
             ours += f" ({ways})" if ways else ""
-            ours += f", {row['diverged']} collapsed" if row.get("diverged") else ""
-            title += "" if len(row["folds"]) == FOLDS[protocol] else ", not all folds"
+            ours += "".join(f", {gone}" for gone in headline.lost(row, protocol))
             ours += f"; by the argmax {number(row['seg_argmax'])}"
             yield (
                 f"SEG, {name}, {title}; {of_set['recipe']}",
