@@ -38,14 +38,21 @@ def width_of(metrics: dict[str, Any]) -> int:
     return int(networks[0]["width"])
 
 
+def called(metrics: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return the script that made a result, in a checkout or from a wheel, and its options."""
+    words = shlex.split(metrics["command"])
+    at = 2 if words[0] == "paper-unet" else 1  # reproduce NAME, or python FILE
+    return Path(words[at]).stem, words[at + 1 :]
+
+
 def command_of(metrics: dict[str, Any], name: str) -> str:
     """Return the command that makes a result, without the places and the machine that it had."""
-    words = iter(shlex.split(metrics["command"])[2:])
+    words = iter(called(metrics)[1])
     kept = []
     for word in words:
         if word in ELSEWHERE:
             next(words)
-        else:
+        elif word.partition("=")[0] not in ELSEWHERE:
             kept.append(word)
     return shlex.join(["paper-unet", "reproduce", name, *kept])
 

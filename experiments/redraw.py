@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import ablation
 import cells_study
 import entry
+import headline
 import learning_curve
 import learning_rate
 import records
@@ -44,7 +44,7 @@ def redraw(folder: Path) -> bool:
     if not metrics.exists():
         return False
     found = json.loads(metrics.read_text())
-    script = Path(shlex.split(found["command"])[1]).stem
+    script, _ = headline.called(found)
     if script not in FIGURES:
         return False
     try:

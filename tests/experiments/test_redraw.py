@@ -28,8 +28,8 @@ LOSSES = ["loss at the end, lower is better"]
 
 
 def script_of(folder: Path) -> str:
-    command = json.loads((folder / "metrics.json").read_text())["command"]
-    return Path(shlex.split(command)[1]).stem
+    command = shlex.split(json.loads((folder / "metrics.json").read_text())["command"])
+    return Path(command[2 if command[0] == "paper-unet" else 1]).stem
 
 
 def plotted() -> list[Path]:
@@ -99,6 +99,22 @@ def test_results_of_an_earlier_version_are_named(
     assert scripts("redraw").redraw(tmp_path)
     assert "no 'centre' in the rows of an earlier version" in capsys.readouterr().out
     assert not list(tmp_path.glob("*.p*f"))
+
+
+def test_results_of_a_wheel_are_those_of_the_same_script(
+    scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the records write the command, in the package and in a checkout."""
+    records, headline = scripts("records"), scripts("headline")
+    given = ["--data", "d", "--out=here", "--width", "64"]
+    for folder in ("paper_unet/_experiments", "experiments"):
+        monkeypatch.setattr(sys, "argv", [f"{folder}/learning_rate.py", *given])
+        found = {"command": records._command(), "rows": [{"lr": 1, "v_info": 0.5}]}
+        assert headline.called(found) == ("learning_rate", given)
+        shown = headline.command_of(found, "learning_rate")
+        assert shown == "paper-unet reproduce learning_rate --width 64"
+        (tmp_path / "metrics.json").write_text(json.dumps(found))
+        assert scripts("redraw").redraw(tmp_path)
 
 
 def test_every_plot_of_metrics_can_be_drawn_again(scripts: Any) -> None:
