@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -252,7 +253,9 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]], base_name: str
             synthetic = any(row["source"] == "synthetic" for row in rows if row["data"] == on)
             axes.set_title(f"{'SYNTHETIC for ' if synthetic else ''}{on}\n{metric_label(name)}")
             axes.set_xlim(honest_limits(name, runs.values()))
-        every[0].set_yticks(range(len(choices)), choices)
+        lost = Counter(row["choice"] for row in rows if "diverged" in row)
+        ticks = [f"{c} ({lost[c]} collapsed)" if lost[c] else c for c in choices]
+        every[0].set_yticks(range(len(choices)), ticks)
         every[0].set_ylim(len(choices) - 0.5, -0.5)
     return page
 

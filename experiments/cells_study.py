@@ -158,7 +158,6 @@ PARTS = {"held_out": ("frames held out", ":"), "scored": ("other sequence", "-")
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw SEG against the threshold: held out and scored, a panel for each set and choice."""
-    rows = [row for row in rows if "diverged" not in row]
     panels = list(dict.fromkeys((row["set"], row["choice"]) for row in rows))
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -169,7 +168,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
             axes.set_axis_off()
         for axes, (name, choice) in zip(grid.flat, panels, strict=False):
             mine = [row for row in rows if (row["set"], row["choice"]) == (name, choice)]
-            for row in mine:
+            for row in (row for row in mine if "diverged" not in row):
                 colour, _ = looks[row["trained_on"]]
                 for part, (title, style) in PARTS.items():
                     curve = row["curves"][part]
@@ -181,7 +180,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
                 chosen, label = row["readings"]["threshold"]["edge"], "threshold chosen"
                 axes.axvline(chosen, color=colour, lw=0.5, label=label)
             synthetic = any(row["source"] == "synthetic" for row in mine)
-            axes.set_title(f"{'SYNTHETIC for ' * synthetic}{name}\n{choice}")
+            lost = common.collapsed(mine, "\n")
+            axes.set_title(f"{'SYNTHETIC for ' * synthetic}{name}\n{choice}{lost}")
             axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="threshold of the probability of cell")
         for axes in grid[:, 0]:
             axes.set_ylabel(str(metric("seg")))

@@ -171,6 +171,12 @@ def membrane_training_set(sections: Sections, config: TrainConfig) -> TrainingSe
     )
 
 
+def collapsed(rows: Sequence[dict[str, Any]], before: str = "; ") -> str:
+    """Return what a title says of runs that a figure cannot show."""
+    lost = sum("diverged" in row for row in rows)
+    return f"{before}{lost} of {len(rows)} runs collapsed or diverged" if lost else ""
+
+
 def held_out_scores(model: Any, sections: Sections, average: Average = "none") -> dict[str, Any]:
     """Return the five metrics and their thresholds."""
     return headline(score_sections(model, sections.images, sections.labels, average))

@@ -117,12 +117,15 @@ def draw(rows: list[dict[str, Any]], above: str) -> Figure:
                 drawn += runs
             axes.set_ylim(honest_limits(name, drawn))
             axes.set_xscale("log", base=2)
-            axes.set_xticks(sorted({row["sections"] for row in rows}))
+            counts = sorted({row["sections"] for row in rows})
+            if not drawn:  # a logarithmic axis of nothing has no limits
+                axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
+            axes.set_xticks(counts)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.set_xlabel("training sections")
             axes.set_title(metric_label(name))
         legend_below(page)
-        page.suptitle(above)
+        page.suptitle(above + common.collapsed(rows))
     return page
 
 

@@ -114,7 +114,8 @@ def cells_study(metrics: dict[str, Any]) -> Iterator[Cells]:
         pairs = ", ".join(
             f"{way} {spread(line[f'joined, {way}'], 3)}" for way in ("argmax", "grown")
         )
-        ours = f"{shown}; touching pairs joined: {pairs} ({line['runs']} runs)"
+        runs = ", ".join([f"{line['runs']} runs", *headline.lost(line)])
+        ours = f"{shown}; touching pairs joined: {pairs} ({runs})"
         title = f"SEG, {line['set']}, {line['choice']}; held out and other sequence"
         yield f"{title}; {metrics['recipe']}", "-", ours
 
@@ -137,10 +138,11 @@ def learning_curve(metrics: dict[str, Any]) -> Iterator[Cells]:
         for name in ("v_rand", "v_info", "pixel_error"):
             values = [row[name] for row in mine]
             sd = statistics.stdev(values) if len(values) > 1 else None
-            shown.append(f"{name} {spread({'mean': statistics.fmean(values), 'sd': sd})}")
+            mean = statistics.fmean(values) if values else None
+            shown.append(f"{name} {spread({'mean': mean, 'sd': sd})}")
         title = f"{count} section{'s' if count > 1 else ''}, {choice}; {metrics['recipe']}"
         lost = f", {len(every) - len(mine)} collapsed or diverged" if len(mine) < len(every) else ""
-        seeds = f"{len(mine)} seed{'s' if len(mine) > 1 else ''}"
+        seeds = f"{len(mine)} seed{'s' if len(mine) != 1 else ''}"
         yield title, "-", ", ".join(shown) + f" ({seeds}{lost})"
 
 
@@ -162,8 +164,12 @@ def bundled_weights(metrics: dict[str, Any]) -> Iterator[Cells]:
 
 def learning_rate(metrics: dict[str, Any]) -> Iterator[Cells]:
     """Give what the sweep found best."""
-    best = max((r for r in metrics["rows"] if "v_info" in r), key=lambda r: r["v_info"])
-    yield "rate with the highest V_info", "-", f"{best['lr']:g} with centre {best['centre']:g}"
+    every = [r for r in metrics["rows"] if "v_info" in r or "diverged" in r]
+    best = max((r for r in every if "v_info" in r), key=lambda r: r["v_info"], default=None)
+    lost = sum("diverged" in r for r in every)
+    ours = [f"{best['lr']:g} with centre {best['centre']:g}"] if best else []
+    ours += [f"{lost} of {len(every)} runs collapsed or diverged"] if lost else []
+    yield "rate with the highest V_info", "-", ", ".join(ours) or "-"
 
 
 def sweep(metrics: dict[str, Any]) -> Iterator[Cells]:

@@ -156,6 +156,7 @@ def submit(model: Network, test: common.Sections, out: Path, average: Average) -
 
 def draw(rows: list[dict[str, Any]], source: str) -> Figure:
     """Draw the five metrics of every network, averaged and not, and the paper's three."""
+    lost = common.collapsed(rows)
     rows = [row for row in rows if "diverged" not in row]
     groups = networks_by_recipe(rows)
     moved = dict(zip(groups, np.linspace(-0.2, 0.2, len(groups) + 2)[1:-1], strict=True))
@@ -176,7 +177,8 @@ def draw(rows: list[dict[str, Any]], source: str) -> Figure:
             axes.set_xlim(-0.5, len(common.LOOKS) - 0.5)
             axes.locator_params(axis="y", nbins=5)
         legend_below(page)
-        page.suptitle(f"{'SYNTHETIC' if source == 'synthetic' else source}, sections 24-29")
+        shown = "SYNTHETIC" if source == "synthetic" else source
+        page.suptitle(f"{shown}, sections 24-29{lost}")
     return page
 
 

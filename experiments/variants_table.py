@@ -109,7 +109,8 @@ def draw(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Figure:
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         legend_below(page, ncols=5)
         source = rows[0]["source"]
-        page.suptitle("SYNTHETIC sections" if source == "synthetic" else source)
+        shown = "SYNTHETIC sections" if source == "synthetic" else source
+        page.suptitle(shown + common.collapsed(rows))
     return page
 
 

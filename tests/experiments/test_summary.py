@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from figure_helpers import nothing_overlaps
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -78,3 +79,71 @@ def test_a_mean_says_what_is_not_in_it(scripts: Any) -> None:
         assert next(summary.table2(metrics))[2] == f"0.5000{about}; by the argmax 0.5000"
     shown = "collapsed across sequences (width 16; R)"
     assert next(headline.table2(table2([], 2, None), "-"))[2] == shown
+
+
+GONE = {"diverged": "at step 7", "source": "x", "seed": 0}
+
+
+def said(figure: Any) -> str:
+    nothing_overlaps(figure)
+    texts = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    return "\n".join(texts + [t.get_text() for t in figure.axes[0].get_yticklabels()])
+
+
+def test_a_learning_curve_of_runs_that_collapsed(scripts: Any) -> None:
+    curve = scripts("learning_curve")
+    sound = {"choice": curve.AUGMENTED, "sections": 2, "v_rand": 0.5, "v_info": 0.5}
+    lost = [GONE | {"choice": curve.AUGMENTED, "sections": 1}] * 2
+    rows = [*lost, sound | {"pixel_error": 0.25}]
+    ours = [of for *_, of in scripts("summary").learning_curve({"recipe": "R", "rows": rows})]
+    assert ours == [
+        "v_rand -, v_info -, pixel_error - (0 seeds, 2 collapsed or diverged)",
+        "v_rand 0.5000, v_info 0.5000, pixel_error 0.2500 (1 seed)",
+    ]
+    assert said(curve.draw(rows, "R")).startswith("R; 2 of 3 runs collapsed or diverged")
+    assert "2 of 2 runs collapsed or diverged" in said(curve.draw(lost, "R"))
+    assert "collapsed" not in said(curve.draw(rows[2:], "R"))
+
+
+def test_a_study_of_cells_whose_runs_collapsed(scripts: Any) -> None:
+    study = scripts("cells_study")
+    of_set = {"set": "S", "trained_on": "01"}
+    rows = [GONE | of_set | {"choice": "base"}] * 2
+    assert "base\n2 of 2 runs collapsed or diverged" in said(study.draw(rows))
+    (line,) = study.table(rows)
+    ours = next(scripts("summary").cells_study({"recipe": "R", "table": [line]}))[2]
+    assert ours.endswith("(0 runs, 2 collapsed)")
+    curves = {part: {"0.2": 0.5, "0.8": 0.75} for part in study.PARTS}
+    sound = of_set | {
+        "source": "x", "choice": "gap 3", "curves": curves,
+        "seg": {"scored": {"grown": 0.5}}, "readings": {"threshold": {"edge": 0.5}},
+    }  # fmt: skip
+    figure = study.draw([*rows, sound])
+    assert said(figure).count("collapsed") == 1
+    assert [len(axes.lines) for axes in figure.axes] == [0, 4]
+
+
+def test_rates_that_all_collapsed(scripts: Any) -> None:
+    rate = scripts("summary").learning_rate
+    lost = {"lr": 1e-2, "centre": 0.5, "diverged": "at step 7"}
+    assert next(rate({"rows": [lost] * 2}))[2] == "2 of 2 runs collapsed or diverged"
+    sound = {"lr": 1e-3, "centre": 0.5, "v_info": 0.5}
+    ours = next(rate({"rows": [sound, lost]}))[2]
+    assert ours == "0.001 with centre 0.5, 1 of 2 runs collapsed or diverged"
+    assert next(rate({"rows": [{"lr": 1e-3, "seg": 0.5}]}))[2] == "-"
+
+
+def test_figures_of_choices_say_what_collapsed(scripts: Any) -> None:
+    ablation, variants, table1 = (
+        scripts(name) for name in ("ablation", "variants_table", "table1_isbi2012")
+    )
+    names = dict.fromkeys(table1.ISBI2012, 0.5)
+    sound = {"data": ablation.ISBI, "source": "x", "seed": 0, "choice": ablation.BASE} | names
+    gone = GONE | {"data": ablation.ISBI, "choice": "Adam"}
+    for rows in ([sound, gone, gone | {"seed": 1}], [gone, gone | {"seed": 1}]):
+        assert "Adam (2 collapsed)" in said(ablation.draw(ablation.table(rows), rows))
+    gone = GONE | {"network": "keras", "recipe": "own"}
+    assert "x; 1 of 1 runs" in said(variants.draw(variants.table([gone]), [gone]))
+    sound = {"network": "w", "held_out": dict.fromkeys(scripts("common").LOOKS, names)}
+    rows = [sound, GONE | {"network": "v-seed0"}]
+    assert "sections 24-29; 1 of 2 runs collapsed" in said(table1.draw(rows, "x"))
