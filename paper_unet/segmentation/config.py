@@ -109,7 +109,7 @@ class SegmentConfig:
         if isinstance(self.channel, int) and not isinstance(self.channel, bool):
             object.__setattr__(self, "channel", str(self.channel))
         number: object = self.threshold  # which NumPy's are, too
-        if isinstance(number, Real) and not isinstance(number, bool):
+        if not isinstance(number, bool) and isinstance(number, Real):
             object.__setattr__(self, "threshold", str(float(number)))
         check(self)
         if self.dims == 2 and self.connectivity == 3:
