@@ -274,6 +274,8 @@ def refuse_other(
 ) -> None:
     """Raise InputError unless two headers agree, but for fields ``aside``; ``who`` had the one."""
     left = {name: value for name, value in then.items() if name not in aside}
+    if left.get("pixel_size") == [None] * 3 and "pixel_size" in now:
+        left["pixel_size"] = now["pixel_size"]  # an earlier version did not find it
     difference = first_difference(left, now)
     if difference is not None:
         name, had, has = difference

@@ -236,6 +236,8 @@ def _left(journal: Journal, wanted: dict[str, Any], output: Output, overwrite: b
     try:
         same = {name: value for name, value in wanted.items() if name not in added}
         journal.compare(same, aside=(OF_A_RUN - wanted.keys()) | added.keys())
+        if journal.header.get("pixel_size") == [None] * 3:
+            output.pixel_size = None, None, None  # as it began, whatever is found by now
         left = left_in(journal, output)
     except InputError:
         if not overwrite:

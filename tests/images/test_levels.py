@@ -1,12 +1,17 @@
 """Smaller versions beside an image are what its folder names, within itself."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zarr
+from image_helpers import GREY
 
-from paper_unet.images import level_paths
+from paper_unet.images import level_paths, open_stack
+from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.readers.zarr_names import inside
 
 NAMES: dict[object, str | None] = {
@@ -59,3 +64,44 @@ def test_names_from_the_root_are_no_levels(
     (path := tmp_path / "a.zarr").mkdir()
     write(path, ["0", str(secret)])
     assert level_paths(path) == []
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("name", ["{}", "levels/{}"])
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_a_level_that_is_given_itself_has_its_size(
+    tmp_path: Path, version: str, name: str, zipped: bool
+) -> None:
+    path = pyramid(tmp_path / "a.zarr", version, name)
+    if zipped:
+        path = Path(shutil.make_archive(str(path), "zip", path))
+    for level in range(3):
+        with open_stack(path / name.format(level)) as stack:
+            assert stack.shape == (6, 16 >> level, 32 >> level)
+            assert stack.pixel_size == pytest.approx((3, 2 << level, 1 << level))
+            notes = [note for note in stack.notes if "begins at" in note]
+            assert len(notes) == (level > 0)  # a pixel of many lies in their middle
+            assert not any("labels" in note for note in notes)
+
+
+@pytest.mark.parametrize("damage", [None, 3, [], {}, [{}], [{"datasets": 1}], "far"])
+def test_a_level_of_an_image_that_is_damaged_is_a_plain_array(tmp_path: Path, damage: Any) -> None:
+    path = pyramid(tmp_path / "a.zarr", "0.4", "{}")
+    (path / ".zattrs").write_text(json.dumps({"multiscales": damage}))
+    with open_stack(path / "1") as stack:
+        assert stack.pixel_size == (None, None, None)
+    (path / ".zattrs").write_text("[" * 100_000)
+    with open_stack(path / "1") as stack:
+        assert stack.pixel_size == (None, None, None)
+
+
+def pyramid(path: Path, version: str, name: str) -> Path:
+    """An image of three levels, of z = 3, y = 2 and x = 1 micrometre."""
+    attributes = ome_attributes(version, 3, (3, 2, 1))
+    for level in attributes.get("ome", attributes)["multiscales"][0]["datasets"]:
+        level["path"] = name.format(level["path"])
+    group = zarr.create_group(path, zarr_format=2 if version == "0.4" else 3, attributes=attributes)
+    for level in range(3):
+        data = GREY[:, :: 2**level, :: 2**level]
+        group.create_array(name.format(level), shape=data.shape, dtype="u1")[:] = data
+    return path

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 from large_helpers import NAMES, SHAPE, Counted, Crashing, Fails, content, sections, settings
 from process_helpers import Child, run_python
 
 from paper_unet import load_model, predict_image
 from paper_unet.cli import main
 from paper_unet.errors import InputError
-from paper_unet.images import Stored, read_stack
+from paper_unet.images import Stored, open_stack, read_stack
+from paper_unet.images.ome_metadata import ome_attributes
 from paper_unet.images.outputs.tiff import TiffOutput
 from paper_unet.inference.readout import stored
 from paper_unet.large import PredictConfig, predict_file
@@ -157,6 +160,30 @@ def test_a_crash_leaves_no_final_name_and_the_same_call_goes_on(
     assert set(crashing.done) & set(rest.done) == set()
     assert len(rest.done) >= 1
     assert not (folder / f"{name}.journal").exists()
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.zarr", "out.precomputed", "out.h5"])
+def test_a_run_goes_on_that_did_not_find_the_size_of_a_pixel(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an earlier version began it, of a level of an OME-Zarr: its output says none."""
+    stack = read_stack(folder / "in.tif")
+    group = zarr.create_group(
+        folder / "in.zarr", zarr_format=3, attributes=ome_attributes("0.5", 1, (3, 2, 1))
+    )
+    group.create_array("0", shape=stack.shape, dtype=stack.dtype)[:] = stack
+    config = replace(settings(folder, name), source=str(folder / "in.zarr" / "0"))
+    with monkeypatch.context() as earlier, pytest.raises(Fails):
+        earlier.setattr("paper_unet.images.readers.zarr.places_above", lambda *given: [])
+        predict_file(config, executor=Crashing(pieces=1))
+    rest = Crashing()
+    predict_file(config, executor=rest)
+    assert rest.done[0] > 0
+    with open_stack(folder / name) as found:
+        assert found.pixel_size == (None, None, None)
+    predict_file(config, overwrite=True)
+    with open_stack(folder / name) as found:
+        assert found.pixel_size == pytest.approx((3, 2, 1))
 
 
 def test_runs_are_taken_when_they_are_computed(folder: Path) -> None:

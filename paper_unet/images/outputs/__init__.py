@@ -11,21 +11,12 @@ from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
 from paper_unet.images.inside import split_inside
+from paper_unet.images.outputs.kinds import OUTPUTS, TIFF_SUFFIXES
 from paper_unet.images.outputs.labels_folder import LABELS, check_format
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.address import Address, address_of
-
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
-
-OUTPUTS: dict[str, str | type[Output]] = {
-    **dict.fromkeys(TIFF_SUFFIXES, "paper_unet.images.outputs.tiff:TiffOutput"),
-    **dict.fromkeys((".h5", ".hdf5"), "paper_unet.images.outputs.hdf5:Hdf5Output"),
-    ".zarr": "paper_unet.images.outputs.zarr:ZarrOutput",
-    ".precomputed": "paper_unet.images.outputs.precomputed:PrecomputedOutput",
-}
-"""The class for each ending of a name; as text it is imported when it is used."""
 
 
 def create_output(

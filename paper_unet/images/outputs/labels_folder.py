@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from paper_unet.errors import InputError
+from paper_unet.images.outputs.kinds import OUTPUTS
 from paper_unet.images.stack import PixelSize
 from paper_unet.system.address import Address
 
@@ -25,8 +26,6 @@ def image_of(path: Path) -> Path | None:
 
 def check_format(path: Path) -> None:
     """Raise InputError if an output of another format is to lie among the labels of an image."""
-    from paper_unet.images.outputs import OUTPUTS
-
     kind = OUTPUTS.get(path.suffix.lower(), OUTPUTS[".zarr"])
     if kind != OUTPUTS[".zarr"] and (image := image_of(path)) is not None:
         raise InputError(

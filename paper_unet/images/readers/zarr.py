@@ -29,6 +29,7 @@ from paper_unet.images.readers.chunked import (
 from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.origin import origin_note
 from paper_unet.images.readers.zarr_images import Along, Image, axes_of, ome_image
+from paper_unet.images.readers.zarr_levels import places_above
 from paper_unet.images.readers.zarr_names import DOCUMENTS, joined
 from paper_unet.images.stack import Span
 from paper_unet.system.address import Address
@@ -116,7 +117,8 @@ class ZarrStack(ChunkedStack):
             z, y, x = (one.size for one in along)
             self.pixel_size = z, y, x
             starts, units = [one.start for one in along], [one.unit for one in along]
-            self.notes += origin_note(self.path, starts, units, ", but for labels that lie in it")
+            aside = ", but for labels that lie in it" if self._array.path != self._root else ""
+            self.notes += origin_note(self.path, starts, units, aside)
         self._tall, self._wide = (self._array.chunks[k] for k in (self._axes.y, self._axes.x))
 
     def _find_chunks(self, missing: str) -> None:
@@ -290,7 +292,7 @@ def _open_image(path: Path, files: Files, root: str) -> Image:
     if isinstance(opened, zarr.Group):
         with _reading(path, "the OME-Zarr metadata"):
             return ome_image(path, opened)
-    return Image(opened, axes_of(opened))
+    return Image(opened, axes_of(opened), places_above(path, files, root, opened.ndim))
 
 
 def _unknown_codec(error: BaseException | None) -> str | None:

@@ -115,7 +115,7 @@ def ome_image(path: Path, group: Any) -> Image:
     letters = "".join(AXIS_TYPES.get(str(axis.get("type"))) or letter(axis["name"])
                       for axis in axes)  # fmt: skip
     of_labels = "image-label" in _attributes(group)
-    return Image(array, letters, _along(axes, (dataset, image)), channels, of_labels)
+    return Image(array, letters, places_along(axes, (dataset, image)), channels, of_labels)
 
 
 def says_image(group: Any) -> bool:
@@ -220,7 +220,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _along(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[Along]:
+def places_along(axes: list[dict[str, Any]], owners: tuple[Any, ...]) -> list[Along]:
     """Apply what a level and then the whole image say of places; nothing if it is damaged."""
     found = [Along(unit=axis.get("unit")) for axis in axes]
     try:
