@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from paper_unet import UNet, load_model
 from paper_unet.cli import script
 from paper_unet.images import Output, Stack, Stored, Task
-from paper_unet.images.outputs import OUTPUTS
+from paper_unet.images.outputs.kinds import OUTPUTS
 from paper_unet.images.outputs.zarr import CHUNK, ZarrOutput
 from paper_unet.images.outputs.zarr_shards import SHARD
 from paper_unet.images.pyramid import level_shapes

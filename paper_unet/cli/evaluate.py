@@ -116,7 +116,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         from paper_unet.figures.style import picture
 
         drawn = scores_figure(evaluated, pixel_size)
-        encoded = picture(drawn, options.plot.suffix.lstrip("."))
+        encoded = picture(drawn, options.plot.suffix.lower().lstrip("."))
         write_atomic(options.plot, encoded, overwrite=options.overwrite)
     if options.report:
         from paper_unet.figures.report import report_page
@@ -282,7 +282,7 @@ def _check_outputs(options: argparse.Namespace) -> float | None:
 
     outputs = {name: path for name in OUTPUTS if (path := getattr(options, name))}
     for name, path in outputs.items():
-        if path.suffix not in OUTPUTS[name]:
+        if path.suffix.lower() not in OUTPUTS[name]:
             *others, last = OUTPUTS[name]
             endings = f"{', '.join(others)} or {last}" if others else last
             raise InputError(

@@ -9,7 +9,8 @@ What a user can put right raises `paper_unet.errors.InputError`.
 from paper_unet.images.grey_count import GreyCount, count_section, describe_section, scale_of
 from paper_unet.images.grey_values import to_unit_range
 from paper_unet.images.inside import absolute, file_of, local_path, place_of
-from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
+from paper_unet.images.outputs import create_output
+from paper_unet.images.outputs.kinds import TIFF_SUFFIXES
 from paper_unet.images.outputs.labels_folder import labels_kept, make_labels
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.outputs.stored import Stored, stored_files

@@ -21,7 +21,7 @@ from test_inputs import FORMATS
 from paper_unet.cli import main
 from paper_unet.errors import InputError
 from paper_unet.images import Output, Stack, create_output, open_stack, read_stack
-from paper_unet.images.outputs import OUTPUTS
+from paper_unet.images.outputs.kinds import OUTPUTS
 from paper_unet.images.readers import READERS
 from paper_unet.images.stack import Span
 from paper_unet.model import UNet

@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike
 
 from paper_unet.errors import InputError
 from paper_unet.images.inside import split_inside
-from paper_unet.images.outputs.kinds import OUTPUTS, TIFF_SUFFIXES
-from paper_unet.images.outputs.labels_folder import LABELS, check_format
+from paper_unet.images.outputs.kinds import LABELS, check_format
+from paper_unet.images.outputs.kinds import OUTPUTS as OUTPUTS
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.remote import require_obstore
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize

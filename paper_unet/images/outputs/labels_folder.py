@@ -5,33 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from paper_unet.errors import InputError
-from paper_unet.images.outputs.kinds import OUTPUTS
+from paper_unet.images.outputs.kinds import LABELS, check_format
 from paper_unet.images.stack import PixelSize
 from paper_unet.system.address import Address
-
-LABELS = "labels"
-FORMATS: dict[str, Literal[2, 3]] = {"zarr.json": 3, ".zattrs": 2}
-"""Documents of a Zarr group, and its version."""
-
-
-def image_of(path: Path) -> Path | None:
-    """Return the OME-Zarr image that a label image is to lie in; None if it lies elsewhere."""
-    image = path.parent.parent
-    inside = path.parent.name == LABELS
-    return image if inside and any((image / name).is_file() for name in FORMATS) else None
-
-
-def check_format(path: Path) -> None:
-    """Raise InputError if an output of another format is to lie among the labels of an image."""
-    kind = OUTPUTS.get(path.suffix.lower(), OUTPUTS[".zarr"])
-    if kind != OUTPUTS[".zarr"] and (image := image_of(path)) is not None:
-        raise InputError(
-            f"{path}: the labels of the OME-Zarr image {image.name} are Zarrs, too; end its name "
-            "in .zarr, or give one elsewhere"
-        )
 
 
 def make_labels(

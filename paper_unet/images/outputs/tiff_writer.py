@@ -11,7 +11,8 @@ from typing import Any, Self
 from numpy.typing import DTypeLike, NDArray
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs import TIFF_SUFFIXES, create_output
+from paper_unet.images.outputs import create_output
+from paper_unet.images.outputs.kinds import TIFF_SUFFIXES
 from paper_unet.images.outputs.output import Output
 from paper_unet.images.stack import UNKNOWN_SIZE, PixelSize
 from paper_unet.system.claim import Claim, claim_output

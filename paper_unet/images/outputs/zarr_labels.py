@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 
 from paper_unet.errors import InputError
-from paper_unet.images.outputs.labels_folder import FORMATS, image_of
+from paper_unet.images.outputs.kinds import FORMATS, image_of
 from paper_unet.images.readers.damage import reading
 from paper_unet.images.readers.zarr_images import Along, Image, ome_image, says_image
 from paper_unet.images.readers.zarr_store import RegularFiles

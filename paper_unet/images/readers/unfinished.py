@@ -9,7 +9,7 @@ from typing import Any
 from paper_unet.errors import InputError
 from paper_unet.images.choice import Choice
 from paper_unet.images.inside import split_inside
-from paper_unet.images.outputs import TIFF_SUFFIXES
+from paper_unet.images.outputs.kinds import TIFF_SUFFIXES
 from paper_unet.images.stack import Stack
 from paper_unet.system.names import UNFINISHED
 
