@@ -27,6 +27,7 @@ import records
 import row_files
 import torch
 
+from paper_unet.errors import InputError
 from paper_unet.networks.weights_file import load_model, save_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.config import TrainConfig
@@ -98,7 +99,7 @@ def main() -> None:
     with records.recorded(options):
         sections = common.isbi2012(options.data, options.quick)
         if sections.source != "ISBI 2012" and not options.quick:
-            raise SystemExit("the bundled weights are of ISBI 2012: fetch it, or give --data")
+            raise InputError("the bundled weights are of ISBI 2012: fetch it, or give --data")
         config = recipes.train_config(options, ".", options.seed)
         job = Job((config,), sections, options.out)
         for row in row_files.run_rows(run, [job], options):

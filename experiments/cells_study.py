@@ -224,17 +224,15 @@ def main() -> None:
     )
     started = time.time()
     with records.recorded(options):
-        sets = [cells.load(options.data, name, options.quick) for name in options.sets]
-        every = jobs(options, sets)
+        sets = {name: cells.load(options.data, name, options.quick) for name in cells.SETS}
+        every = jobs(options, [sets[name] for name in options.sets])
         rows = row_files.run_rows(run, every, options)
         if not rows:
             return
         results = {
             "source": " and ".join(dict.fromkeys(row["source"] for row in rows)),
             "recipe": recipes.recipe(options),
-            "sequences": {
-                name: about(cells.load(options.data, name, options.quick)) for name in cells.SETS
-            },
+            "sequences": {name: about(one) for name, one in sets.items()},
             "config": [asdict(stage) for stage in every[0].stages],
         }
         records.write_results(options.out, {**results, "table": table(rows), "rows": rows}, started)

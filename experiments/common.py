@@ -14,12 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from paper_unet.datasets import load_isbi2012
+from paper_unet.errors import InputError
 from paper_unet.images import read_stack
 from paper_unet.inference.layers import keep_freed_memory
 from paper_unet.inference.scoring import score_sections
 from paper_unet.inference.settings import Average
 from paper_unet.metrics.table import headline
+from paper_unet.networks.base import Network
+from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import synthetic_stack
+from paper_unet.system.device import pick_device
 from paper_unet.system.folders import data_folder
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import TrainingSet, instances_from_membranes, training_set
@@ -107,8 +111,16 @@ class Quick(argparse.Action):
 
 
 def parsed(options: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
-    """Return the arguments; a quick run has these settings but for those that the command gives."""
+    """Return the arguments; a quick run has these settings but for those that the command gives.
+
+    Raises
+    ------
+    InputError
+        If the device is not there; what rows are missing can be listed elsewhere.
+    """
     found = options.parse_args()
+    if getattr(found, "minutes", None) != 0:
+        pick_device(found.device)
     if found.quick:
         unsaid = object()
         said = options.parse_args(namespace=argparse.Namespace(**dict.fromkeys(quick, unsaid)))
@@ -156,6 +168,14 @@ def isbi2012_test(data: Path, quick: bool = False) -> Sections | None:
     labels = folder / "test-labels.tif"
     truth = read_stack(labels, labels=True) if labels.exists() else np.empty(0, np.uint8)
     return Sections(read_stack(folder / "test-volume.tif"), (truth > 0).astype(np.uint8), "test")
+
+
+def grey_network(weights: Path | None, device: str = "cpu") -> Network:
+    """Load the network of these weights, the bundled ones by default; refuse one of colours."""
+    model = load_model(weights, pick_device(device))
+    if (channels := model.config.in_channels) != 1:
+        raise InputError(f"{weights}: takes {channels} channels; sections have one, of grey values")
+    return model
 
 
 def membrane_training_set(sections: Sections, config: TrainConfig) -> TrainingSet:

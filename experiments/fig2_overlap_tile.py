@@ -31,9 +31,7 @@ from paper_unet.inference.layers import exact_arithmetic
 from paper_unet.inference.predict import engine_for
 from paper_unet.inference.settings import Engine, InferenceSettings
 from paper_unet.networks.base import Network
-from paper_unet.networks.weights_file import load_model
 from paper_unet.synthetic import PIXEL_SIZE
-from paper_unet.system.device import pick_device
 
 
 def read(options: argparse.Namespace) -> tuple[NDArray[np.generic], str]:
@@ -93,7 +91,9 @@ def main() -> None:
     started = time.time()
     with records.recorded(options):
         image, source = read(options)
-        model = load_model(options.weights, pick_device(options.device))
+        model = common.grey_network(options.weights, options.device)
+        abutting = InferenceSettings(engine="tiles", tile=options.tile, tiling="abutting")
+        engine_for(model, abutting)  # refuses what it cannot cut
         section, rows = compare(model, image, options.tile)
         results = {
             "source": source,

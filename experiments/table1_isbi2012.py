@@ -55,6 +55,7 @@ from paper_unet.networks.weights_file import load_model
 from paper_unet.system.device import pick_device
 from paper_unet.training.checkpoint import WEIGHTS
 from paper_unet.training.config import TrainConfig
+from paper_unet.training.initial_weights import start_network
 
 PAPER = {"warping_error": 0.000353, "rand_error": 0.0382, "pixel_error": 0.0611}
 """Table 1 of the paper, u-net: averaged over seven rotations, on the secret test volume."""
@@ -248,6 +249,11 @@ def score_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[s
         jobs.append(
             Job(name, recipes.stages(options, config), None, options.device, sections, test)
         )
+    for job in jobs:  # before the first row is made
+        if job.weights is not None:
+            common.grey_network(job.weights)
+    if options.seeds and options.start:
+        start_network(jobs[-1].stages[0])
     pairs = row_files.run_jobs(run, jobs, options)
     if not pairs:
         return [], {}

@@ -6,12 +6,16 @@ import argparse
 import importlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paper_unet import UNet
 from paper_unet.errors import DivergedError
+from paper_unet.networks.table import make_network
+from paper_unet.networks.weights_file import save_model
 from paper_unet.system.stop import Stopped
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -28,11 +32,16 @@ WRONG = [
     ("fig1_architecture --tile 100", "an input side of 100 pixels"),
     ("fig1_architecture --width 0", "width is 0"),
     ("fig2_overlap_tile --section 99", "--section is 99"),
+    ("fig2_overlap_tile --quick --tile 190", "an input side of 190 pixels"),
+    ("fig2_overlap_tile --quick --weights COLOUR", "colour.safetensors: takes 2 channels"),
+    ("fig2_overlap_tile --quick --weights PADDED", "abutting"),
     ("fig2_overlap_tile --weights nope", "nope: no such file of weights"),
     ("fig3_weight_map --data DATA --frame x", "no such folder"),
     ("table1_isbi2012 --lr 0", "lr is 0.0"),
     ("table1_isbi2012 --precision half", "precision is 'half'"),
     ("table1_isbi2012 --seeds 0", "--seeds 0 trains nothing"),
+    ("table1_isbi2012 --quick --weights bundled COLOUR", "colour.safetensors: takes 2 channels"),
+    ("table1_isbi2012 --quick --start COLOUR", "colour.safetensors: holds the network paper"),
     ("table1_isbi2012 --weights nope", "nope: no such file of weights"),
     ("table2_cell_tracking --gap 0", "--gap: gap is 0.0"),
     ("table2_cell_tracking --balance -1", "--balance: balance is -1.0"),
@@ -52,11 +61,20 @@ WRONG = [
     ("learning_rate --warmups 100 -1", "--warmups: warmup is -1"),
     ("variants --steps 0", "steps is 0"),
     ("bundled_weights --tile 100", "an input side of 100 pixels"),
+    ("bundled_weights", "the bundled weights are of ISBI 2012"),
+    ("fig4_cells --device nope", "device is 'nope'"),
     ("reproduce --minutes -1", "--minutes: -1: give minutes, 0 or more"),
     ("reproduce --minutes 1", "none has no isbi2012 and no PhC-C2DH-U373 and no DIC-C2DH-HeLa"),
     ("reproduce --minutes 1 --only ablation_cells", "none has no DIC-C2DH-HeLa: fetch them"),
     ("reproduce --minutes 1 --jobs 0", "--jobs: 0: give 1 or more"),
 ]
+
+
+MADE = {
+    "COLOUR": partial(UNet, in_channels=2, width=1),
+    "PADDED": partial(make_network, "popular", 1, None, 1, 0.0),
+}
+"""Networks whose weights are written for these words."""
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG, ids=[words for words, _ in WRONG])
@@ -74,6 +92,10 @@ def test_what_cannot_be_used_is_said_in_one_line_before_anything_is_written(
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / name).write_text("of another call")
     options = ["data" if word == "DATA" else word for word in options]
+    for k, word in enumerate(options):
+        if word in MADE:
+            options[k] = f"{word.lower()}.safetensors"
+            save_model(tmp_path / options[k], MADE[word]())
     if "--data" not in options:
         options += ["--data", "none"] if not script.startswith("fig1") else []
     monkeypatch.chdir(tmp_path)
