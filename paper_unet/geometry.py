@@ -268,8 +268,8 @@ def output_size(side: int) -> int:
         nearest = f"{below}" if below == above else f"{below} or {above}"
         raise InputError(
             f"an input side of {side} pixels does not fit the network; a legal side is 16k + 60 "
-            f"with k >= 8 (188, 204, ..., 572, 588, ...): use {nearest}; prediction takes images "
-            "of any size"
+            f"with k >= 8 (188, 204, ..., 572, 588, ...): use {nearest}, or leave it to "
+            "prediction, which takes images of any size"
         )
     return side - 2 * HALO
 

@@ -137,7 +137,8 @@ def train(
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             **({"scaling": sampled.record()} if sampled else {}),
         }
-        if config.images and (dtype := grey_dtype(config)):
+        dtype = grey_dtype(config) if config.images else None
+        if dtype and {dtype, *model.grey_ranges} != {"uint8"}:  # which goes without saying
             model.record["grey_type"] = dtype
         if config.start:
             model.record["start_sha256"] = made_from["start"]
