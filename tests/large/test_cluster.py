@@ -283,7 +283,9 @@ def test_slurm_through_dask_jobqueue(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The how-to of docs/large_stacks.md, with programs that stand for sbatch and scancel."""
+    before = signal.getsignal(signal.SIGINT)
     jobqueue = pytest.importorskip("dask_jobqueue")
+    signal.signal(signal.SIGINT, before)  # which it takes for itself when it is imported
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in (

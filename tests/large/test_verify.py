@@ -177,7 +177,8 @@ def test_a_share_is_drawn_and_one_damaged_piece_has_all_read(
     monkeypatch.setattr(verify, "SHARE", 0.0)
     monkeypatch.setattr(verify, "_shuffled", np.arange)  # the first one is drawn
     partial = left_behind(tall, name, 3)
-    one_bit(*place_of(partial, 2))
+    # where a chunk is compressed, its head: a bit of the rest may decode to other pixels
+    (first_byte if name == "out.zarr" else one_bit)(*place_of(partial, 2))
     kept = tall / "kept"
     (shutil.copytree if partial.is_dir() else shutil.copy)(partial, kept)
     shutil.copy(tall / f"{name}.journal", tall / "journal")
@@ -400,7 +401,7 @@ def test_pieces_that_were_never_written(tall: Path, name: str, write: Callable[.
     """Whoever says so, they are not there."""
     left_behind(tall, name, 1)
     lines = lines_of(tall, name)
-    last = 9 if name == "out.tif" else 3
+    last = 3 if name == "out.zarr" else 9  # far from what was written and not recorded yet
     write(tall / f"{name}.journal", [*lines, {"done": last}])
     done, said = go_on(tall, name)
     assert last in done
