@@ -7,11 +7,10 @@ import json
 import os
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.cli.common import Commands, add_command, print_scores, say, with_flags
+from paper_unet.cli.common import Commands, add_command, print_scores, say, saying
 from paper_unet.errors import InputError, naming, without_secrets
 from paper_unet.system.files import check_free_name, refuse_same_file, require_folder, write_atomic
 from paper_unet.system.progress import progress_bar
@@ -89,7 +88,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         _evaluate_cells_in_3d(options)
         return
     pixel_size = _check_outputs(options)
-    tell = partial(_say, options.command)
+    tell = saying(options.command)
     of_labels, of_prediction = (
         {"missing": options.missing, **_choices(options, path)}
         for path in (options.labels, options.prediction)
@@ -127,10 +126,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         )  # fmt: skip
         write_atomic(options.report, page.encode(), overwrite=options.overwrite)
         say(f"wrote {options.report}")
-
-
-def _say(command: argparse.ArgumentParser, line: str) -> None:
-    say(with_flags(line, command))
 
 
 def _facts(
@@ -201,7 +196,7 @@ def _evaluate_cells_in_3d(options: argparse.Namespace) -> None:
         ) as found,
     ):
         for note in (*truth.notes, *found.notes):
-            _say(options.command, note)
+            saying(options.command)(note)
         chosen = parse_slices(options.slices, len(truth))
         of_found = range(len(found))
         if options.slices and len(found) != len(chosen):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 from paper_unet.cli.common import (
@@ -14,8 +13,7 @@ from paper_unet.cli.common import (
     add_settings,
     given_settings,
     go_on_with,
-    say,
-    with_flags,
+    saying,
 )
 from paper_unet.segmentation.config import SegmentConfig
 
@@ -58,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.system.stop import Stopped
 
     config = given_settings(options, SegmentConfig)
-    report = Report(say=partial(_say, options.command), progress=True)
+    report = Report(say=saying(options.command), progress=True)
     try:
         with _executor(options.dask) as executor:
             done = segment_file(
@@ -70,10 +68,6 @@ def _run(options: argparse.Namespace) -> None:
         raise
     count = "numbers of cells" if done.cells is None else f"{done.cells} cells"
     print(f"wrote {done.path}: {count}, {done.dtype}")
-
-
-def _say(command: argparse.ArgumentParser, line: str) -> None:
-    say(with_flags(line, command))
 
 
 def _executor(dask: str | None) -> AbstractContextManager[Executor | None]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from paper_unet.cli.common import (
     Commands,
     add_command,
     add_settings,
     given_settings,
-    say,
-    with_flags,
+    saying,
 )
 
 
@@ -43,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.view.page import Page, show
 
     config = given_settings(options, ViewConfig)
-    tell = partial(_say, options.command)
+    tell = saying(options.command)
     with stopping() as stop, Page(
         options.source, options.outputs, options.labels, config=config, say=tell
     ) as page:  # fmt: skip
@@ -51,7 +49,3 @@ def _run(options: argparse.Namespace) -> None:
             print(f"{path} for Neuroglancer elsewhere: {address}", flush=True)
         print(f"open {page.address} in a browser on this machine; Ctrl-C ends it", flush=True)
         show(page, stop, config.refresh)
-
-
-def _say(command: argparse.ArgumentParser, line: str) -> None:
-    say(with_flags(line, command))
