@@ -41,7 +41,7 @@ WRONG = [
     ("table1_isbi2012 --precision half", "precision is 'half'"),
     ("table1_isbi2012 --seeds 0", "--seeds 0 trains nothing"),
     ("table1_isbi2012 --quick --weights bundled COLOUR", "colour.safetensors: takes 2 channels"),
-    ("table1_isbi2012 --quick --start COLOUR", "colour.safetensors: a network of in_channels 2"),
+    ("table1_isbi2012 --quick --start COLOUR", "holds a network of in_channels 2"),
     ("table1_isbi2012 --weights nope", "nope: no such file of weights"),
     ("table2_cell_tracking --gap 0", "--gap: gap is 0.0"),
     ("table2_cell_tracking --balance -1", "--balance: balance is -1.0"),
