@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     from paper_unet.inference.scoring import score_sections
     from paper_unet.large.greys import warn_of_scaling
     from paper_unet.metrics import doubts
-    from paper_unet.networks.weights_file import load_model
+    from paper_unet.networks.weights_file import read_network
     from paper_unet.training.checkpoint import CHECKPOINT, WEIGHTS
     from paper_unet.training.loop import train
     from paper_unet.training.reading import (
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> None:
     _describe(config, grey_range(config, sampled))
     if config.start:
         asked = config.value_range is not None or config.percentiles is not None
-        warn_of_scaling(saying(options.command), load_model(config.start).record, asked)
+        warn_of_scaling(saying(options.command), read_network(config.start).record, asked)
     followed = config.validate_every > 0
     unseen = None
     if followed:

@@ -48,10 +48,19 @@ def grey_ranges(model: Network) -> dict[str, tuple[float, float]]:
     Floating values without a range are in [0, 1]; whatever their width, a package names float32.
     """
     known = dict(model.grey_ranges)
-    learnt = str(model.record.get("grey_type", ""))
-    if learnt.startswith("float"):
+    if _named(learnt := _recorded_type(model)) == "float32":
         known["float32"] = known.get(learnt, (0.0, 1.0))
     return known
+
+
+def _recorded_type(model: Network) -> str:
+    """Return the type of the images of the training, if it is recorded."""
+    return str(model.record.get("grey_type", ""))
+
+
+def _named(dtype: str) -> str:
+    """Return what a package calls a type."""
+    return "float32" if dtype.startswith("float") else dtype
 
 
 def grey_type(model: Network, wanted: str | None = None) -> str:
@@ -74,8 +83,7 @@ def grey_type(model: Network, wanted: str | None = None) -> str:
 
 def _learnt_from(model: Network, known: list[str]) -> str:
     """Return the type of the images of the training, as far as the record says it."""
-    learnt = str(model.record.get("grey_type", ""))
-    if (learnt := "float32" if learnt.startswith("float") else learnt) in known:
+    if (learnt := _named(_recorded_type(model))) in known:
         return learnt
     config = model.record.get("config")  # the record of an older version has no more
     given = config.get("value_range") if isinstance(config, Mapping) else None

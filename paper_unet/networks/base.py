@@ -61,7 +61,8 @@ class Network(nn.Module):
         What training subtracted from the input and prediction has to subtract too; 0 where it
         could be moved into the first biases.
     record : dict
-        What is known about the weights: data, recipe, scores. Empty for a new network.
+        What is known about the weights: data, recipe, scores, terms, and as ``grey_type`` the dtype
+        of the images, where that is not uint8 alone. Empty for a new network.
     """
 
     variant: ClassVar[str]

@@ -10,7 +10,7 @@ from paper_unet.errors import InputError
 from paper_unet.networks.base import Network, initialise
 from paper_unet.networks.known_weights import terms_of
 from paper_unet.networks.table import make_network
-from paper_unet.networks.weights_file import load_model
+from paper_unet.networks.weights_file import load_model, read_network
 from paper_unet.training.config import TrainConfig
 
 
@@ -74,7 +74,7 @@ def _told_apart_by(model: Network) -> dict[str, object]:
 
 def start_terms(config: TrainConfig) -> str:
     """Return the terms of the weights that training starts from; they hold for what it makes."""
-    return terms_of(load_model(config.start).record, config.start) if config.start else ""
+    return terms_of(read_network(config.start).record, config.start) if config.start else ""
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from paper_unet.images import (
     read_stack,
     to_unit_range,
 )
-from paper_unet.networks.weights_file import load_model
+from paper_unet.networks.weights_file import read_network
 from paper_unet.training.config import TrainConfig
 from paper_unet.training.data import (
     TrainingSet,
@@ -164,7 +164,7 @@ def grey_range(
     """
     if sampled := sampled or sampled_range(config):
         return sampled.grey_range
-    known = load_model(config.start).grey_ranges if config.start else None
+    known = read_network(config.start).grey_ranges if config.start else None
     with open_images(config) as stack:
         return stack.value_range(config.value_range, known)
 

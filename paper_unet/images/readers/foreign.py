@@ -123,8 +123,16 @@ def json_of(file: Path) -> dict[str, Any] | None:
     """Return a document of a folder, an object; None if it is none, or too large, or damaged."""
     try:
         small = file.is_file() and file.stat().st_size <= LARGEST_DOCUMENT
-        found = json.loads(file.read_bytes()) if small else None
-    except (OSError, ValueError, RecursionError):
+        return object_of(file.read_bytes()) if small else None
+    except OSError:
+        return None
+
+
+def object_of(data: bytes | None) -> dict[str, Any] | None:
+    """Return an object of JSON; None if it is none, or damaged."""
+    try:
+        found = json.loads(data or b"null")
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -42,7 +42,14 @@ def open_probabilities(path: str | Path | Address, **choices: Any) -> Stack:
         stack = open_stack(path, **choices)
     except NotGreyError:
         return open_stack(path, labels=True, **choices)
-    if not (stack.white_is_zero and _is_mask(path, choices)):
+    if not stack.white_is_zero:
+        return stack
+    try:
+        mask = _is_mask(path, choices)
+    except BaseException:
+        stack.close()
+        raise
+    if not mask:
         return stack
     stack.close()
     stored = open_stack(path, labels=True, **choices)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_unet.images.readers.foreign import json_of
+from paper_unet.images.readers.foreign import json_of, object_of
 from paper_unet.images.readers.zarr_images import Along, places_along
 from paper_unet.images.readers.zarr_names import inside, joined
 from paper_unet.system.address import Address
@@ -59,16 +58,8 @@ def _above(path: Path, files: Files, root: str) -> Iterator[tuple[dict[str, Any]
     for k in range(1, min(MOST_ABOVE, len(parts)) + 1):
         if in_archive:
             above = joined(*parts[:-k])
-            found = [_json(files.read(joined(above, name))) for name in DOCUMENTS]
+            found = [object_of(files.read(joined(above, name))) for name in DOCUMENTS]
         else:
             found = [json_of(path.absolute().parents[k - 1] / name) for name in DOCUMENTS]
         of_3, of_2 = (one or {} for one in found)
         yield of_3.get("attributes") or of_2, "/".join(parts[-k:])
-
-
-def _json(data: bytes | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(data or b"null")
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
